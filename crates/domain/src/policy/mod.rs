@@ -1,0 +1,69 @@
+//! Policies: what to do, when, and with which settings; and their application to resources.
+
+pub mod schedule;
+
+use serde::{Deserialize, Serialize};
+
+pub use schedule::Schedule;
+
+use crate::{Timestamp, Uuid};
+
+/// What the backup does besides reading everything below the sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Globs: only what matches is kept. Empty = everything.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// Globs of what to leave out.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+}
+
+/// Schedule and settings, to be applied to resources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Identity.
+    pub id: Uuid,
+    /// The owner; it can be applied to resources of this tenant and below.
+    pub tenant: Uuid,
+    /// The name people know.
+    pub name: String,
+    /// The kind of work; the task type it creates, `backup` for now.
+    pub kind: String,
+    /// Whether it runs by itself. A disabled policy can still be run by hand.
+    pub enabled: bool,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// How it runs.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Where backups go.
+    pub repository: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+}
+
+/// A policy applied to a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Identity; also the archive of the backups it makes.
+    pub id: Uuid,
+    /// The owner: the resource's tenant.
+    pub tenant: Uuid,
+    /// Which policy.
+    pub policy: Uuid,
+    /// To which resource.
+    pub resource: Uuid,
+    /// When it runs next; none for a manual or disabled policy.
+    pub next_run_at: Option<Timestamp>,
+    /// When it last made a task.
+    pub last_run_at: Option<Timestamp>,
+    /// The uuid of the last task it made; known before the task has its number, so both are stored in one commit.
+    pub last_task: Option<Uuid>,
+    /// When it was applied.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+}

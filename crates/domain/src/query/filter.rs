@@ -1,0 +1,252 @@
+//! Which rows: clauses that must all hold. `Filter::matches` is the definition for every store.
+
+use std::ops::Bound;
+
+use super::value::{fold, nanos};
+use super::{Cell, Field, FieldKind, Read, Value};
+use crate::Timestamp;
+use crate::error::{Error, Result};
+
+/// The most values in one clause.
+pub const MAX_VALUES: usize = 1000;
+
+/// What a value may be compared with positively.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// Equal.
+    Is(Value),
+    /// Holds this text, without regard to case.
+    Contains(String),
+    /// Begins with this text, without regard to case.
+    StartsWith(String),
+    /// Ends with this text, without regard to case.
+    EndsWith(String),
+}
+
+/// A test of one field. An absent value satisfies none of them but `Absent`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Test {
+    /// At least one pattern holds; of several texts in a row, one is enough.
+    AnyOf(Vec<Pattern>),
+    /// There is a value, and none of these.
+    NoneOf(Vec<Value>),
+    /// The value lies between.
+    Range {
+        /// Not before.
+        from: Bound<Value>,
+        /// Not after.
+        to: Bound<Value>,
+    },
+    /// There is a value.
+    Present,
+    /// There is none.
+    Absent,
+}
+
+/// A field and a test that fits it; cannot be built otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Clause<F> {
+    field: F,
+    test: Test,
+}
+
+impl<F: Field> Clause<F> {
+    /// A test of a field.
+    ///
+    /// # Errors
+    /// `invalid_field` when the test does not fit the field: a value of another type, a text pattern on something that is
+    /// no text, a range without bounds or the wrong way round, no values or too many.
+    pub fn new(field: F, test: Test) -> Result<Clause<F>> {
+        let kind = field.kind();
+        let name = field.name();
+        let wrong = |message: String| Err(Error::invalid(name, message));
+        let test = match test {
+            Test::AnyOf(patterns) => {
+                count(name, patterns.len())?;
+                let textual = matches!(kind, FieldKind::Text | FieldKind::Texts);
+                for pattern in &patterns {
+                    match pattern {
+                        Pattern::Is(value) if !kind.admits(value) => {
+                            return wrong(format!("'{name}' has no such values"));
+                        }
+                        Pattern::Contains(_) | Pattern::StartsWith(_) | Pattern::EndsWith(_) if !textual => {
+                            return wrong(format!("'{name}' is no text; parts of it cannot be searched"));
+                        }
+                        _ => {}
+                    }
+                }
+                Test::AnyOf(patterns.into_iter().map(folded).collect())
+            }
+            Test::NoneOf(values) => {
+                count(name, values.len())?;
+                if values.iter().any(|v| !kind.admits(v)) {
+                    return wrong(format!("'{name}' has no such values"));
+                }
+                Test::NoneOf(values.into_iter().map(clamped).collect())
+            }
+            Test::Range { from, to } => {
+                if kind == FieldKind::Texts {
+                    return wrong(format!("'{name}' has several values; ranges do not fit it"));
+                }
+                for bound in [&from, &to] {
+                    if value_of(bound).is_some_and(|v| !kind.admits(v)) {
+                        return wrong(format!("'{name}' has no such values"));
+                    }
+                }
+                match (value_of(&from), value_of(&to)) {
+                    (None, None) => return wrong(format!("the range of '{name}' has no bounds")),
+                    (Some(a), Some(b)) if a.cell() > b.cell() => {
+                        return wrong(format!("the range of '{name}' ends before it begins"));
+                    }
+                    _ => {}
+                }
+                Test::Range { from: from.map(clamped), to: to.map(clamped) }
+            }
+            test @ (Test::Present | Test::Absent) => test,
+        };
+        Ok(Clause { field, test })
+    }
+
+    /// The field that is tested.
+    #[must_use]
+    pub fn field(&self) -> F {
+        self.field
+    }
+
+    /// The test.
+    #[must_use]
+    pub fn test(&self) -> &Test {
+        &self.test
+    }
+
+    /// Whether the row passes.
+    #[must_use]
+    pub fn matches(&self, row: &F::Row) -> bool {
+        match (&self.test, self.field.read(row)) {
+            (Test::Absent, read) => read == Read::Absent,
+            (_, Read::Absent) => false,
+            (Test::Present, _) => true,
+            (test, Read::One(cell)) => test.holds(cell),
+            (Test::AnyOf(_), Read::Many(texts)) => texts.iter().any(|t| self.test.holds(Cell::Text(t))),
+            (_, Read::Many(texts)) => texts.iter().all(|t| self.test.holds(Cell::Text(t))),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, cell: Cell<'_>) -> bool {
+        match self {
+            Test::AnyOf(patterns) => patterns.iter().any(|p| p.holds(cell)),
+            Test::NoneOf(values) => values.iter().all(|v| v.cell() != cell),
+            Test::Range { from, to } => {
+                let above = match from {
+                    Bound::Included(v) => cell >= v.cell(),
+                    Bound::Excluded(v) => cell > v.cell(),
+                    Bound::Unbounded => true,
+                };
+                let below = match to {
+                    Bound::Included(v) => cell <= v.cell(),
+                    Bound::Excluded(v) => cell < v.cell(),
+                    Bound::Unbounded => true,
+                };
+                above && below
+            }
+            Test::Present => true,
+            Test::Absent => false,
+        }
+    }
+}
+
+impl Pattern {
+    fn holds(&self, cell: Cell<'_>) -> bool {
+        match (self, cell) {
+            (Pattern::Is(v), cell) => v.cell() == cell,
+            // The needle was folded when the clause was built.
+            (Pattern::Contains(s), Cell::Text(t)) => fold(t).contains(s.as_str()),
+            (Pattern::StartsWith(s), Cell::Text(t)) => fold(t).starts_with(s.as_str()),
+            (Pattern::EndsWith(s), Cell::Text(t)) => fold(t).ends_with(s.as_str()),
+            _ => false,
+        }
+    }
+}
+
+/// Clauses that must all hold; none = every row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter<F> {
+    clauses: Vec<Clause<F>>,
+}
+
+impl<F: Field> Filter<F> {
+    /// Every row.
+    #[must_use]
+    pub fn all() -> Filter<F> {
+        Filter { clauses: Vec::new() }
+    }
+
+    /// Rows that pass every clause.
+    #[must_use]
+    pub fn of(clauses: Vec<Clause<F>>) -> Filter<F> {
+        Filter { clauses }
+    }
+
+    /// Also this clause.
+    ///
+    /// # Errors
+    /// Those of [`Clause::new`].
+    pub fn and(mut self, field: F, test: Test) -> Result<Filter<F>> {
+        self.clauses.push(Clause::new(field, test)?);
+        Ok(self)
+    }
+
+    /// Also: the field equals this value.
+    ///
+    /// # Errors
+    /// Those of [`Clause::new`].
+    pub fn is(self, field: F, value: Value) -> Result<Filter<F>> {
+        self.and(field, Test::AnyOf(vec![Pattern::Is(value)]))
+    }
+
+    /// The clauses.
+    #[must_use]
+    pub fn clauses(&self) -> &[Clause<F>] {
+        &self.clauses
+    }
+
+    /// Whether the row passes: the definition of what a filter means.
+    #[must_use]
+    pub fn matches(&self, row: &F::Row) -> bool {
+        self.clauses.iter().all(|c| c.matches(row))
+    }
+}
+
+fn count(name: &str, n: usize) -> Result<()> {
+    match n {
+        0 => Err(Error::invalid(name, format!("'{name}' is given without a value"))),
+        1..=MAX_VALUES => Ok(()),
+        _ => Err(Error::invalid(name, format!("'{name}' has more than {MAX_VALUES} values"))),
+    }
+}
+
+fn value_of(bound: &Bound<Value>) -> Option<&Value> {
+    match bound {
+        Bound::Included(v) | Bound::Excluded(v) => Some(v),
+        Bound::Unbounded => None,
+    }
+}
+
+fn folded(pattern: Pattern) -> Pattern {
+    match pattern {
+        Pattern::Is(v) => Pattern::Is(clamped(v)),
+        Pattern::Contains(s) => Pattern::Contains(fold(&s)),
+        Pattern::StartsWith(s) => Pattern::StartsWith(fold(&s)),
+        Pattern::EndsWith(s) => Pattern::EndsWith(fold(&s)),
+    }
+}
+
+/// Times beyond what is stored are taken as the ends of the storable range.
+fn clamped(value: Value) -> Value {
+    match value {
+        Value::Time(t) => Value::Time(Timestamp::from_nanosecond(i128::from(nanos(t))).unwrap_or(t)),
+        other => other,
+    }
+}

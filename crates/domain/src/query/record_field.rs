@@ -1,0 +1,113 @@
+//! The fields of records - tenants, resources, policies and so on - that can be asked for. One list for all kinds; a
+//! kind that lacks a field has it absent.
+
+use super::field::fields;
+use super::{Cell, Field, FieldKind, Read};
+use crate::Uuid;
+use crate::record::{Record, RecordKind};
+
+fields! {
+    /// A field of a record.
+    RecordField {
+        /// Identity.
+        Id = "id": FieldKind::Uuid,
+        /// The owner; a tenant's own id for tenants.
+        Tenant = "tenant": FieldKind::Uuid,
+        /// The name.
+        Name = "name": FieldKind::Text,
+        /// What sort of thing it is, by name.
+        Kind = "kind": FieldKind::Text,
+        /// The name that a machine or cloud gives a resource.
+        InstanceId = "instance_id": FieldKind::Text,
+        /// A tenant's number.
+        Number = "number": FieldKind::Int,
+        /// A tenant's parent.
+        Parent = "parent": FieldKind::Uuid,
+        /// The resource it belongs to.
+        Resource = "resource": FieldKind::Uuid,
+        /// The policy it belongs to.
+        Policy = "policy": FieldKind::Uuid,
+        /// The agent it belongs to.
+        Agent = "agent": FieldKind::Uuid,
+        /// The repository it belongs to.
+        Repository = "repository": FieldKind::Uuid,
+        /// The task that made it.
+        Task = "task": FieldKind::Int,
+        /// When it is due next.
+        NextRunAt = "next_run_at": FieldKind::Time,
+        /// When it was made.
+        CreatedAt = "created_at": FieldKind::Time,
+        /// The last change.
+        UpdatedAt = "updated_at": FieldKind::Time,
+        /// When it ceased to count: a token's revocation.
+        EndedAt = "ended_at": FieldKind::Time,
+    }
+}
+
+impl RecordKind {
+    /// The fields that records of this kind can have, beside `id`, `tenant`, `created_at` and `updated_at` which all have.
+    #[must_use]
+    pub fn own_fields(self) -> &'static [RecordField] {
+        use RecordField as F;
+        match self {
+            RecordKind::Tenant => &[F::Name, F::Number, F::Parent],
+            RecordKind::Resource => &[F::Name, F::Kind, F::InstanceId, F::Agent],
+            RecordKind::Policy => &[F::Name, F::Kind, F::Repository],
+            RecordKind::Application => &[F::Policy, F::Resource, F::NextRunAt],
+            RecordKind::Agent => &[F::Name],
+            RecordKind::Repository => &[F::Name],
+            RecordKind::Backup => &[F::Name, F::Kind, F::Resource, F::Policy, F::Repository, F::Task],
+            RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
+        }
+    }
+}
+
+impl Field for RecordField {
+    type Row = Record;
+    const ALL: &'static [Self] = Self::EVERY;
+    const ID: Self = RecordField::Id;
+
+    fn name(self) -> &'static str {
+        self.about().0
+    }
+
+    fn kind(self) -> FieldKind {
+        self.about().1
+    }
+
+    fn read(self, record: &Record) -> Read<'_> {
+        use RecordField as F;
+        let uuid = |id: Uuid| Read::One(Cell::Uuid(id));
+        match (self, record) {
+            (F::Id, r) => uuid(r.id()),
+            (F::Tenant, r) => uuid(r.tenant()),
+            (F::CreatedAt, r) => Read::One(Cell::Time(r.created_at())),
+            (F::UpdatedAt, r) => Read::One(Cell::Time(r.updated_at())),
+            (F::Name, Record::Tenant(v)) => Read::text(&v.name),
+            (F::Name, Record::Resource(v)) => Read::text(&v.name),
+            (F::Name, Record::Policy(v)) => Read::text(&v.name),
+            (F::Name, Record::Agent(v)) => Read::text(&v.name),
+            (F::Name, Record::Repository(v)) => Read::text(&v.name),
+            (F::Name, Record::Backup(v)) => Read::text(&v.resource_name),
+            (F::Name, Record::Token(v)) => Read::text(&v.name),
+            (F::Kind, Record::Resource(v)) => Read::text(v.kind.name()),
+            (F::Kind, Record::Policy(v)) => Read::text(&v.kind),
+            (F::Kind, Record::Backup(v)) => Read::text(v.kind.name()),
+            (F::Kind, Record::Token(v)) => Read::text(v.kind.name()),
+            (F::InstanceId, Record::Resource(v)) => Read::text(&v.instance_id),
+            (F::Number, Record::Tenant(v)) => Read::One(Cell::Int(v.number)),
+            (F::Parent, Record::Tenant(v)) => Read::opt(v.parent.map(Cell::Uuid)),
+            (F::Resource, Record::Application(v)) => uuid(v.resource),
+            (F::Resource, Record::Backup(v)) => uuid(v.resource),
+            (F::Policy, Record::Application(v)) => uuid(v.policy),
+            (F::Policy, Record::Backup(v)) => Read::opt(v.policy.map(Cell::Uuid)),
+            (F::Agent, Record::Resource(v)) => Read::opt(v.agent.map(Cell::Uuid)),
+            (F::Repository, Record::Policy(v)) => uuid(v.repository),
+            (F::Repository, Record::Backup(v)) => uuid(v.repository),
+            (F::Task, Record::Backup(v)) => Read::One(Cell::Int(v.task)),
+            (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),
+            (F::EndedAt, Record::Token(v)) => Read::time(v.revoked_at),
+            _ => Read::Absent,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Resources: what is protected.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Timestamp, Uuid, named_enum};
+
+named_enum! {
+    /// What sort of thing is protected.
+    ResourceKind {
+        /// A virtual machine.
+        ComputeVm = "compute_vm",
+        /// A physical machine.
+        BareMetal = "bare_metal",
+        /// A block device or disk image.
+        Volume = "volume",
+        /// A mailbox.
+        Mailbox = "mailbox",
+        /// A disk image that was imported.
+        Image = "image",
+    }
+}
+
+named_enum! {
+    /// What is going on with a resource: derived from its live tasks, never set by hand.
+    ResourceStatus {
+        /// Nothing runs, and the last run did not fail.
+        Idle = "idle",
+        /// A backup is queued or runs.
+        BackingUp = "backing_up",
+        /// A recovery is queued or runs.
+        Recovering = "recovering",
+        /// Nothing runs, and the last backup failed.
+        Failed = "failed",
+        /// Some other task runs.
+        Other = "other",
+    }
+}
+
+named_enum! {
+    /// Where the registration of a resource is.
+    Registration {
+        /// Asked for, not yet confirmed by an agent.
+        Registering = "registering",
+        /// Known and usable.
+        Registered = "registered",
+        /// Could not be registered.
+        Failed = "failed",
+        /// Deleted; its backups stay.
+        Deleted = "deleted",
+    }
+}
+
+/// What is read from a resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Absolute paths on the machine. Names that are not UTF-8 are found by backing up a folder above them.
+    pub paths: Vec<String>,
+    /// Globs of what to leave out, beside those of the policy.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+}
+
+/// What is protected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Identity.
+    pub id: Uuid,
+    /// The owner.
+    pub tenant: Uuid,
+    /// The name that the machine or cloud gives it; unique on the server, at most 50 characters.
+    pub instance_id: String,
+    /// What sort of thing it is.
+    pub kind: ResourceKind,
+    /// The name people know.
+    pub name: String,
+    /// The agent that reaches it.
+    pub agent: Option<Uuid>,
+    /// What is read from it.
+    pub sources: Sources,
+    /// Whether policies run for it.
+    pub enabled: bool,
+    /// Where its registration is.
+    pub registration: Registration,
+    /// When the last good backup was made.
+    pub last_backup_at: Option<Timestamp>,
+    /// Free-form facts; `tags`, `location`, `size` and `encrypted` are known keys.
+    #[serde(default)]
+    pub metadata: serde_json::Value,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+}
+
+/// The longest `instance_id`, in characters (Yandex Cloud Backup: `<=50`).
+pub const MAX_INSTANCE_ID: usize = 50;

@@ -1,0 +1,48 @@
+//! API tokens: what a program or a person shows to become a `Caller`. Only a hash is kept.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Role, Timestamp, Uuid, named_enum};
+
+named_enum! {
+    /// Whom a token stands for.
+    TokenKind {
+        /// A person or a program that uses an API.
+        Api = "api",
+        /// An agent that connects over the agent link; it cannot use the APIs.
+        Agent = "agent",
+    }
+}
+
+/// A bearer token as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Identity; safe to show.
+    pub id: Uuid,
+    /// The tenant whose subtree it opens.
+    pub tenant: Uuid,
+    /// Whom it stands for.
+    pub kind: TokenKind,
+    /// What it is for, in people's words.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// SHA-256 of the secret, in hexadecimal. The secret has 256 random bits, so a fast hash is enough.
+    pub hash: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+    /// From when on it is no longer accepted; none = until revoked.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// Whether it is accepted at this time.
+    #[must_use]
+    pub fn valid_at(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|t| now < t)
+    }
+}
