@@ -1,0 +1,106 @@
+//! The contract: one suite that every store passes. A meaning that is not in here does not exist.
+//!
+//! To add a story: write an `async fn(w: &mut World) -> Result<()>` in one of the files below and name it in `suite!`. It
+//! then runs on every store, and ends with a look for damage.
+
+mod properties;
+mod random;
+mod story;
+pub(crate) mod world;
+
+use self::world::World;
+
+macro_rules! suite {
+    ($($module:ident { $($name:ident,)+ })+) => {
+        $(mod $module;)+
+
+        mod on_memory {
+            $($(
+                #[tokio::test]
+                async fn $name() {
+                    let mut w = super::World::in_memory().await;
+                    super::$module::$name(&mut w).await.expect("the story goes through");
+                    w.finish().await;
+                }
+            )+)+
+        }
+
+        mod on_sqlite {
+            $($(
+                #[tokio::test]
+                async fn $name() {
+                    let dir = tempfile::tempdir().expect("a temporary folder can be made");
+                    let mut w = super::World::in_file(&dir.path().join("ledger.db")).await;
+                    super::$module::$name(&mut w).await.expect("the story goes through");
+                    w.finish().await;
+                }
+            )+)+
+        }
+    };
+}
+
+suite! {
+    tasks {
+        creating_again_gives_the_task_that_exists,
+        a_wish_is_kept_to_the_last_field,
+        all_writes_or_none,
+        numbers_are_dense_and_never_used_again,
+        stamps_only_grow,
+        a_task_in_its_executors_hands,
+        cancelling,
+        deleting_and_purging,
+    }
+    claims {
+        by_priority_then_by_age,
+        by_queue_and_type,
+        affinity_is_respected,
+        only_within_the_scope,
+        more_wanted_than_there_is,
+        two_claimers_never_get_the_same,
+        what_waited_too_long_is_not_handed_out,
+    }
+    leases {
+        an_old_lease_is_refused,
+        a_report_after_the_deadline_meets_what_it_brought,
+        every_timer_runs_out,
+        a_restart_gives_time,
+        a_heartbeat_is_no_change,
+        completing_twice_is_once,
+    }
+    activities {
+        one_root_for_ever,
+        reports_on_steps,
+        steps_end_with_their_task,
+        steps_of_a_task_that_returns,
+        steps_are_fenced,
+    }
+    scopes {
+        foreigners_see_nothing,
+        foreigners_change_nothing,
+        a_number_is_no_prefix,
+        everything_below_is_seen,
+    }
+    records {
+        put_and_get_every_kind,
+        the_revision_guards,
+        keys_are_unique,
+        removing,
+        tenants_keep_their_place,
+        asked_for_by_their_own_fields,
+    }
+    queries {
+        pages_by_place,
+        pages_by_number,
+        absent_values_come_last,
+        text_without_regard_to_case,
+        labels,
+        groups,
+        what_cannot_be_asked,
+    }
+    feed {
+        every_final_state_once,
+        a_revision_is_never_cut,
+        only_changes_take_a_revision,
+        the_newest_revision_is_announced,
+    }
+}

@@ -1,0 +1,169 @@
+//! Properties: whatever happened and whatever is asked, every store gives the answer of the oracle, and walking through
+//! an answer page by page gives each row once.
+
+use std::collections::BTreeSet;
+
+use domain::Result;
+use domain::query::{ActivityField, Filter, Order, Page, Query, RecordField, TaskField};
+use domain::record::Record;
+use domain::task::TaskId;
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+use super::random::{self, Dice, Known};
+use super::world::{World, all, everything, seconds};
+use crate::{Rev, Write};
+
+/// The oracle and a store that must be like it, with the same history.
+struct Pair {
+    oracle: World,
+    store: World,
+    known: Known,
+}
+
+impl Pair {
+    async fn new(path: &std::path::Path) -> Pair {
+        Pair { oracle: World::in_memory().await, store: World::in_file(path).await, known: Known::default() }
+    }
+
+    /// Lets the same happen to both, and compares all they say.
+    async fn happen(&mut self, dice: &mut Dice) {
+        self.oracle.pass(seconds(dice.roll(12) as i64 - 2));
+        let scope = random::scope(dice, &self.oracle);
+        let count = 1 + dice.roll(3);
+        let writes: Vec<Write> = (0..count).map(|_| random::write(dice, &self.oracle, &self.known)).collect();
+        let moment = self.oracle.moment;
+        let expected = self.oracle.ledger.commit(&scope, moment, writes.clone()).await;
+        let given = self.store.ledger.commit(&scope, moment, writes.clone()).await;
+        assert_eq!(given, expected, "{writes:#?}");
+        if let Ok(done) = given {
+            self.known.note(&done);
+        }
+    }
+
+    /// Asks both the same, and compares the answers.
+    async fn ask(&self, dice: &mut Dice) -> Result<()> {
+        let (oracle, store) = (&self.oracle.ledger, &self.store.ledger);
+        let scope = random::scope(dice, &self.oracle);
+        match dice.roll(6) {
+            0 | 1 => {
+                let rows = oracle.tasks(&everything(), &all()).await?.items;
+                let query = random::query::<TaskField>(dice, &rows);
+                assert_eq!(store.tasks(&scope, &query).await, oracle.tasks(&scope, &query).await, "{query:#?}");
+            }
+            2 => {
+                let rows = oracle.activities(&everything(), &all()).await?.items;
+                let query = random::query::<ActivityField>(dice, &rows);
+                let (given, expected) = (store.activities(&scope, &query), oracle.activities(&scope, &query));
+                assert_eq!(given.await, expected.await, "{query:#?}");
+            }
+            3 => {
+                let kind = random::kind(dice);
+                let rows = oracle.records(&everything(), kind, &all()).await?.items;
+                let rows: Vec<Record> = rows.into_iter().map(|r| r.value).collect();
+                let query = random::query::<RecordField>(dice, &rows);
+                let (given, expected) = (store.records(&scope, kind, &query), oracle.records(&scope, kind, &query));
+                assert_eq!(given.await, expected.await, "{query:#?}");
+            }
+            4 => {
+                let rows = oracle.tasks(&everything(), &all()).await?.items;
+                let filter = random::filter::<TaskField>(dice, &rows);
+                let fields = random::order(dice, <TaskField as domain::query::Field>::ALL);
+                let by: Vec<_> = fields.terms().iter().map(|(f, _)| *f).filter(|f| *f != TaskField::Id).collect();
+                let (given, expected) =
+                    (store.task_counts(&scope, &filter, &by), oracle.task_counts(&scope, &filter, &by));
+                assert_eq!(given.await, expected.await, "{filter:#?} by {by:?}");
+            }
+            _ => {
+                let (since, limit) = (Rev(dice.roll(30) as i64), dice.roll(5) as u32);
+                let (given, expected) = (store.changes(&scope, since, limit), oracle.changes(&scope, since, limit));
+                assert_eq!(given.await, expected.await, "since {since}, {limit}");
+                let by = self.oracle.moment.now + seconds(dice.roll(60) as i64);
+                assert_eq!(store.due(&scope, by).await, oracle.due(&scope, by).await, "by {by}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    let failure_persistence = Some(Box::new(FileFailurePersistence::Off) as Box<_>);
+    ProptestConfig { cases, failure_persistence, max_shrink_iters: 200, ..ProptestConfig::default() }
+}
+
+fn block_on(story: impl Future<Output = Result<()>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
+    runtime.block_on(story).expect("the story goes through");
+}
+
+proptest! {
+    #![proptest_config(config(24))]
+
+    #[test]
+    fn the_store_is_like_the_oracle(
+        history in prop::collection::vec(prop::collection::vec(any::<u32>(), 80), 10..50),
+        questions in prop::collection::vec(prop::collection::vec(any::<u32>(), 40), 60),
+    ) {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        block_on(async {
+            let mut pair = Pair::new(&dir.path().join("ledger.db")).await;
+            for numbers in history {
+                pair.happen(&mut Dice::new(numbers)).await;
+            }
+            assert_eq!(pair.store.dump().await, pair.oracle.dump().await);
+            for numbers in questions {
+                pair.ask(&mut Dice::new(numbers)).await?;
+            }
+            pair.oracle.finish().await;
+            pair.store.finish().await;
+            Ok(())
+        });
+    }
+}
+
+/// Fields of tasks that never change, so that a walk by them has a meaning while other things go on.
+const FIXED: &[TaskField] =
+    &[TaskField::CreatedAt, TaskField::Priority, TaskField::PolicyName, TaskField::WorkflowId, TaskField::Id];
+
+proptest! {
+    #![proptest_config(config(12))]
+
+    #[test]
+    fn a_walk_meets_every_row_once(
+        tasks in prop::collection::vec(prop::collection::vec(any::<u32>(), 60), 1..14),
+        newcomers in prop::collection::vec(prop::collection::vec(any::<u32>(), 60), 20),
+        choice in prop::collection::vec(any::<u32>(), 20),
+        in_memory in any::<bool>(),
+    ) {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        block_on(async {
+            let path = dir.path().join("ledger.db");
+            let w = if in_memory { World::in_memory().await } else { World::in_file(&path).await };
+            let specs: Vec<_> = tasks.into_iter().map(|n| random::spec(&mut Dice::new(n), &w)).collect();
+            w.commit(specs.into_iter().map(|s| Write::CreateTask(Box::new(s))).collect()).await?;
+            let at_start: BTreeSet<TaskId> =
+                w.ledger.tasks(&everything(), &all()).await?.items.iter().map(|t| t.id).collect();
+
+            let mut dice = Dice::new(choice);
+            let order: Order<TaskField> = random::order(&mut dice, FIXED);
+            let limit = 1 + dice.roll(4) as u32;
+            let mut query = Query { filter: Filter::all(), order: order.clone(), page: Page::first(limit), total: false };
+            let mut newcomers = newcomers.into_iter();
+            let mut walked = Vec::new();
+            loop {
+                let slice = w.ledger.tasks(&everything(), &query).await?;
+                walked.extend(slice.items);
+                if let Some(numbers) = newcomers.next() {
+                    let spec = random::spec(&mut Dice::new(numbers), &w);
+                    w.create(spec).await?;
+                }
+                let Some(key) = slice.next else { break };
+                query.page = Page::After { key: Some(key), limit };
+            }
+            assert!(walked.is_sorted_by(|a, b| order.compare(a, b).is_lt()), "in order, and nothing twice");
+            let walked: BTreeSet<TaskId> = walked.iter().map(|t| t.id).collect();
+            assert!(at_start.is_subset(&walked), "{at_start:?} is not within {walked:?}");
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,248 @@
+//! Records: replaced whole, under a check of the revision, with keys that are unique on the server.
+
+use domain::agent::Agent;
+use domain::backup::{Backup, BackupKind};
+use domain::policy::{Application, Policy, Schedule, Settings};
+use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
+use domain::record::{Record, RecordKind};
+use domain::repository::Repository;
+use domain::resource::{Registration, Resource, ResourceKind, Sources};
+use domain::token::{Token, TokenKind};
+use domain::{Code, Result, Role, Timestamp, Uuid};
+use serde_json::json;
+
+use super::world::{World, everything, refusal, seconds};
+use crate::{Expect, Rev, Stored, Write, Written};
+
+pub(super) fn resource(w: &World, tenant: Uuid, instance: &str) -> Resource {
+    Resource {
+        id: w.id(),
+        tenant,
+        instance_id: instance.to_owned(),
+        kind: ResourceKind::BareMetal,
+        name: format!("Machine {instance}"),
+        agent: None,
+        sources: Sources::default(),
+        enabled: true,
+        registration: Registration::Registered,
+        last_backup_at: None,
+        metadata: json!({"tags": ["a"]}),
+        created_at: w.moment.now,
+        updated_at: w.moment.now,
+    }
+}
+
+/// One record of every kind but tenants, each as full as it can be.
+pub(super) fn one_of_each(w: &World) -> Vec<Record> {
+    let (tenant, created_at, updated_at) = (w.acme.id, w.moment.now, w.moment.now);
+    let machine = Resource {
+        kind: ResourceKind::Volume,
+        agent: Some(w.id()),
+        sources: Sources { paths: vec!["/home".into()], excludes: vec!["*.tmp".into()] },
+        last_backup_at: Some(Timestamp::MAX),
+        ..resource(w, tenant, "m-1")
+    };
+    let repository = Repository {
+        id: w.id(),
+        tenant,
+        name: "main".into(),
+        url: "/backups".into(),
+        sealed_password: "c2VjcmV0".into(),
+        append_only: true,
+        created_at,
+        updated_at,
+    };
+    let policy = Policy {
+        id: w.id(),
+        tenant,
+        name: "Daily".into(),
+        kind: "backup".into(),
+        enabled: true,
+        schedule: Schedule::Daily { at: jiff::civil::time(2, 30, 0, 0), time_zone: "Europe/Berlin".into() },
+        settings: Settings { includes: vec!["*".into()], excludes: vec![] },
+        repository: repository.id,
+        created_at,
+        updated_at,
+    };
+    let application = Application {
+        id: w.id(),
+        tenant,
+        policy: policy.id,
+        resource: machine.id,
+        next_run_at: Some(w.moment.now + seconds(10)),
+        last_run_at: Some(w.moment.now),
+        last_task: Some(w.id()),
+        created_at,
+        updated_at,
+    };
+    let token = Token {
+        id: w.id(),
+        tenant,
+        kind: TokenKind::Agent,
+        name: "agent token".into(),
+        role: Role::Operator,
+        hash: "ab".repeat(32),
+        created_at,
+        updated_at,
+        expires_at: Some(w.moment.now + seconds(9)),
+        revoked_at: Some(w.moment.now + seconds(8)),
+    };
+    let agent = Agent {
+        id: w.id(),
+        tenant,
+        cluster_id: "c1".into(),
+        name: "host".into(),
+        os: "linux".into(),
+        version: "0.1.0".into(),
+        queues: vec!["agents".into()],
+        last_seen_at: Some(w.moment.now),
+        token: token.id,
+        created_at,
+        updated_at,
+    };
+    let backup = Backup {
+        id: w.id(),
+        tenant,
+        resource: machine.id,
+        resource_name: "Machine".into(),
+        policy: None,
+        archive: application.id,
+        repository: repository.id,
+        snapshot: "0f".repeat(32),
+        kind: BackupKind::Incremental,
+        task: 1,
+        paths: vec!["/home".into()],
+        size: u64::MAX,
+        added: 1,
+        files: 2,
+        kept_because: vec!["last".into()],
+        browsable: true,
+        created_at,
+        updated_at,
+    };
+    vec![
+        machine.into(),
+        repository.into(),
+        policy.into(),
+        application.into(),
+        token.into(),
+        agent.into(),
+        backup.into(),
+    ]
+}
+
+pub(super) async fn put_and_get_every_kind(w: &mut World) -> Result<()> {
+    let records = one_of_each(w);
+    w.pass(seconds(1));
+    assert_eq!(records.len() + 1, RecordKind::ALL.len(), "a new kind is missing in this story");
+    for mut record in records {
+        let (kind, id, key) = (record.kind(), record.id(), record.key());
+        let done = w.commit(vec![Write::Put(Box::new(record.clone()), Expect::New)]).await?;
+        let Written::Record(written) = &done.written[0] else { panic!("a record was put") };
+        assert!(written.value.updated_at() >= w.moment.now, "the ledger stamps it");
+        record.touch(written.value.updated_at());
+        assert_eq!(**written, Stored { rev: done.rev, value: record });
+        assert_eq!(w.ledger.record(&everything(), kind, id).await?, **written);
+        if let Some(key) = key {
+            assert_eq!(w.ledger.record_by_key(&everything(), kind, &key).await?.as_ref(), Some(&**written));
+        }
+    }
+    let acme: Stored<domain::tenant::Tenant> = w.ledger.get(&everything(), w.acme.id).await?;
+    assert_eq!(acme.value.locator, "/1/66/");
+    Ok(())
+}
+
+pub(super) async fn the_revision_guards(w: &mut World) -> Result<()> {
+    let machine = resource(w, w.acme.id, "m1");
+    assert_eq!(refusal(w.put(machine.clone(), Expect::Rev(Rev(1))).await), Code::NotFound);
+    let first = w.put(machine.clone(), Expect::New).await?;
+    assert_eq!(refusal(w.put(machine.clone(), Expect::New).await), Code::AlreadyExists);
+    let mut renamed = first.value.clone();
+    renamed.name = String::new();
+    let second = w.put(renamed, Expect::Rev(first.rev)).await?;
+    assert!(second.rev > first.rev && second.value.updated_at > first.value.updated_at);
+    assert_eq!(refusal(w.put(machine, Expect::Rev(first.rev)).await), Code::RevisionConflict);
+    assert_eq!(w.ledger.get::<Resource>(&everything(), second.value.id).await?, second);
+    Ok(())
+}
+
+pub(super) async fn keys_are_unique(w: &mut World) -> Result<()> {
+    let one = w.put(resource(w, w.acme.id, "m1"), Expect::New).await?;
+    let other = resource(w, w.other.id, "m1");
+    assert_eq!(refusal(w.put(other, Expect::New).await), Code::AlreadyExists, "on the whole server");
+    let two = w.put(resource(w, w.acme.id, "m2"), Expect::New).await?;
+    let mut taken = two.value.clone();
+    taken.instance_id = "m1".into();
+    assert_eq!(refusal(w.put(taken, Expect::Rev(two.rev)).await), Code::AlreadyExists);
+    // A key that was given up is free.
+    let mut renamed = one.value.clone();
+    renamed.instance_id = "m3".into();
+    w.put(renamed, Expect::Rev(one.rev)).await?;
+    w.put(resource(w, w.acme.id, "m1"), Expect::New).await?;
+    assert_eq!(w.ledger.find::<Resource>(&everything(), "m3").await?.map(|r| r.value.id), Some(one.value.id));
+    assert_eq!(w.ledger.find::<Resource>(&everything(), "m").await?, None);
+    Ok(())
+}
+
+pub(super) async fn removing(w: &mut World) -> Result<()> {
+    let machine = w.put(resource(w, w.acme.id, "m1"), Expect::New).await?.value;
+    let remove = Write::Remove(RecordKind::Resource, machine.id);
+    let other_kind = Write::Remove(RecordKind::Policy, machine.id);
+    let done = w.commit(vec![other_kind, remove.clone(), remove]).await?;
+    assert_eq!(done.written, vec![Written::Removed(0), Written::Removed(1), Written::Removed(0)]);
+    assert_eq!(refusal(w.ledger.record(&everything(), RecordKind::Resource, machine.id).await), Code::NotFound);
+    w.put(machine, Expect::New).await?;
+    Ok(())
+}
+
+pub(super) async fn tenants_keep_their_place(w: &mut World) -> Result<()> {
+    let mut lying = w.acme.child(w.id(), 99, "x", w.moment.now)?;
+    lying.locator = "/1/99/".into();
+    assert_eq!(refusal(w.put(lying, Expect::New).await), Code::InvalidField);
+    let mut orphan = w.acme.child(w.id(), 99, "x", w.moment.now)?;
+    orphan.parent = None;
+    assert_eq!(refusal(w.put(orphan, Expect::New).await), Code::MissingField);
+    let eu = w.ledger.get::<domain::tenant::Tenant>(&everything(), w.eu.id).await?;
+    let mut moved = w.other.child(eu.value.id, eu.value.number, "x", w.moment.now)?;
+    assert_eq!(refusal(w.put(moved.clone(), Expect::Rev(eu.rev)).await), Code::InvalidField);
+    moved = eu.value.clone();
+    moved.name = "Renamed".into();
+    w.put(moved, Expect::Rev(eu.rev)).await?;
+    let mut same_number = w.other.child(w.id(), 7, "x", w.moment.now)?;
+    assert_eq!(refusal(w.put(same_number.clone(), Expect::New).await), Code::AlreadyExists);
+    same_number.number = 8;
+    assert_eq!(refusal(w.put(same_number, Expect::New).await), Code::InvalidField);
+
+    let remove = |id| vec![Write::Remove(RecordKind::Tenant, id)];
+    assert_eq!(refusal(w.commit(remove(w.acme.id)).await), Code::InUse, "another tenant is below");
+    let machine = w.put(resource(w, w.eu.id, "m1"), Expect::New).await?.value;
+    assert_eq!(refusal(w.commit(remove(w.eu.id)).await), Code::InUse, "it owns a machine");
+    w.commit(vec![Write::Remove(RecordKind::Resource, machine.id)]).await?;
+    assert_eq!(w.commit(remove(w.eu.id)).await?.written, vec![Written::Removed(1)]);
+    w.plain().await?;
+    assert_eq!(refusal(w.commit(remove(w.acme.id)).await), Code::InUse, "it owns a task");
+    Ok(())
+}
+
+pub(super) async fn asked_for_by_their_own_fields(w: &mut World) -> Result<()> {
+    let due = w.moment.now + seconds(10);
+    for record in one_of_each(w) {
+        w.commit(vec![Write::Put(Box::new(record), Expect::New)]).await?;
+    }
+    let to = std::ops::Bound::Included(Value::Time(due));
+    let due = Filter::all().and(RecordField::NextRunAt, Test::Range { from: std::ops::Bound::Unbounded, to })?;
+    assert_eq!(w.ledger.all::<Application>(&everything(), due.clone()).await?.len(), 1);
+    assert!(w.ledger.all::<Policy>(&everything(), due).await?.is_empty(), "a field that a kind lacks is absent");
+    let absent = Filter::all().and(RecordField::NextRunAt, Test::Absent)?;
+    assert_eq!(w.ledger.all::<Policy>(&everything(), absent).await?.len(), 1);
+    let named = Pattern::StartsWith("MACH".into());
+    let named = Filter::all().and(RecordField::Name, Test::AnyOf(vec![named]))?;
+    assert_eq!(w.ledger.all::<Resource>(&everything(), named).await?.len(), 1);
+
+    let order = Order::by(vec![(RecordField::Number, domain::query::Direction::Desc)])?;
+    let query = Query { filter: Filter::all(), order, page: Page::first(2), total: true };
+    let tenants = w.ledger.list::<domain::tenant::Tenant>(&everything(), &query).await?;
+    assert_eq!(tenants.items.iter().map(|t| t.value.number).collect::<Vec<_>>(), [66, 7]);
+    assert_eq!(tenants.total, Some(4));
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! Filters, orders and places as SQL. Each is an optimisation of its definition in `domain::query`, and is tested
+//! against it. Values are only ever bound, never written into the text.
+
+use std::ops::Bound;
+
+use domain::Scope;
+use domain::query::{
+    ActivityField, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
+};
+use domain::record::RecordKind;
+use rusqlite::types::Value;
+
+use super::rows;
+
+/// Where rows come from, and how their fields are called there.
+pub(super) struct Source<F> {
+    /// Tables, joined.
+    pub(super) from: String,
+    /// The expression of a field.
+    pub(super) column: fn(F, &RecordKind) -> String,
+    /// The kind of records, where rows are records; anything else otherwise.
+    pub(super) kind: RecordKind,
+}
+
+/// Tasks.
+pub(super) fn tasks() -> Source<TaskField> {
+    Source { from: TASKS.to_owned(), column: |f, _| task_column(f).to_owned(), kind: RecordKind::Tenant }
+}
+
+/// Activities with their tasks.
+pub(super) fn activities() -> Source<ActivityField> {
+    let from = format!("activities a JOIN {TASKS_OF_ACTIVITIES}");
+    Source { from, column: |f, _| activity_column(f), kind: RecordKind::Tenant }
+}
+
+/// Records of a kind.
+pub(super) fn records(kind: RecordKind) -> Source<RecordField> {
+    Source { from: format!("{} r", rows::table(kind)), column: record_column, kind }
+}
+
+const TASKS: &str = "tasks t JOIN task_status s ON s.id = t.id";
+const TASKS_OF_ACTIVITIES: &str = "tasks t ON t.id = a.task JOIN task_status s ON s.id = t.id";
+
+fn task_column(field: TaskField) -> &'static str {
+    use TaskField as F;
+    match field {
+        F::Id => "t.id",
+        F::Uuid => "t.uuid",
+        F::Type => "t.type",
+        F::Queue => "t.queue",
+        F::Priority => "t.priority",
+        F::State => "s.state",
+        F::Result => "s.result_code",
+        F::Seeding => "t.seeding",
+        F::Tenant => "t.tenant",
+        F::IssuerId => "t.issuer_id",
+        F::StartedBy => "t.started_by",
+        F::PolicyId => "t.policy_id",
+        F::PolicyType => "t.policy_type",
+        F::PolicyName => "t.policy_name",
+        F::ResourceId => "t.resource_id",
+        F::ResourceType => "t.resource_type",
+        F::ResourceName => "t.resource_name",
+        F::ExecutorId => "s.executor_id",
+        F::AffinityAgent => "t.affinity_agent",
+        F::AffinityCluster => "t.affinity_cluster",
+        F::WorkflowId => "t.workflow_id",
+        F::Tag => "t.tags",
+        F::CancelRequested => "s.cancel_requested",
+        F::CreatedAt => "t.created_at",
+        F::EnqueuedAt => "s.enqueued_at",
+        F::AssignedAt => "s.assigned_at",
+        F::StartedAt => "s.started_at",
+        F::UpdatedAt => "s.updated_at",
+        F::CompletedAt => "s.completed_at",
+        F::DeletedAt => "s.deleted_at",
+    }
+}
+
+fn activity_column(field: ActivityField) -> String {
+    use ActivityField as F;
+    let shown = |of_root: &str, of_step: &str| format!("CASE a.root WHEN 1 THEN {of_root} ELSE a.{of_step} END");
+    match field {
+        F::Id => "a.id".to_owned(),
+        F::Uuid => "a.uuid".to_owned(),
+        F::TaskId => "a.task".to_owned(),
+        F::Parent => "a.parent".to_owned(),
+        F::Root => "a.root".to_owned(),
+        F::CreatedAt => "a.created_at".to_owned(),
+        F::Type => shown("t.type", "type"),
+        F::State => shown("s.state", "state"),
+        F::Result => shown("s.result_code", "result_code"),
+        F::Sustainable => shown("t.sustainable", "sustainable"),
+        F::Tag => shown("t.tags", "tags"),
+        F::StartedAt => shown("s.started_at", "started_at"),
+        F::UpdatedAt => shown("s.updated_at", "updated_at"),
+        F::CompletedAt => shown("s.completed_at", "completed_at"),
+        F::Tenant
+        | F::StartedBy
+        | F::PolicyId
+        | F::PolicyType
+        | F::PolicyName
+        | F::ResourceId
+        | F::ResourceType
+        | F::ResourceName
+        | F::WorkflowId
+        | F::DeletedAt => field.of_task().map_or("NULL", task_column).to_owned(),
+    }
+}
+
+fn record_column(field: RecordField, kind: &RecordKind) -> String {
+    use RecordField as F;
+    match field {
+        F::Id | F::Tenant | F::CreatedAt | F::UpdatedAt => format!("r.{}", field.name()),
+        own if kind.own_fields().contains(&own) => format!("r.{}", own.name()),
+        _ => "NULL".to_owned(),
+    }
+}
+
+/// Parts of a statement, and what is bound to them.
+pub(super) struct Builder<F> {
+    source: Source<F>,
+    conditions: Vec<String>,
+    params: Vec<Value>,
+}
+
+impl<F: Field> Builder<F> {
+    /// All rows within the scope. The tenant is asked for first: nothing outside it is ever counted.
+    pub(super) fn within(scope: &Scope, source: Source<F>) -> Builder<F> {
+        let mut builder = Builder { source, conditions: Vec::new(), params: Vec::new() };
+        // Every source has a tenant, under this name.
+        let tenant = F::ALL.iter().find(|f| f.name() == "tenant").map(|f| builder.column(*f));
+        if let (false, Some(tenant)) = (scope.is_everything(), tenant) {
+            let condition = builder.in_scope(scope, &tenant);
+            builder.conditions.push(condition);
+        }
+        builder
+    }
+
+    /// The condition that a tenant lies within the scope.
+    fn in_scope(&mut self, scope: &Scope, tenant: &str) -> String {
+        let (from, to) = locators(scope);
+        let (from, to) = (self.bind(Value::Text(from)), self.bind(Value::Text(to)));
+        format!("{tenant} IN (SELECT id FROM tenants WHERE locator >= {from} AND locator < {to})")
+    }
+
+    /// Only rows that match.
+    pub(super) fn matching(mut self, filter: &Filter<F>) -> Self {
+        for clause in filter.clauses() {
+            let column = self.column(clause.field());
+            let condition = self.test(&column, clause.field().kind() == FieldKind::Texts, clause.test());
+            self.conditions.push(condition);
+        }
+        self
+    }
+
+    /// Only rows behind this place.
+    pub(super) fn behind(mut self, order: &Order<F>, key: &Key) -> Self {
+        let mut ways = Vec::new();
+        let mut equal = Vec::new();
+        for ((field, direction), value) in order.terms().iter().zip(&key.0) {
+            let column = self.column(*field);
+            let Some(value) = value else {
+                // Absent values are last, so nothing of this field is behind them.
+                equal.push(format!("{column} IS NULL"));
+                continue;
+            };
+            let value = self.bind(rows::value(value));
+            let sign = if *direction == Direction::Desc { '<' } else { '>' };
+            let behind = format!("({column} {sign} {value} OR {column} IS NULL)");
+            ways.push(all(equal.iter().cloned().chain([behind]).collect()));
+            equal.push(format!("{column} = {value}"));
+        }
+        self.conditions.push(any(ways));
+        self
+    }
+
+    /// `FROM ... WHERE ...`
+    pub(super) fn rows(&self) -> String {
+        format!("FROM {} WHERE {}", self.source.from, all(self.conditions.clone()))
+    }
+
+    /// `ORDER BY ...`
+    pub(super) fn sorted(&self, order: &Order<F>) -> String {
+        let term = |(field, direction): &(F, Direction)| {
+            let direction = if *direction == Direction::Desc { "DESC" } else { "ASC" };
+            format!("{} {direction} NULLS LAST", self.column(*field))
+        };
+        // Behind the id nothing differs any more.
+        let until_id = order.terms().iter().position(|(f, _)| *f == F::ID).map_or(order.terms().len(), |i| i + 1);
+        let terms: Vec<_> = order.terms()[..until_id].iter().map(term).collect();
+        format!("ORDER BY {}", terms.join(", "))
+    }
+
+    /// The expression of a field.
+    pub(super) fn column(&self, field: F) -> String {
+        (self.source.column)(field, &self.source.kind)
+    }
+
+    /// A place in the text for a value.
+    pub(super) fn bind(&mut self, value: Value) -> String {
+        self.params.push(value);
+        format!("?{}", self.params.len())
+    }
+
+    /// What is bound, in its order.
+    pub(super) fn params(&self) -> &[Value] {
+        &self.params
+    }
+
+    fn test(&mut self, column: &str, several: bool, test: &Test) -> String {
+        match test {
+            Test::Present => format!("{column} IS NOT NULL"),
+            Test::Absent => format!("{column} IS NULL"),
+            Test::AnyOf(patterns) if several => {
+                let one = self.any_of("j.value", patterns);
+                format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE {one})")
+            }
+            Test::AnyOf(patterns) => self.any_of(column, patterns),
+            Test::NoneOf(values) => {
+                let listed = values.iter().map(|v| self.bind(rows::value(v))).collect::<Vec<_>>().join(", ");
+                if several {
+                    let one = format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE j.value IN ({listed}))");
+                    format!("({column} IS NOT NULL AND NOT {one})")
+                } else {
+                    format!("{column} NOT IN ({listed})")
+                }
+            }
+            Test::Range { from, to } => {
+                let mut bounds = Vec::new();
+                match from {
+                    Bound::Included(v) => bounds.push(format!("{column} >= {}", self.bind(rows::value(v)))),
+                    Bound::Excluded(v) => bounds.push(format!("{column} > {}", self.bind(rows::value(v)))),
+                    Bound::Unbounded => {}
+                }
+                match to {
+                    Bound::Included(v) => bounds.push(format!("{column} <= {}", self.bind(rows::value(v)))),
+                    Bound::Excluded(v) => bounds.push(format!("{column} < {}", self.bind(rows::value(v)))),
+                    Bound::Unbounded => {}
+                }
+                all(bounds)
+            }
+        }
+    }
+
+    fn any_of(&mut self, column: &str, patterns: &[Pattern]) -> String {
+        let mut equal = Vec::new();
+        let mut ways = Vec::new();
+        for pattern in patterns {
+            let (function, part) = match pattern {
+                Pattern::Is(value) => {
+                    equal.push(self.bind(rows::value(value)));
+                    continue;
+                }
+                Pattern::Contains(part) => ("folded_contains", part),
+                Pattern::StartsWith(part) => ("folded_starts", part),
+                Pattern::EndsWith(part) => ("folded_ends", part),
+            };
+            let part = self.bind(Value::Text(part.clone()));
+            ways.push(format!("{function}({column}, {part})"));
+        }
+        if !equal.is_empty() {
+            ways.push(format!("{column} IN ({})", equal.join(", ")));
+        }
+        any(ways)
+    }
+}
+
+/// The range of locators in a scope: all that begin like its own. The character behind `/` is `0`.
+pub(super) fn locators(scope: &Scope) -> (String, String) {
+    let from = scope.locator().to_owned();
+    let to = format!("{}0", from.trim_end_matches('/'));
+    (from, to)
+}
+
+fn all(conditions: Vec<String>) -> String {
+    join(conditions, " AND ").unwrap_or_else(|| "TRUE".to_owned())
+}
+
+fn any(conditions: Vec<String>) -> String {
+    join(conditions, " OR ").unwrap_or_else(|| "FALSE".to_owned())
+}
+
+/// Joins in halves: SQLite refuses expressions that are nested a thousand deep, which a plain list would be.
+fn join(mut conditions: Vec<String>, with: &str) -> Option<String> {
+    if conditions.len() <= 1 {
+        return conditions.pop();
+    }
+    let half = conditions.split_off(conditions.len() / 2);
+    Some(format!("({}{with}{})", join(conditions, with)?, join(half, with)?))
+}

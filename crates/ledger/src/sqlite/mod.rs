@@ -1,0 +1,236 @@
+//! The ledger in one SQLite file: a writer thread that commits in groups, a few readers beside it, and tables that
+//! `sqlite3` can read.
+
+mod check;
+mod error;
+mod filter;
+mod read;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tx;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use domain::activity::{ActivityRef, ActivityView};
+use domain::query::{ActivityField, Filter, Group, Query, RecordField, Slice, TaskField};
+use domain::record::{Record, RecordKind};
+use domain::task::{Task, TaskId, TaskRef};
+use domain::{Code, Error, Moment, Result, Scope, Timestamp, Uuid};
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use self::error::{Sql, unavailable};
+use self::writer::{Job, Writer};
+use crate::{Changes, Committed, Ledger, Rev, Stored, Write, activity_not_found, task_not_found};
+
+/// How many questions are answered at the same time.
+const READERS: u32 = 4;
+
+/// How many commits may wait; more callers wait to be let in.
+const WAITING: usize = 1024;
+
+/// A ledger in an SQLite file.
+pub struct SqliteLedger {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: Arc<Readers>,
+    revision: watch::Receiver<Rev>,
+    transactions: Arc<AtomicU64>,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    /// Closed with the ledger.
+    permits: Arc<Semaphore>,
+}
+
+impl SqliteLedger {
+    /// Opens the file, makes it where there is none, brings it to the present schema and looks whether it is sound. It
+    /// blocks: some seconds when the file is large.
+    ///
+    /// # Errors
+    /// `ledger_damaged` when the file is no database or a damaged one, `invalid_field` when it belongs to another program
+    /// or a newer version of this one, `unavailable` when it cannot be opened.
+    pub fn open(path: &Path) -> Result<SqliteLedger> {
+        let conn = schema::open_writer(path)?;
+        let (revision, newest) = watch::channel(tx::counters(&conn)?.rev);
+        let transactions = Arc::new(AtomicU64::new(0));
+        let (jobs, queue) = mpsc::channel(WAITING);
+        let writer = Writer { conn, revision, transactions: transactions.clone() };
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(|e| Error::new(Code::Unavailable, format!("the ledger's thread cannot be started: {e}")))?;
+        Ok(SqliteLedger {
+            jobs: Mutex::new(Some(jobs)),
+            writer: Mutex::new(Some(thread)),
+            readers: Arc::new(Readers {
+                path: path.to_owned(),
+                idle: Mutex::default(),
+                permits: Arc::new(Semaphore::new(READERS as usize)),
+            }),
+            revision: newest,
+            transactions,
+        })
+    }
+
+    /// Refuses new calls, waits for those under way, and closes the file.
+    ///
+    /// # Errors
+    /// `internal` when the writer had broken down.
+    pub async fn close(&self) -> Result<()> {
+        drop(locked(&self.jobs).take());
+        if let Ok(all) = self.readers.permits.acquire_many(READERS).await {
+            all.forget();
+            self.readers.permits.close();
+            locked(&self.readers.idle).clear();
+        }
+        let Some(thread) = locked(&self.writer).take() else { return Ok(()) };
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Error::new(Code::Internal, "the ledger's writer broke down")),
+        }
+    }
+
+    /// How many transactions were made durable since opening: fewer than commits where callers came together.
+    #[must_use]
+    pub fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
+    fn jobs(&self) -> Result<mpsc::Sender<Job>> {
+        locked(&self.jobs).clone().ok_or_else(unavailable)
+    }
+
+    /// Reads on a thread that may block, inside one snapshot.
+    async fn read<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let permit = self.readers.permits.clone().acquire_owned().await.map_err(|_| unavailable())?;
+        let readers = self.readers.clone();
+        let read = move || {
+            // Held until the connection is back, even when nobody waits for the answer any more.
+            let _permit = permit;
+            readers.read(f)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| unavailable())?
+    }
+}
+
+impl Readers {
+    fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = locked(&self.idle).pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => schema::open_reader(&self.path)?,
+        };
+        let snapshot = conn.unchecked_transaction().sql()?;
+        let result = f(&snapshot);
+        drop(snapshot);
+        locked(&self.idle).push(conn);
+        result
+    }
+}
+
+/// What these locks guard is whole at every step, so a panic elsewhere does not spoil it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn commit(&self, scope: &Scope, moment: Moment, writes: Vec<Write>) -> Result<Committed> {
+        writer::submit(&self.jobs()?, scope, moment, writes).await
+    }
+
+    async fn task(&self, scope: &Scope, task: TaskRef) -> Result<Task> {
+        let scope = scope.clone();
+        self.read(move |conn| match read::task(conn, task)? {
+            Some(found) if read::sees(conn, &scope, found.spec.tenant)? => Ok(found),
+            _ => Err(task_not_found(task)),
+        })
+        .await
+    }
+
+    async fn tasks(&self, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
+        let (scope, query) = (scope.clone(), query.clone());
+        self.read(move |conn| read::tasks(conn, &scope, &query)).await
+    }
+
+    async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
+        let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
+        self.read(move |conn| read::task_counts(conn, &scope, &filter, &by)).await
+    }
+
+    async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView> {
+        let scope = scope.clone();
+        self.read(move |conn| match read::activity(conn, activity)? {
+            Some(found) if read::sees(conn, &scope, found.task.spec.tenant)? => Ok(found),
+            _ => Err(activity_not_found(activity)),
+        })
+        .await
+    }
+
+    async fn activities(&self, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
+        let (scope, query) = (scope.clone(), query.clone());
+        self.read(move |conn| read::activities(conn, &scope, &query)).await
+    }
+
+    async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>> {
+        let scope = scope.clone();
+        self.read(move |conn| match read::record(conn, kind, "id", &rows::uuid(id))? {
+            Some(found) if read::sees(conn, &scope, found.value.tenant())? => Ok(found),
+            _ => Err(Error::not_found(kind.name(), id)),
+        })
+        .await
+    }
+
+    async fn record_by_key(&self, scope: &Scope, kind: RecordKind, key: &str) -> Result<Option<Stored<Record>>> {
+        let (scope, key) = (scope.clone(), rusqlite::types::Value::Text(key.to_owned()));
+        self.read(move |conn| match read::record(conn, kind, "\"key\"", &key)? {
+            Some(found) if read::sees(conn, &scope, found.value.tenant())? => Ok(Some(found)),
+            _ => Ok(None),
+        })
+        .await
+    }
+
+    async fn records(
+        &self,
+        scope: &Scope,
+        kind: RecordKind,
+        query: &Query<RecordField>,
+    ) -> Result<Slice<Stored<Record>>> {
+        let (scope, query) = (scope.clone(), query.clone());
+        self.read(move |conn| read::records(conn, &scope, kind, &query)).await
+    }
+
+    async fn changes(&self, scope: &Scope, since: Rev, limit: u32) -> Result<Changes> {
+        let scope = scope.clone();
+        self.read(move |conn| read::changes(conn, &scope, since, limit)).await
+    }
+
+    async fn due(&self, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>> {
+        let scope = scope.clone();
+        self.read(move |conn| read::due(conn, &scope, by)).await
+    }
+
+    fn revision(&self) -> watch::Receiver<Rev> {
+        self.revision.clone()
+    }
+
+    async fn check(&self, scope: &Scope) -> Result<Vec<String>> {
+        let scope = scope.clone();
+        self.read(move |conn| check::check(conn, &scope)).await
+    }
+
+    async fn dump(&self, scope: &Scope) -> Result<String> {
+        let scope = scope.clone();
+        self.read(move |conn| read::dump(conn, &scope)).await
+    }
+}

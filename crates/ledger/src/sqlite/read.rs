@@ -1,0 +1,222 @@
+//! Questions to the ledger, each inside one snapshot of it.
+
+use std::sync::LazyLock;
+
+use domain::activity::{ActivityId, ActivityRef, ActivityView};
+use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, nanos};
+use domain::record::{Record, RecordKind};
+use domain::task::{Task, TaskId, TaskRef};
+use domain::{Result, Scope, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::error::Sql;
+use super::filter::{self, Builder, Source};
+use super::rows::{self, ACTIVITY, Columns, STATUS, TASK};
+use super::tx;
+use crate::{Changes, Rev, Stored, check_groups, check_query, dump};
+
+/// The columns of a task, from `tasks t` and `task_status s`.
+pub(super) fn task_columns() -> &'static str {
+    static COLUMNS: LazyLock<String> = LazyLock::new(|| [prefixed("t", TASK), prefixed("s", STATUS)].join(", "));
+    &COLUMNS
+}
+
+/// The columns of an activity, from `activities a`.
+pub(super) fn activity_columns() -> &'static str {
+    static COLUMNS: LazyLock<String> = LazyLock::new(|| prefixed("a", ACTIVITY));
+    &COLUMNS
+}
+
+/// The columns of an activity with its task, from `activities a`, `tasks t` and `task_status s`.
+fn view_columns() -> &'static str {
+    static COLUMNS: LazyLock<String> = LazyLock::new(|| [activity_columns(), task_columns()].join(", "));
+    &COLUMNS
+}
+
+fn prefixed(table: &str, columns: &[&str]) -> String {
+    columns.iter().map(|c| format!("{table}.{c}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A task, wherever it is in the tree.
+pub(super) fn task(conn: &Connection, task: TaskRef) -> Result<Option<Task>> {
+    let (column, value) = match task {
+        TaskRef::Id(TaskId(id)) => ("t.id", Value::Integer(id)),
+        TaskRef::Uuid(uuid) => ("t.uuid", rows::uuid(uuid)),
+    };
+    let columns = task_columns();
+    let sql = format!("SELECT {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE {column} = ?");
+    conn.prepare_cached(&sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).task()).optional()).sql()
+}
+
+/// A record, wherever it is in the tree.
+pub(super) fn record(
+    conn: &Connection,
+    kind: RecordKind,
+    column: &str,
+    value: &Value,
+) -> Result<Option<Stored<Record>>> {
+    let sql = format!("SELECT rev, body FROM {} WHERE {column} = ?", rows::table(kind));
+    conn.prepare_cached(&sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).record(kind)).optional()).sql()
+}
+
+/// Whether the tenant lies within the scope.
+pub(super) fn sees(conn: &Connection, scope: &Scope, tenant: domain::Uuid) -> Result<bool> {
+    if scope.is_everything() {
+        return Ok(true);
+    }
+    let locator: Option<String> = conn
+        .prepare_cached("SELECT locator FROM tenants WHERE id = ?")
+        .and_then(|mut s| s.query_row([rows::uuid(tenant)], |r| r.get(0)).optional())
+        .sql()?;
+    Ok(locator.is_some_and(|l| scope.contains(&l)))
+}
+
+/// An activity, wherever it is in the tree.
+pub(super) fn activity(conn: &Connection, activity: ActivityRef) -> Result<Option<ActivityView>> {
+    let (column, value) = match activity {
+        ActivityRef::Id(ActivityId(id)) => ("a.id", Value::Integer(id)),
+        ActivityRef::Uuid(uuid) => ("a.uuid", rows::uuid(uuid)),
+    };
+    let sql = format!("SELECT {} FROM {} WHERE {column} = ?", view_columns(), filter::activities().from);
+    conn.prepare_cached(&sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).view()).optional()).sql()
+}
+
+pub(super) fn tasks(conn: &Connection, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
+    slice(conn, scope, query, filter::tasks(), task_columns(), |c| c.task(), |t| t)
+}
+
+pub(super) fn activities(
+    conn: &Connection,
+    scope: &Scope,
+    query: &Query<ActivityField>,
+) -> Result<Slice<ActivityView>> {
+    slice(conn, scope, query, filter::activities(), view_columns(), |c| c.view(), |v| v)
+}
+
+pub(super) fn records(
+    conn: &Connection,
+    scope: &Scope,
+    kind: RecordKind,
+    query: &Query<RecordField>,
+) -> Result<Slice<Stored<Record>>> {
+    slice(conn, scope, query, filter::records(kind), "r.rev, r.body", |c| c.record(kind), |r| &r.value)
+}
+
+fn slice<F: Field, T>(
+    conn: &Connection,
+    scope: &Scope,
+    query: &Query<F>,
+    source: Source<F>,
+    columns: &str,
+    decode: impl Fn(&mut Columns<'_>) -> rusqlite::Result<T>,
+    row: impl Fn(&T) -> &F::Row,
+) -> Result<Slice<T>> {
+    check_query(query)?;
+    let Query { filter, order, page, total } = query;
+    let mut builder = Builder::within(scope, source).matching(filter);
+    let total = if *total || matches!(page, Page::Number { .. }) { Some(count(conn, &builder)?) } else { None };
+    if let Page::After { key: Some(key), .. } = page {
+        builder = builder.behind(order, key);
+    }
+    // One more than wanted tells whether there are more.
+    let limit = builder.bind(Value::Integer(i64::from(page.limit()) + 1));
+    let offset = builder.bind(Value::Integer(i64::try_from(page.offset()).unwrap_or(i64::MAX)));
+    let sql = format!("SELECT {columns} {} {} LIMIT {limit} OFFSET {offset}", builder.rows(), builder.sorted(order));
+    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let found = statement.query_map(params_from_iter(builder.params()), |r| decode(&mut Columns::of(r))).sql()?;
+    let mut items: Vec<T> = found.collect::<rusqlite::Result<_>>().sql()?;
+    let more = items.len() > page.limit() as usize;
+    items.truncate(page.limit() as usize);
+    let next = items.last().filter(|_| more).map(|last| order.key(row(last)));
+    Ok(Slice { items, next, total })
+}
+
+fn count<F: Field>(conn: &Connection, builder: &Builder<F>) -> Result<u64> {
+    let mut statement = conn.prepare_cached(&format!("SELECT count(*) {}", builder.rows())).sql()?;
+    let n: i64 = statement.query_row(params_from_iter(builder.params()), |r| r.get(0)).sql()?;
+    Ok(n.unsigned_abs())
+}
+
+pub(super) fn task_counts(
+    conn: &Connection,
+    scope: &Scope,
+    filter: &Filter<TaskField>,
+    by: &[TaskField],
+) -> Result<Vec<Group>> {
+    check_groups(filter, by)?;
+    let builder = Builder::within(scope, filter::tasks()).matching(filter);
+    if by.is_empty() {
+        return Ok(vec![Group { values: Vec::new(), count: count(conn, &builder)? }]);
+    }
+    let columns: Vec<_> = by.iter().map(|f| builder.column(*f)).collect();
+    let order: Vec<_> = columns.iter().map(|c| format!("{c} ASC NULLS LAST")).collect();
+    let (columns, order) = (columns.join(", "), order.join(", "));
+    let sql =
+        format!("SELECT count(*), {columns} {} GROUP BY {columns} ORDER BY count(*) DESC, {order}", builder.rows());
+    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let groups = statement
+        .query_map(params_from_iter(builder.params()), |r| {
+            let mut row = Columns::of(r);
+            let count = row.get::<i64>()?.unsigned_abs();
+            let values = by.iter().map(|f| row.field(f.kind())).collect::<rusqlite::Result<_>>()?;
+            Ok(Group { values, count })
+        })
+        .sql()?;
+    groups.collect::<rusqlite::Result<_>>().sql()
+}
+
+pub(super) fn changes(conn: &Connection, scope: &Scope, since: Rev, limit: u32) -> Result<Changes> {
+    let mut builder = Builder::within(scope, filter::tasks());
+    let (after, skip) =
+        (builder.bind(Value::Integer(since.0)), builder.bind(Value::Integer(i64::from(limit.max(1)) - 1)));
+    let rows = builder.rows();
+    let sql = format!("SELECT s.rev {rows} AND s.rev > {after} ORDER BY s.rev LIMIT 1 OFFSET {skip}");
+    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let last: Option<i64> = statement.query_row(params_from_iter(builder.params()), |r| r.get(0)).optional().sql()?;
+    let until = last.map_or_else(|| Ok(tx::counters(conn)?.rev.max(since)), |rev| Ok(Rev(rev)))?;
+
+    let mut builder = Builder::within(scope, filter::tasks());
+    let (after, last) = (builder.bind(Value::Integer(since.0)), builder.bind(Value::Integer(until.0)));
+    let rows = builder.rows();
+    let columns = task_columns();
+    let sql =
+        format!("SELECT s.rev, {columns} {rows} AND s.rev > {after} AND s.rev <= {last} ORDER BY s.rev, s.updated_at");
+    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let tasks = statement.query_map(params_from_iter(builder.params()), revised_task).sql()?;
+    Ok(Changes { tasks: tasks.collect::<rusqlite::Result<_>>().sql()?, until })
+}
+
+fn revised_task(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Rev, Task)> {
+    let mut row = Columns::of(row);
+    Ok((Rev(row.get()?), row.task()?))
+}
+
+pub(super) fn due(conn: &Connection, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>> {
+    let mut builder = Builder::within(scope, filter::tasks());
+    let by = builder.bind(Value::Integer(nanos(by)));
+    let sql = format!("SELECT t.id {} AND s.deadline <= {by} ORDER BY s.deadline, t.id", builder.rows());
+    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let found = statement.query_map(params_from_iter(builder.params()), |r| r.get(0).map(TaskId)).sql()?;
+    found.collect::<rusqlite::Result<_>>().sql()
+}
+
+pub(super) fn dump(conn: &Connection, scope: &Scope) -> Result<String> {
+    let mut records = Vec::new();
+    for kind in RecordKind::ALL {
+        let builder = Builder::within(scope, filter::records(*kind));
+        let mut statement = conn.prepare(&format!("SELECT r.rev, r.body {}", builder.rows())).sql()?;
+        let found = statement.query_map(params_from_iter(builder.params()), |r| Columns::of(r).record(*kind)).sql()?;
+        records.extend(found.collect::<rusqlite::Result<Vec<_>>>().sql()?);
+    }
+    let builder = Builder::within(scope, filter::tasks());
+    let mut statement = conn.prepare(&format!("SELECT s.rev, {} {}", task_columns(), builder.rows())).sql()?;
+    let tasks = statement.query_map(params_from_iter(builder.params()), revised_task).sql()?;
+    let tasks = tasks.collect::<rusqlite::Result<_>>().sql()?;
+    let builder = Builder::within(scope, filter::activities());
+    let mut statement = conn.prepare(&format!("SELECT {} {}", activity_columns(), builder.rows())).sql()?;
+    let activities = statement.query_map(params_from_iter(builder.params()), |r| Columns::of(r).activity()).sql()?;
+    let activities = activities.collect::<rusqlite::Result<_>>().sql()?;
+    let counters = if scope.is_everything() { Some(tx::counters(conn)?) } else { None };
+    dump::render(dump::State { counters, records, tasks, activities })
+}

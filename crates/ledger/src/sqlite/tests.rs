@@ -1,0 +1,299 @@
+//! What only a store in a file can promise: that it is all there again, that a full disk or a damaged file is met with
+//! plain words, and that callers who come together share one write to the disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::query::{Filter, Order, Page, Query, TaskField};
+use domain::task::{Event, TaskRef, TaskSpec};
+use domain::{Code, Result, Scope, Uuid};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::SqliteLedger;
+use super::writer::Job;
+use crate::contract::world::{World, everything, refusal};
+use crate::{Ledger, Write};
+
+fn folder() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = dir.path().join("ledger.db");
+    (dir, path)
+}
+
+async fn world(path: &Path) -> (World, Arc<SqliteLedger>) {
+    let ledger = Arc::new(SqliteLedger::open(path).expect("the ledger opens"));
+    (World::over(ledger.clone()).await, ledger)
+}
+
+/// Lets a test do something in the writer, inside a group.
+async fn hook(ledger: &SqliteLedger, f: fn(&Connection)) {
+    ledger.jobs().expect("the ledger is open").send(Job::Hook(f)).await.expect("the writer lives");
+}
+
+#[tokio::test]
+async fn everything_is_there_again() -> Result<()> {
+    let (_dir, path) = folder();
+    let (mut w, ledger) = world(&path).await;
+    w.plain().await?;
+    let (task, lease) = w.start("a1").await?;
+    w.plain().await?;
+    w.complete(task.id, &lease).await?;
+    let (before, rev) = (w.dump().await, *ledger.revision().borrow());
+    ledger.close().await?;
+    ledger.close().await?;
+    assert_eq!(refusal(w.plain().await), Code::Unavailable);
+    assert_eq!(refusal(w.task(task.id).await), Code::Unavailable);
+    assert!(!path.with_extension("db-wal").exists(), "the log was folded into the file");
+
+    let again = SqliteLedger::open(&path)?;
+    assert_eq!(again.dump(&everything()).await?, before);
+    assert_eq!(*again.revision().borrow(), rev);
+    again.close().await?;
+
+    // Without a proper end, as after a crash: a copy of the files while the ledger is open.
+    let (w, _ledger) = {
+        let ledger = Arc::new(SqliteLedger::open(&path)?);
+        w.ledger = ledger.clone();
+        (w, ledger)
+    };
+    w.plain().await?;
+    let (_dir, copy) = folder();
+    for suffix in ["", "-wal"] {
+        let name = |p: &Path| PathBuf::from(format!("{}{suffix}", p.display()));
+        std::fs::copy(name(&path), name(&copy)).expect("the file can be copied");
+    }
+    assert_eq!(SqliteLedger::open(&copy)?.dump(&everything()).await?, w.dump().await);
+    Ok(())
+}
+
+#[tokio::test]
+async fn callers_share_a_transaction() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    let before = ledger.transactions();
+    let mut callers = JoinSet::new();
+    for n in 0..300 {
+        let (ledger, moment, tenant) = (ledger.clone(), w.moment, w.acme.id);
+        callers.spawn(async move {
+            // Every tenth is refused, alone.
+            let kind = if n % 10 == 0 { "" } else { "backup" };
+            let spec = TaskSpec::new(Uuid::from_u128(1000 + n), kind, "q", tenant);
+            ledger.commit(&Scope::everything(), moment, vec![Write::CreateTask(Box::new(spec))]).await
+        });
+    }
+    let mut revs = Vec::new();
+    let mut refused = 0;
+    while let Some(done) = callers.join_next().await {
+        match done.expect("no caller breaks down") {
+            Ok(done) => revs.push(done.rev.0),
+            Err(e) => {
+                assert_eq!(e.code, Code::InvalidField);
+                refused += 1;
+            }
+        }
+    }
+    revs.sort_unstable();
+    let first = revs[0];
+    assert_eq!(revs, (first..first + 270).collect::<Vec<_>>(), "each has its own revision, and none is left out");
+    assert_eq!(refused, 30);
+    let transactions = ledger.transactions() - before;
+    assert!(transactions < 270, "{transactions} transactions for 270 commits");
+    let query = Query { filter: Filter::all(), order: Order::<TaskField>::oldest(), page: Page::first(1), total: true };
+    ledger.close().await?;
+    assert_eq!(SqliteLedger::open(&path)?.tasks(&everything(), &query).await?.total, Some(270));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_plainly() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    let task = w.plain().await?;
+    let before = w.dump().await;
+    hook(&ledger, |conn| {
+        let pages: i64 = conn.pragma_query_value(None, "page_count", |r| r.get(0)).expect("it can be counted");
+        conn.pragma_update(None, "max_page_count", pages).expect("it can be limited");
+    })
+    .await;
+    let mut callers = JoinSet::new();
+    for n in 0..10 {
+        let mut spec = TaskSpec::new(Uuid::from_u128(n), "backup", "q", w.acme.id);
+        spec.argument = "x".repeat(100_000).into();
+        let (ledger, moment) = (ledger.clone(), w.moment);
+        callers.spawn(async move {
+            ledger.commit(&Scope::everything(), moment, vec![Write::CreateTask(Box::new(spec))]).await
+        });
+    }
+    while let Some(refused) = callers.join_next().await {
+        let error = refused.expect("no caller breaks down").expect_err("there is no room");
+        assert_eq!(error.code, Code::StorageFull, "{error:?}");
+        assert!(error.hint.is_some());
+    }
+    assert_eq!(w.dump().await, before, "reading goes on, and nothing was written");
+    hook(&ledger, |conn| {
+        conn.pragma_update(None, "max_page_count", i32::MAX).expect("the limit can be lifted");
+    })
+    .await;
+    w.event(task.id, Event::Cancel { by: "Jo".into() }).await?;
+    w.finish().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_defect_hangs_nobody() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    let before = w.dump().await;
+    // The callers are in the queue before the writer can look.
+    let (open, gate) = std::sync::mpsc::channel();
+    static GATE: std::sync::Mutex<Option<std::sync::mpsc::Receiver<()>>> = std::sync::Mutex::new(None);
+    *GATE.lock().expect("nobody broke down") = Some(gate);
+    hook(&ledger, |_| {
+        let gate = GATE.lock().expect("nobody broke down").take();
+        gate.expect("it is there").recv().expect("it opens");
+    })
+    .await;
+    let spec = |n: u128| Write::CreateTask(Box::new(TaskSpec::new(Uuid::from_u128(n), "backup", "q", w.acme.id)));
+    let (scope, moment) = (everything(), w.moment);
+    let early = ledger.commit(&scope, moment, vec![spec(1)]);
+    let defect = async {
+        hook(&ledger, |_| panic!("a defect, as the test wants it")).await;
+        open.send(()).expect("the writer waits");
+        Ok(())
+    };
+    let (early, defect): (_, Result<()>) = tokio::join!(early, defect);
+    defect?;
+    assert_eq!(refusal(early), Code::Unavailable);
+    assert_eq!(w.dump().await, before, "nothing of the group is there");
+    w.plain().await?;
+    w.finish().await;
+    Ok(())
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let (dir, path) = folder();
+    let open = |path: &Path| SqliteLedger::open(path).map(drop);
+    assert_eq!(refusal(open(&dir.path().join("no/such/folder/ledger.db"))), Code::Unavailable);
+
+    std::fs::write(&path, "This is a letter to somebody.\n".repeat(100)).expect("it can be written");
+    let letter = open(&path).expect_err("it is no database");
+    assert_eq!(letter.code, Code::LedgerDamaged);
+    assert!(letter.message.contains("not an SQLite database"), "{letter}");
+
+    let other = dir.path().join("other.db");
+    let conn = Connection::open(&other).expect("it can be made");
+    conn.execute_batch("CREATE TABLE photos (name TEXT)").expect("it can be written");
+    let refused = open(&other).expect_err("it is another program's");
+    assert_eq!((refused.code, refused.field.as_deref()), (Code::InvalidField, Some("ledger")));
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).expect("it can be read");
+    assert_eq!(tables, 1);
+
+    let newer = dir.path().join("newer.db");
+    drop(SqliteLedger::open(&newer).expect("it can be made"));
+    let conn = Connection::open(&newer).expect("it can be opened");
+    conn.pragma_update(None, "user_version", 99).expect("it can be written");
+    let refused = open(&newer).expect_err("it is newer");
+    assert_eq!(refused.code, Code::InvalidField);
+    assert!(refused.message.contains("schema version 99"), "{refused}");
+}
+
+#[tokio::test]
+async fn damage_is_found() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    let many: Vec<_> = (0..200).map(|_| Write::CreateTask(Box::new(w.spec("backup")))).collect();
+    w.commit(many).await?;
+    let task = w.plain().await?;
+    w.event(task.id, Event::Cancel { by: "Jo".into() }).await?;
+
+    // Rows that contradict each other, written by somebody else.
+    let conn = Connection::open(&path).expect("it can be opened");
+    conn.execute_batch(
+        "UPDATE tasks SET tags = 'no JSON' WHERE id = 7;
+         DELETE FROM activities;
+         UPDATE task_status SET rev = 1000000 WHERE id = 9;
+         DELETE FROM task_status WHERE id = 3;
+         UPDATE tenants SET locator = '/1/4711/' WHERE number = 7;",
+    )
+    .expect("it can be written");
+    let found = w.ledger.check(&everything()).await?.join("\n");
+    for part in [
+        "task 3 has no status",
+        "task 9 is newer than the ledger",
+        "task 201 is completed and has no root activity",
+        "the task 7 cannot be read",
+        "does not stand where its locator says",
+    ] {
+        assert!(found.contains(part), "'{part}' is missing in: {found}");
+    }
+    assert_eq!(refusal(w.ledger.task(&everything(), TaskRef::Id(domain::task::TaskId(7))).await), Code::LedgerDamaged);
+    drop(conn);
+    ledger.close().await?;
+
+    // Rubbish in the middle of the file.
+    let mut bytes = std::fs::read(&path).expect("it can be read");
+    let half = bytes.len() / 2;
+    bytes[4096..half].fill(0xa5);
+    std::fs::write(&path, bytes).expect("it can be written");
+    let refused = SqliteLedger::open(&path).map(drop).expect_err("it is damaged");
+    assert_eq!(refused.code, Code::LedgerDamaged);
+    assert!(refused.hint.is_some_and(|h| h.contains("restore")), "it says what to do");
+    Ok(())
+}
+
+#[tokio::test]
+async fn people_can_read_it() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, _ledger) = world(&path).await;
+    let task = w.plain().await?;
+    w.event(task.id, Event::Cancel { by: "Jo".into() }).await?;
+    let conn = Connection::open(&path).expect("it can be opened");
+    let row: (String, String, String, String, String) = conn
+        .query_row("SELECT state, result, error, tenant, created_at FROM task_list", [], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+        })
+        .expect("it can be read");
+    let expected =
+        ("completed", "cancelled", "Cancelled by Jo before it was handed out.", "Acme", "2026-11-21 09:01:00");
+    assert_eq!((&*row.0, &*row.1, &*row.2, &*row.3, &*row.4), expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_names_in_the_view_are_those_of_the_domain() {
+    use domain::task::{Priority, ResultCode, State};
+    let sql = include_str!("migrations/0001_init.sql");
+    let listed = |names: &[&str]| {
+        for (i, name) in names.iter().enumerate() {
+            assert!(
+                sql.contains(&format!("WHEN {i} THEN '{name}'")) || sql.contains(&format!("ELSE '{name}'")),
+                "{name}"
+            );
+        }
+    };
+    listed(State::NAMES);
+    listed(ResultCode::NAMES);
+    listed(Priority::NAMES);
+}
+
+#[tokio::test]
+async fn a_long_queue_is_not_read_to_its_end() {
+    let (_dir, path) = folder();
+    let (_w, _ledger) = world(&path).await;
+    let conn = Connection::open(&path).expect("it can be opened");
+    let plan = |sql: &str| -> String {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it can be planned");
+        let count = statement.parameter_count();
+        let rows = statement
+            .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; count]), |r| r.get::<_, String>(3))
+            .expect("it can be planned");
+        rows.collect::<rusqlite::Result<Vec<_>>>().expect("it can be read").join("\n")
+    };
+    let claim = plan(&super::tx::QUEUED);
+    assert!(claim.contains("task_status_waiting") && !claim.contains("TEMP B-TREE FOR ORDER BY"), "{claim}");
+    let due = plan("SELECT id FROM task_status s WHERE s.deadline <= ?1 ORDER BY s.deadline, s.id");
+    assert!(due.contains("task_status_deadline") && !due.contains("TEMP B-TREE FOR ORDER BY"), "{due}");
+}

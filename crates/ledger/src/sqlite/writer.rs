@@ -1,0 +1,186 @@
+//! The one writer: a thread that takes what waits, carries it out inside one transaction, and answers when that is
+//! durable. Callers that come together share one write to the disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use domain::{Error, Moment, Result, Scope};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::{Sql, unavailable};
+use super::tx::{SqlTx, counters, set_counters};
+use crate::commit::commit;
+use crate::{Committed, Rev, Write};
+
+/// The most commits in one transaction: enough to hide the disk, few enough that nobody waits long.
+const MAX_GROUP: usize = 256;
+
+/// What the writer is asked for.
+pub(super) enum Job {
+    /// A commit of a caller.
+    Commit {
+        /// Whose tenants.
+        scope: Scope,
+        /// When.
+        moment: Moment,
+        /// What.
+        writes: Vec<Write>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Committed>>,
+    },
+    /// Something that a test does inside a group.
+    #[cfg(test)]
+    Hook(fn(&Connection)),
+}
+
+/// The writer's side.
+pub(super) struct Writer {
+    pub(super) conn: Connection,
+    pub(super) revision: watch::Sender<Rev>,
+    /// How many transactions were made durable.
+    pub(super) transactions: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Works until nobody can send any more, and leaves a tidy file.
+    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                group.push(job);
+            }
+            self.group(group);
+        }
+        let tidy = self.conn.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        if let Err(e) = tidy {
+            tracing::warn!(error = %e, "the write-ahead log was not folded into the ledger; the next start does it");
+        }
+    }
+
+    /// Carries out a group and answers every caller in it. A defect costs the group its answers, which its callers see
+    /// as `unavailable`; the writer goes on from the state before.
+    fn group(&self, group: Vec<Job>) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.attempt(group)));
+        let (answers, outcome) = match result {
+            Ok(done) => done,
+            Err(_) => {
+                tracing::error!("the writer of the ledger met a defect; a group of commits was not carried out");
+                self.roll_back();
+                return;
+            }
+        };
+        if let Ok(rev) = outcome {
+            // Before the answers, so that a caller who looks finds its own revision.
+            self.revision.send_if_modified(|last| std::mem::replace(last, rev) != rev);
+        }
+        for (answer, result) in answers {
+            let result = match &outcome {
+                Ok(_) => result,
+                Err(e) => Err(e.clone()),
+            };
+            // The caller may have gone; what it asked for is done all the same.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// The transaction: what each caller gets if it is durable, and whether it is.
+    fn attempt(&self, group: Vec<Job>) -> (Answers, Result<Rev>) {
+        let mut answers = Answers::with_capacity(group.len());
+        let outcome = self.transaction(group, &mut answers);
+        if outcome.is_err() {
+            self.roll_back();
+        }
+        (answers, outcome)
+    }
+
+    fn transaction(&self, group: Vec<Job>, answers: &mut Answers) -> Result<Rev> {
+        let mut failed = self.conn.execute_batch("BEGIN IMMEDIATE").sql().err();
+        // Read each time: another program, such as a repair, may have written meanwhile.
+        let before = match failed {
+            None => counters(&self.conn),
+            Some(ref e) => Err(e.clone()),
+        };
+        let mut tx = SqlTx { conn: &self.conn, counters: before.clone().unwrap_or_default() };
+        failed = failed.or(before.clone().err());
+        for job in group {
+            match job {
+                Job::Commit { scope, moment, writes, answer } => {
+                    let result = match &failed {
+                        Some(e) => Err(e.clone()),
+                        None => self.savepoint(&mut tx, &scope, moment, writes, &mut failed),
+                    };
+                    answers.push((answer, result));
+                }
+                #[cfg(test)]
+                Job::Hook(f) => f(&self.conn),
+            }
+        }
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        if before.is_ok_and(|b| b != tx.counters) {
+            set_counters(&self.conn, &tx.counters)?;
+            self.conn.execute_batch("COMMIT").sql()?;
+            self.transactions.fetch_add(1, Ordering::Relaxed);
+        } else {
+            // Nothing was changed, so nothing need reach the disk.
+            self.conn.execute_batch("ROLLBACK").sql()?;
+        }
+        Ok(tx.counters.rev)
+    }
+
+    /// One caller's commit: all of it or nothing, without regard to the others. `failed` says that the transaction as a
+    /// whole cannot go on: SQLite ends it by itself when, for one, the disk is full.
+    fn savepoint(
+        &self,
+        tx: &mut SqlTx<'_>,
+        scope: &Scope,
+        moment: Moment,
+        writes: Vec<Write>,
+        failed: &mut Option<Error>,
+    ) -> Result<Committed> {
+        let before = tx.counters;
+        let result = self.conn.execute_batch("SAVEPOINT caller").sql().and_then(|()| commit(tx, scope, moment, writes));
+        let end = match &result {
+            Ok(_) => "RELEASE caller",
+            Err(_) => "ROLLBACK TO caller; RELEASE caller",
+        };
+        if let (Err(e), true) = (&result, self.conn.is_autocommit()) {
+            *failed = Some(e.clone());
+        } else if let Err(e) = self.conn.execute_batch(end).sql() {
+            *failed = Some(e);
+        }
+        if result.is_err() {
+            tx.counters = before;
+        }
+        result
+    }
+
+    fn roll_back(&self) {
+        if self.conn.is_autocommit() {
+            return;
+        }
+        if let Err(e) = self.conn.execute_batch("ROLLBACK") {
+            tracing::error!(error = %e, "a transaction of the ledger could not be rolled back");
+        }
+    }
+}
+
+type Answers = Vec<(oneshot::Sender<Result<Committed>>, Result<Committed>)>;
+
+/// Sends a commit to the writer and waits until it is durable.
+pub(super) async fn submit(
+    jobs: &mpsc::Sender<Job>,
+    scope: &Scope,
+    moment: Moment,
+    writes: Vec<Write>,
+) -> Result<Committed> {
+    let (answer, answered) = oneshot::channel();
+    let job = Job::Commit { scope: scope.clone(), moment, writes, answer };
+    jobs.send(job).await.map_err(|_| unavailable())?;
+    answered.await.map_err(|_| unavailable())?
+}
