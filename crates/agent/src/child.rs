@@ -1,0 +1,338 @@
+//! One job, one process. The parent writes the job as one line of JSON to the child's standard input
+//! (secrets never stand in arguments or environment) and keeps that pipe open for as long as it wants
+//! the job done; the child answers with one JSON event a line on standard output. When the parent is gone,
+//! however it died, the pipe closes and the child ends itself. A child that dies is an error of its task.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    io::{self, BufRead, Read, Write},
+    os::unix::process::ExitStatusExt,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    process::{self, ExitCode, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use crate::engine::{EngineError, ErrorCode, Event, Outcome, Reporter, Request};
+
+/// Within this time [`Child::stop`] returns, whatever the child does.
+pub const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// So many of the first lines and so many of the last lines that a child wrote to standard error are
+/// quoted when it crashes: a panic says first what happened and then, at length, where.
+const QUOTED_LINES: usize = 10;
+
+/// A line of standard error longer than this is cut: it is quoted in reports.
+const MAX_WORDS: usize = 2000;
+
+/// How to start a child: a program that ends up in [`run_job_main`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+impl Program {
+    /// The `backstay` program at `path`.
+    pub fn backstay(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), args: vec!["run-job".into()] }
+    }
+}
+
+impl From<&Path> for Program {
+    fn from(path: &Path) -> Self {
+        Self::backstay(path)
+    }
+}
+
+/// A running job. Dropping it kills the child.
+#[derive(Debug)]
+pub struct Child {
+    process: tokio::process::Child,
+    /// Closing this ends the child.
+    stdin: Option<ChildStdin>,
+    events: Lines<BufReader<ChildStdout>>,
+    last_words: Arc<Mutex<Words>>,
+    listener: Option<JoinHandle<()>>,
+    /// The last event, read but not handed out yet.
+    last: Option<Event>,
+    ended: bool,
+}
+
+impl Child {
+    /// Start a child on `request`.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started. A child that dies before it read the request is not an error
+    /// here: [`Child::next_event`] tells.
+    pub async fn spawn(program: &Program, request: &Request) -> io::Result<Self> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+
+        let mut process = Command::new(&program.path)
+            .args(&program.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || io::Error::other("the child has no pipes");
+        let mut stdin = process.stdin.take().ok_or_else(missing)?;
+        let stdout = process.stdout.take().ok_or_else(missing)?;
+        let stderr = process.stderr.take().ok_or_else(missing)?;
+
+        let last_words = Arc::new(Mutex::new(Words::default()));
+        let listener = tokio::spawn(listen(stderr, Arc::clone(&last_words)));
+        // A child that died at once breaks the pipe; its status says more than that.
+        let written = match stdin.write_all(&line).await {
+            Ok(()) => stdin.flush().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(error);
+        }
+        Ok(Self {
+            process,
+            stdin: Some(stdin),
+            events: BufReader::new(stdout).lines(),
+            last_words,
+            listener: Some(listener),
+            last: None,
+            ended: false,
+        })
+    }
+
+    /// The child's process id, while it lives.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// The next event; `None` after [`Event::Ended`]. If the child dies without a result, that is an
+    /// [`Event::Ended`] with the code `engineCrashed`.
+    ///
+    /// Cancel safe: no event is lost when the future is dropped.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        while !self.ended {
+            // `last` is kept in the handle until it is handed out: everything awaited here may be
+            // dropped half-way and is taken up again by the next call.
+            if self.last.is_some() {
+                self.reap().await;
+                self.ended = true;
+                return self.last.take();
+            }
+            match self.events.next_line().await {
+                Ok(Some(line)) => match serde_json::from_str::<Event>(&line) {
+                    Ok(event @ Event::Ended { .. }) => self.last = Some(event),
+                    Ok(event) => return Some(event),
+                    // Something in the child printed what is not an event. It may explain a crash.
+                    Err(_) => remember(&self.last_words, line),
+                },
+                Ok(None) | Err(_) => {
+                    let status = self.process.wait().await;
+                    if let Some(listener) = &mut self.listener {
+                        // Ends with the pipe, so the last words are complete.
+                        let _ = listener.await;
+                        self.listener = None;
+                    }
+                    self.last = Some(Event::Ended { warnings: 0, outcome: Box::new(Err(self.crash(status))) });
+                }
+            }
+        }
+        None
+    }
+
+    /// Skip to the end and return what came of the job.
+    pub async fn outcome(&mut self) -> Outcome {
+        while let Some(event) = self.next_event().await {
+            if let Event::Ended { outcome, .. } = event {
+                return *outcome;
+            }
+        }
+        Err(EngineError::new(ErrorCode::Internal, "the outcome was taken before"))
+    }
+
+    /// End the job: ask politely, and after `grace` without asking. Returns within [`STOP_LIMIT`], even
+    /// if the system does not let go of the process.
+    ///
+    /// `Some` is the outcome of a job that had ended before it could be stopped and whose
+    /// [`Event::Ended`] was not read yet. A stopped job leaves the repository valid.
+    pub async fn stop(&mut self, grace: Duration) -> Option<Outcome> {
+        let start = Instant::now();
+        let last_chance = start + STOP_LIMIT - Duration::from_millis(500);
+        if let Some(pid) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
+            // The process was not reaped yet, so the id is still its own.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let mut outcome = timeout_at((start + grace).min(last_chance), self.drain()).await.ok().flatten();
+        if !self.ended {
+            let _ = self.process.start_kill();
+            outcome = timeout_at(start + STOP_LIMIT, self.drain()).await.ok().flatten();
+        }
+        self.ended = true;
+        self.stdin = None;
+        outcome
+    }
+
+    /// Read what is left; the outcome, if the child gave one.
+    async fn drain(&mut self) -> Option<Outcome> {
+        while let Some(event) = self.next_event().await {
+            if let Event::Ended { outcome, .. } = event {
+                let crashed = matches!(&*outcome, Err(error) if error.code == ErrorCode::EngineCrashed);
+                return (!crashed).then_some(*outcome);
+            }
+        }
+        None
+    }
+
+    /// Let the process end after its last event, and collect it.
+    async fn reap(&mut self) {
+        self.stdin = None;
+        let limit = Instant::now() + STOP_LIMIT;
+        if timeout_at(limit, self.process.wait()).await.is_err() {
+            let _ = self.process.start_kill();
+        }
+    }
+
+    fn crash(&self, status: io::Result<ExitStatus>) -> EngineError {
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut error = match status {
+            Err(error) => EngineError::new(ErrorCode::EngineCrashed, format!("the engine process was lost: {error}")),
+            Ok(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => {
+                    let name = Signal::try_from(signal).map_or("unknown signal", Signal::as_str);
+                    EngineError::new(
+                        ErrorCode::EngineCrashed,
+                        format!("the engine process was ended by signal {signal} ({name})"),
+                    )
+                    .with("signal", signal)
+                }
+                (None, code) => {
+                    let code = code.unwrap_or(-1);
+                    EngineError::new(
+                        ErrorCode::EngineCrashed,
+                        format!("the engine process ended with status {code} and without a result"),
+                    )
+                    .with("status", code)
+                }
+            },
+        };
+        if !words.first.is_empty() {
+            error = error.with("stderr", words.quote());
+        }
+        error
+    }
+}
+
+async fn listen(stderr: ChildStderr, last_words: Arc<Mutex<Words>>) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stderr.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => remember(&last_words, String::from_utf8_lossy(&line).trim_end().to_owned()),
+        }
+    }
+}
+
+fn remember(last_words: &Mutex<Words>, mut line: String) {
+    if let Some((end, _)) = line.char_indices().nth(MAX_WORDS) {
+        line.truncate(end);
+    }
+    let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+    words.push(line);
+}
+
+/// What a child wrote to standard error, without the middle if it was much.
+#[derive(Debug, Default)]
+struct Words {
+    first: Vec<String>,
+    last: VecDeque<String>,
+    left_out: usize,
+}
+
+impl Words {
+    fn push(&mut self, line: String) {
+        if self.first.len() < QUOTED_LINES {
+            self.first.push(line);
+            return;
+        }
+        if self.last.len() == QUOTED_LINES {
+            self.last.pop_front();
+            self.left_out += 1;
+        }
+        self.last.push_back(line);
+    }
+
+    fn quote(&self) -> String {
+        let gap = (self.left_out > 0).then(|| format!("[{} lines]", self.left_out));
+        self.first.iter().chain(&gap).chain(&self.last).map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The child's side: read one [`Request`] from standard input, do it, tell [`Event`]s on standard output.
+///
+/// Ends the whole process when standard input closes: then nobody wants the job any more.
+pub fn run_job_main() -> ExitCode {
+    let mut line = String::new();
+    if let Err(error) = io::stdin().lock().read_line(&mut line) {
+        eprintln!("cannot read the job: {error}");
+        return ExitCode::from(2);
+    }
+    let request: Request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            // The line holds a password: only the parser's words may be shown.
+            eprintln!("cannot understand the job: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    drop(line);
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+        // Not `abort`: a parent that went away is no reason for a core dump.
+        process::exit(3);
+    });
+
+    let reporter = Reporter::new(|event| {
+        if let Err(error) = tell(&event) {
+            eprintln!("cannot report: {error}");
+            process::exit(3);
+        }
+    });
+    // A panic was already printed to standard error, where the parent quotes it from.
+    match panic::catch_unwind(AssertUnwindSafe(|| request.run(&reporter))) {
+        Ok(outcome) => {
+            reporter.end(outcome);
+            ExitCode::SUCCESS
+        }
+        Err(_) => ExitCode::from(101),
+    }
+}
+
+fn tell(event: &Event) -> io::Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()
+}

@@ -1,0 +1,458 @@
+//! The real engine: rustic_core on repositories in restic's format. Every repository it writes can be
+//! checked and restored by the `restic` program alone. Nothing is locked and files appear in the
+//! repository complete or not at all, so a process that is killed leaves at most unused data behind.
+
+mod attributes;
+mod backend;
+mod node;
+mod restore;
+mod source;
+mod write;
+
+use std::{collections::BTreeSet, fmt, fs, path::Path, sync::Arc, time::Instant};
+
+use rustic_backend::LocalBackend;
+use rustic_core::{
+    BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
+    ParentOptions, Progress as RusticBar, ProgressBars, ProgressType, ReadBackend, Repository, RepositoryBackends,
+    RepositoryOptions, RusticError, RusticProgress, SnapshotGroupCriterion, SnapshotOptions, TreeId, WriteBackend,
+    repofile::{Node, SnapshotFile, SnapshotId},
+};
+use uuid::Uuid;
+
+use self::{
+    backend::{Meter, MeteredBackend},
+    source::{Source, SourceReader},
+};
+use super::{
+    BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileEntry, FileList, InitSummary,
+    ListFilesJob, RawPath, Reporter, RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step,
+    error::io_cause,
+};
+
+/// Before the `=` in the tag that ties a snapshot to its task.
+const TASK_TAG: &str = "backstay-task";
+
+/// What snapshots say about the program that wrote them.
+const PROGRAM: &str = concat!("backstay ", env!("CARGO_PKG_VERSION"));
+
+/// The engine on one repository.
+pub struct RusticEngine {
+    path: String,
+    credentials: Credentials,
+}
+
+impl fmt::Debug for RusticEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The credentials would print the password.
+        f.debug_struct("RusticEngine").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A repository whose password was right, and what watches over its writes.
+struct Opened {
+    repository: Repository<OpenStatus>,
+    meter: Arc<Meter>,
+}
+
+impl RusticEngine {
+    /// An engine on the repository at `spec`; it is not touched yet.
+    pub fn new(spec: &RepositorySpec) -> Result<Self, EngineError> {
+        let path = match spec.url.split_once(':') {
+            _ if spec.url.starts_with('/') => &spec.url,
+            Some(("local", path)) if path.starts_with('/') => path,
+            _ => {
+                return Err(EngineError::new(
+                    ErrorCode::RepositoryUnsupported,
+                    "repositories are local directories, as /path or local:/path",
+                )
+                .with("url", &spec.url));
+            }
+        };
+        Ok(Self { path: path.to_owned(), credentials: Credentials::Password(spec.password.clone()) })
+    }
+
+    fn backend(&self) -> Result<LocalBackend, EngineError> {
+        LocalBackend::new(&self.path, []).map_err(|error| map_error(&error, ErrorCode::Internal))
+    }
+
+    /// The repository before its password was tried.
+    fn closed(&self, reporter: &Reporter) -> Result<(Repository<()>, Arc<Meter>), EngineError> {
+        let meter = Arc::new(Meter::new(reporter.clone()));
+        let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter));
+        // The cache mirrors what is far away; a local repository is near.
+        let options = RepositoryOptions::default().no_cache(true);
+        let backends = RepositoryBackends::new(Arc::new(backend), None);
+        let repository = Repository::new_with_progress(&options, &backends, Bars(reporter.clone()))
+            .map_err(|error| map_error(&error, ErrorCode::Internal))?;
+        Ok((repository, meter))
+    }
+
+    fn open(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
+        let (closed, meter) = self.closed(reporter)?;
+        let config = closed.config_id().map_err(|error| map_error(&error, ErrorCode::Io))?;
+        if config.is_none() {
+            // A directory that may not be read looks empty to rustic_core.
+            return Err(match fs::metadata(Path::new(&self.path).join("config")) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    EngineError::io("cannot read the repository", &error)
+                }
+                _ => EngineError::new(ErrorCode::RepositoryMissing, "there is no repository"),
+            }
+            .with("repository", &self.path));
+        }
+        let repository = closed
+            .open(&self.credentials)
+            .map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged).with("repository", &self.path))?;
+        Ok(Opened { repository, meter })
+    }
+
+    /// Keys without a config are what an `init` left that was cut off; they would shadow the new key.
+    fn remove_keys_of_broken_init(&self) -> Result<(), EngineError> {
+        let backend = self.backend()?;
+        let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::Io);
+        if !Path::new(&self.path).join("keys").exists() {
+            return Ok(());
+        }
+        for kept in [FileType::Snapshot, FileType::Index, FileType::Pack] {
+            if !backend.list(kept).map_err(failed)?.is_empty() {
+                return Err(EngineError::new(
+                    ErrorCode::RepositoryDamaged,
+                    "the repository has data but its config file is missing",
+                )
+                .with("repository", &self.path));
+            }
+        }
+        for key in backend.list(FileType::Key).map_err(failed)? {
+            backend.remove(FileType::Key, &key, false).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine for RusticEngine {
+    fn init(&self, reporter: &Reporter) -> Result<InitSummary, EngineError> {
+        let (closed, _) = self.closed(reporter)?;
+        let config = closed.config_id().map_err(|error| map_error(&error, ErrorCode::Io))?;
+        let (repository, created) = if config.is_some() {
+            (self.open(reporter)?.repository, false)
+        } else {
+            self.remove_keys_of_broken_init()?;
+            let repository = closed
+                .init(&self.credentials, &KeyOptions::default(), &ConfigOptions::default())
+                .map_err(|error| map_error(&error, ErrorCode::Io).with("repository", &self.path))?;
+            (repository, true)
+        };
+        Ok(InitSummary { repository: full(&repository.config().id), created })
+    }
+
+    fn backup(&self, job: &BackupJob, reporter: &Reporter) -> Result<BackupSummary, EngineError> {
+        let start = Instant::now();
+        let Opened { repository, meter } = self.open(reporter)?;
+        if let Some(done) = snapshot_of_task(&repository, job.task)? {
+            return Ok(BackupSummary { already_done: true, ..summary(&done) });
+        }
+        let snapshot = new_snapshot(job)?;
+        let source = Arc::new(Source::new(job, fs::metadata(&self.path).ok().as_ref(), reporter)?);
+
+        reporter.step(Step::Scan);
+        let (mut files, mut bytes) = (0, 0);
+        source.count(|size| {
+            files += 1;
+            bytes += size;
+            reporter.progress(|progress| (progress.files_done, progress.bytes_done) = (files, bytes));
+        });
+
+        reporter.step(Step::Backup);
+        reporter.progress(|progress| (progress.files_total, progress.bytes_total) = (Some(files), Some(bytes)));
+        let repository =
+            repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        let same_source = SnapshotGroupCriterion::new().hostname(true).paths(true);
+        let parent = ParentOptions::default().group_by(same_source).force(job.force);
+        let options = BackupOptions::default().no_scan(true).parent_opts(parent);
+        let paths = source.paths();
+        let reader = SourceReader { source, meter: Arc::clone(&meter), reporter: reporter.clone() };
+        let written = repository
+            .archive(&options, &reader, snapshot, &paths)
+            // What the storage said is the cause; what rustic_core says may be its consequence.
+            .map_err(|error| meter.take_failure().unwrap_or_else(|| map_error(&error, ErrorCode::Internal)))?;
+        if let Some(failure) = meter.take_failure() {
+            return Err(failure);
+        }
+        Ok(BackupSummary { duration_ms: millis_since(start), ..summary(&written) })
+    }
+
+    fn restore(&self, job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError> {
+        let start = Instant::now();
+        let Opened { repository, .. } = self.open(reporter)?;
+        let snapshot = find_snapshot(&repository, &job.snapshot)?;
+        let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        let summary = restore::restore(&repository, &snapshot, job, reporter)?;
+        Ok(RestoreSummary { duration_ms: millis_since(start), ..summary })
+    }
+
+    fn list_files(&self, job: &ListFilesJob) -> Result<FileList, EngineError> {
+        let Opened { repository, .. } = self.open(&Reporter::silent())?;
+        let snapshot = find_snapshot(&repository, &job.snapshot)?;
+        let repository =
+            repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        let path = Path::new("/").join(job.path.as_path());
+        let tree = match find_node(&repository, snapshot.tree, &path)? {
+            Found::Top => snapshot.tree,
+            Found::Node(node) if node.is_dir() => node.subtree.unwrap_or_default(),
+            Found::Node(_) => {
+                return Err(EngineError::new(ErrorCode::NotADirectory, "this path is not a directory")
+                    .with("path", RawPath::from(path)));
+            }
+            Found::Nothing => return Err(path_not_in_backup(&path)),
+        };
+        let tree = repository.get_tree(&tree).map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        let mut entries: Vec<FileEntry> = tree.nodes.iter().map(|node| entry(&path, node)).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(after) = &job.after {
+            entries.drain(..entries.partition_point(|entry| entry.name <= *after));
+        }
+        let limit = job.limit.unwrap_or(usize::MAX);
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(FileList { entries, more })
+    }
+
+    fn list_snapshots(&self) -> Result<SnapshotList, EngineError> {
+        let Opened { repository, .. } = self.open(&Reporter::silent())?;
+        let mut snapshots = all_snapshots(&repository)?;
+        snapshots.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
+        Ok(SnapshotList { snapshots: snapshots.iter().map(info).collect() })
+    }
+
+    fn check(&self, job: &CheckJob, reporter: &Reporter) -> Result<CheckSummary, EngineError> {
+        let start = Instant::now();
+        let Opened { repository, .. } = self.open(reporter)?;
+        reporter.step(Step::Check);
+        let results = repository
+            .check(CheckOptions::default().read_data(job.read_data))
+            .map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        let ok = results.is_ok().is_ok();
+        let mut summary = CheckSummary { ok, duration_ms: millis_since(start), ..CheckSummary::default() };
+        for (level, finding) in &results.0 {
+            // rustic_core does not export the type of the level.
+            let list = if format!("{level:?}") == "Error" { &mut summary.errors } else { &mut summary.notes };
+            list.push(finding.to_string());
+        }
+        Ok(summary)
+    }
+}
+
+/// The end of a search in a snapshot.
+enum Found {
+    /// The top directory, which has no node of its own.
+    Top,
+    /// A node below it.
+    Node(Box<Node>),
+    /// There is no such path.
+    Nothing,
+}
+
+fn find_node<S: IndexedTree>(repository: &Repository<S>, top: TreeId, path: &Path) -> Result<Found, EngineError> {
+    let mut found = Found::Top;
+    for part in path.components() {
+        let name = match part {
+            std::path::Component::Normal(name) => name,
+            std::path::Component::RootDir | std::path::Component::CurDir => continue,
+            _ => return Ok(Found::Nothing),
+        };
+        let tree = match &found {
+            Found::Top => top,
+            Found::Node(node) => match node.subtree {
+                Some(tree) => tree,
+                None => return Ok(Found::Nothing),
+            },
+            Found::Nothing => return Ok(Found::Nothing),
+        };
+        let tree = repository.get_tree(&tree).map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        match tree.nodes.into_iter().find(|node| node.name() == name) {
+            Some(node) => found = Found::Node(Box::new(node)),
+            None => return Ok(Found::Nothing),
+        }
+    }
+    Ok(found)
+}
+
+fn path_not_in_backup(path: &Path) -> EngineError {
+    EngineError::new(ErrorCode::PathNotInBackup, "the backup does not contain this path")
+        .with("path", RawPath::from(path))
+}
+
+fn all_snapshots(repository: &Repository<OpenStatus>) -> Result<Vec<SnapshotFile>, EngineError> {
+    repository.get_all_snapshots().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))
+}
+
+fn snapshot_of_task(repository: &Repository<OpenStatus>, task: Uuid) -> Result<Option<SnapshotFile>, EngineError> {
+    if task.is_nil() {
+        return Ok(None);
+    }
+    let tag = task_tag(task);
+    Ok(all_snapshots(repository)?.into_iter().find(|snapshot| snapshot.tags.contains(&tag)))
+}
+
+fn find_snapshot(repository: &Repository<OpenStatus>, id: &str) -> Result<SnapshotFile, EngineError> {
+    let not_found = || EngineError::new(ErrorCode::SnapshotNotFound, "there is no such snapshot").with("snapshot", id);
+    if id.is_empty() {
+        return Err(not_found());
+    }
+    let ids = repository.list::<SnapshotId>().map_err(|error| map_error(&error, ErrorCode::Io))?;
+    let mut matching = ids.filter(|known| full(known).starts_with(id));
+    let found = matching.next().ok_or_else(not_found)?;
+    if matching.next().is_some() {
+        return Err(
+            EngineError::new(ErrorCode::InvalidJob, "several snapshots begin with this id").with("snapshot", id)
+        );
+    }
+    let mut snapshot: SnapshotFile =
+        repository.get_file(&found).map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+    snapshot.id = found;
+    Ok(snapshot)
+}
+
+/// All 64 digits; the ids print only the first eight by themselves.
+fn full(id: &Id) -> String {
+    id.to_hex().to_string()
+}
+
+fn task_tag(task: Uuid) -> String {
+    format!("{TASK_TAG}={task}")
+}
+
+fn new_snapshot(job: &BackupJob) -> Result<SnapshotFile, EngineError> {
+    let mut options = SnapshotOptions::default()
+        .host(job.host.clone())
+        .label(job.label.clone())
+        .command("backstay backup".to_owned());
+    let task = (!job.task.is_nil()).then(|| task_tag(job.task));
+    for tag in job.tags.iter().chain(&task) {
+        if tag.is_empty() || tag.contains(',') {
+            return Err(
+                EngineError::new(ErrorCode::InvalidJob, "tags must not be empty or contain commas").with("tag", tag)
+            );
+        }
+        options = options.add_tags(tag).map_err(|error| map_error(&error, ErrorCode::InvalidJob))?;
+    }
+    let mut snapshot = options.to_snapshot().map_err(|error| map_error(&error, ErrorCode::InvalidJob))?;
+    snapshot.program_version = PROGRAM.to_owned();
+    Ok(snapshot)
+}
+
+fn summary(snapshot: &SnapshotFile) -> BackupSummary {
+    let numbers = snapshot.summary.clone().unwrap_or_default();
+    BackupSummary {
+        snapshot: full(&snapshot.id),
+        tree: full(&snapshot.tree),
+        parent: snapshot.parent.map(|parent| full(&parent)),
+        already_done: false,
+        files_new: numbers.files_new,
+        files_changed: numbers.files_changed,
+        files_unmodified: numbers.files_unmodified,
+        files: numbers.total_files_processed,
+        directories: numbers.total_dirs_processed,
+        bytes: numbers.total_bytes_processed,
+        bytes_added: numbers.data_added,
+        bytes_added_packed: numbers.data_added_packed,
+        bytes_added_files: numbers.data_added_files,
+        duration_ms: std::time::Duration::try_from_secs_f64(numbers.total_duration)
+            .map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn info(snapshot: &SnapshotFile) -> SnapshotInfo {
+    let tags: BTreeSet<String> = snapshot.tags.iter().cloned().collect();
+    let task = tags.iter().find_map(|tag| tag.strip_prefix(TASK_TAG)?.strip_prefix('=')?.parse().ok());
+    let numbers = snapshot.summary.as_ref();
+    SnapshotInfo {
+        id: full(&snapshot.id),
+        tree: full(&snapshot.tree),
+        parent: snapshot.parent.map(|parent| full(&parent)),
+        time_ns: i64::try_from(snapshot.time.timestamp().as_nanosecond()).unwrap_or(i64::MAX),
+        host: snapshot.hostname.clone(),
+        paths: snapshot.paths.iter().cloned().collect(),
+        tags: tags.into_iter().collect(),
+        label: (!snapshot.label.is_empty()).then(|| snapshot.label.clone()),
+        task,
+        files: numbers.map(|numbers| numbers.total_files_processed),
+        bytes: numbers.map(|numbers| numbers.total_bytes_processed),
+        bytes_added_packed: numbers.map(|numbers| numbers.data_added_packed),
+    }
+}
+
+fn entry(directory: &Path, node: &Node) -> FileEntry {
+    let name = node.name().into_owned();
+    FileEntry {
+        path: RawPath::from(directory.join(&name)),
+        name: RawPath::from(name.as_os_str()),
+        kind: node::kind(node),
+        size: if node.is_file() { node.meta.size } else { 0 },
+        mtime_ns: node.meta.mtime.and_then(|time| i64::try_from(time.as_nanosecond()).ok()),
+        mode: node.meta.mode.map(node::permissions),
+        uid: node.meta.uid,
+        gid: node.meta.gid,
+        user: node.meta.user.clone(),
+        group: node.meta.group.clone(),
+        link_target: node.is_symlink().then(|| RawPath::from(node.node_type.to_link())),
+    }
+}
+
+fn millis_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What rustic_core's error means to us; `otherwise` if it does not tell.
+fn map_error(error: &RusticError, otherwise: ErrorCode) -> EngineError {
+    let code = if error.is_incorrect_password() {
+        ErrorCode::WrongPassword
+    } else {
+        match io_cause(error).map(ErrorCode::of_io) {
+            Some(ErrorCode::Io) | None => otherwise,
+            Some(code) => code,
+        }
+    };
+    let text = error.display_log();
+    let message = text.strip_prefix("Error: ").unwrap_or(&text);
+    let message = if code == ErrorCode::WrongPassword { "the password does not open the repository" } else { message };
+    EngineError::new(code, message)
+}
+
+/// Shows rustic_core's progress in bytes to the reporter and nothing else.
+#[derive(Debug)]
+struct Bars(Reporter);
+
+impl ProgressBars for Bars {
+    fn progress(&self, progress_type: ProgressType, _prefix: &str) -> RusticBar {
+        match progress_type {
+            ProgressType::Bytes => RusticBar::new(ByteBar(self.0.clone())),
+            ProgressType::Spinner | ProgressType::Counter => RusticBar::hidden(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ByteBar(Reporter);
+
+impl RusticProgress for ByteBar {
+    fn is_hidden(&self) -> bool {
+        false
+    }
+
+    fn set_length(&self, length: u64) {
+        // A backup counts for itself.
+        if self.0.current_step() == Some(Step::Check) {
+            self.0.progress(|progress| progress.bytes_total = Some(length));
+        }
+    }
+
+    fn set_title(&self, _title: &str) {}
+
+    fn inc(&self, bytes: u64) {
+        self.0.progress(|progress| progress.bytes_done += bytes);
+    }
+
+    fn finish(&self) {}
+}

@@ -1,0 +1,128 @@
+//! The repository's storage, watched: counts what is written, notices when the index is written, and
+//! keeps the first failure, whose cause rustic_core loses between its threads.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rustic_backend::LocalBackend;
+use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
+
+use super::map_error;
+use crate::engine::{EngineError, ErrorCode, Reporter, Step};
+
+/// What the storage saw, shared with the one who uses it.
+#[derive(Debug)]
+pub(super) struct Meter {
+    reporter: Reporter,
+    source_read: AtomicBool,
+    failure: Mutex<Option<EngineError>>,
+}
+
+impl Meter {
+    pub(super) fn new(reporter: Reporter) -> Self {
+        Self { reporter, source_read: AtomicBool::new(false), failure: Mutex::new(None) }
+    }
+
+    /// All of the source was read: from now on, writing the index is the backup's last step.
+    pub(super) fn source_was_read(&self) {
+        self.source_read.store(true, Ordering::Release);
+    }
+
+    /// Nothing can be written any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Why writing failed.
+    pub(super) fn take_failure(&self) -> Option<EngineError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn before_write(&self, file_type: FileType) {
+        let closing = matches!(file_type, FileType::Index | FileType::Snapshot);
+        if closing && self.source_read.load(Ordering::Acquire) && self.reporter.current_step() == Some(Step::Backup) {
+            self.reporter.step(Step::Index);
+        }
+    }
+
+    fn after_write(&self, size: usize) {
+        self.reporter.progress(|progress| progress.bytes_added += size as u64);
+    }
+
+    fn failed(&self, error: EngineError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// A local directory with a [`Meter`].
+#[derive(Clone, Debug)]
+pub(super) struct MeteredBackend {
+    inner: LocalBackend,
+    meter: Arc<Meter>,
+}
+
+impl MeteredBackend {
+    pub(super) fn new(inner: LocalBackend, meter: Arc<Meter>) -> Self {
+        Self { inner, meter }
+    }
+}
+
+impl ReadBackend for MeteredBackend {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn list_with_size(&self, file_type: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        self.inner.list_with_size(file_type)
+    }
+
+    fn list(&self, file_type: FileType) -> RusticResult<Vec<Id>> {
+        self.inner.list(file_type)
+    }
+
+    fn read_full(&self, file_type: FileType, id: &Id) -> RusticResult<bytes::Bytes> {
+        self.inner.read_full(file_type, id)
+    }
+
+    fn read_partial(
+        &self,
+        file_type: FileType,
+        id: &Id,
+        cacheable: bool,
+        offset: u32,
+        length: u32,
+    ) -> RusticResult<bytes::Bytes> {
+        self.inner.read_partial(file_type, id, cacheable, offset, length)
+    }
+
+    fn warmup_path(&self, file_type: FileType, id: &Id) -> String {
+        self.inner.warmup_path(file_type, id)
+    }
+}
+
+impl WriteBackend for MeteredBackend {
+    fn create(&self) -> RusticResult<()> {
+        self.inner.create()
+    }
+
+    fn write_bytes(&self, file_type: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
+        let size = content.size();
+        self.meter.before_write(file_type);
+        match self.inner.write_bytes(file_type, id, cacheable, content) {
+            Ok(()) => {
+                self.meter.after_write(size);
+                Ok(())
+            }
+            Err(error) => {
+                self.meter.failed(map_error(&error, ErrorCode::Io));
+                Err(error)
+            }
+        }
+    }
+
+    fn remove(&self, file_type: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
+        self.inner.remove(file_type, id, cacheable)
+    }
+}

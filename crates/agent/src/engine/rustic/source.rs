@@ -1,0 +1,480 @@
+//! Reads the files to back up: a walk in the order the repository wants, under the rules of the job.
+//! Everything that cannot be read is a warning here, with its path; rustic_core would only log it.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    vec,
+};
+
+use ignore::{
+    Match,
+    gitignore::{Gitignore, GitignoreBuilder},
+};
+use nix::libc;
+use rustic_core::{ErrorKind, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult};
+
+use super::{backend::Meter, node::NodeMaker};
+use crate::engine::{BackupJob, EngineError, ErrorCode, RawPath, Reporter};
+
+/// What to back up: where to start and what to leave out.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// What the snapshot says was backed up: the job's paths, and where those lead that are links.
+    paths: Vec<PathBuf>,
+    /// Sorted the way trees are sorted, none inside another.
+    roots: Vec<PathBuf>,
+    excludes: Gitignore,
+    includes: Option<Gitignore>,
+    one_file_system: bool,
+    /// Device and inode of the repository: a backup must not back up itself.
+    repository: Option<(u64, u64)>,
+}
+
+impl Source {
+    /// Check the job's paths and rules. Paths that do not exist are warnings as long as one does.
+    pub(super) fn new(
+        job: &BackupJob,
+        repository: Option<&fs::Metadata>,
+        reporter: &Reporter,
+    ) -> Result<Self, EngineError> {
+        if job.paths.is_empty() {
+            return Err(EngineError::new(ErrorCode::InvalidJob, "there are no paths to back up"));
+        }
+        let wanted = job.paths.iter().map(normalized).collect::<Result<Vec<_>, _>>()?;
+        let mut paths = wanted.clone();
+        let mut roots = Vec::new();
+        let mut problems = Vec::new();
+        for path in wanted {
+            match fs::symlink_metadata(&path) {
+                Ok(meta) => {
+                    // Whoever names a link wants what is behind it; the link alone would be a backup
+                    // that looks fine and holds nothing.
+                    if meta.is_symlink() {
+                        match fs::canonicalize(&path) {
+                            Ok(target) => {
+                                paths.push(target.clone());
+                                roots.push(target);
+                            }
+                            Err(error) => reporter.warn(Some(&path), format!("cannot follow the link: {error}")),
+                        }
+                    }
+                    roots.push(path);
+                }
+                Err(error) => problems.push((path, error)),
+            }
+        }
+        if roots.is_empty() {
+            return Err(unreachable_source(&problems));
+        }
+        for (path, error) in problems {
+            reporter.warn(Some(&path), format!("cannot be backed up: {error}"));
+        }
+        roots.sort();
+        roots.dedup_by(|inner, outer| inner.starts_with(outer));
+        Ok(Self {
+            paths,
+            roots,
+            excludes: globs(&job.excludes)?,
+            includes: if job.includes.is_empty() { None } else { Some(globs(&job.includes)?) },
+            one_file_system: job.one_file_system,
+            repository: repository.map(|meta| (meta.dev(), meta.ino())),
+        })
+    }
+
+    /// What the snapshot says was backed up. The format has room for Unicode only; these are names to
+    /// group snapshots by, the files themselves are stored exactly.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.paths.iter().map(|path| path.to_string_lossy().into_owned().into()).collect()
+    }
+
+    /// Number and total size of the files there are; `count` is told of each.
+    pub(super) fn count(self: &Arc<Self>, mut count: impl FnMut(u64)) {
+        // What cannot be read is reported when it is backed up, not twice.
+        for found in Walk::new(Arc::clone(self)).flatten() {
+            if !found.meta.is_dir() {
+                count(if found.meta.is_file() { found.meta.len() } else { 0 });
+            }
+        }
+    }
+
+    fn is_excluded(&self, path: &Path, is_dir: bool) -> bool {
+        self.excludes.matched(path, is_dir).is_ignore()
+    }
+
+    /// Whether the includes want `path`, given whether they want the directory it is in.
+    fn is_included(&self, path: &Path, is_dir: bool, parent: bool) -> bool {
+        match &self.includes {
+            None => true,
+            Some(includes) => match includes.matched(path, is_dir) {
+                Match::Ignore(_) => true,
+                Match::Whitelist(_) => false,
+                Match::None => parent,
+            },
+        }
+    }
+}
+
+/// The path as it is stored: absolute, without `.` and without a slash at the end.
+fn normalized(path: &RawPath) -> Result<PathBuf, EngineError> {
+    let path = path.as_path();
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if !path.is_absolute() || climbs {
+        return Err(EngineError::new(ErrorCode::InvalidJob, "paths to back up must be absolute and without `..`")
+            .with("path", RawPath::from(path)));
+    }
+    Ok(path.components().collect())
+}
+
+fn globs(patterns: &[String]) -> Result<Gitignore, EngineError> {
+    let invalid = |error: ignore::Error| EngineError::new(ErrorCode::InvalidJob, format!("invalid glob: {error}"));
+    let mut builder = GitignoreBuilder::new("/");
+    for pattern in patterns {
+        builder.add_line(None, pattern).map_err(|error| invalid(error).with("glob", pattern))?;
+    }
+    builder.build().map_err(invalid)
+}
+
+fn unreachable_source(problems: &[(PathBuf, io::Error)]) -> EngineError {
+    let denied = problems.iter().find(|(_, error)| error.kind() != io::ErrorKind::NotFound);
+    let paths: Vec<String> = problems.iter().map(|(path, _)| RawPath::from(path.as_path()).to_string()).collect();
+    match denied {
+        None => EngineError::new(ErrorCode::SourceMissing, "nothing to back up: no such file or directory"),
+        Some((_, error)) => EngineError::io("nothing to back up", error),
+    }
+    .with("paths", paths.join("\n"))
+}
+
+/// A file the walk came by.
+struct Found {
+    path: PathBuf,
+    meta: fs::Metadata,
+}
+
+/// A file the walk could not look at.
+struct Lost {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// Depth first; names in the order of their bytes, each directory before what is in it. The directories
+/// above the roots come too, so that their owners and permissions can be restored.
+struct Walk {
+    source: Arc<Source>,
+    next_root: usize,
+    levels: Vec<Level>,
+    pending: VecDeque<Result<Found, Lost>>,
+}
+
+/// A directory the walk is in.
+struct Level {
+    path: PathBuf,
+    names: vec::IntoIter<OsString>,
+    device: u64,
+    included: bool,
+}
+
+impl Walk {
+    fn new(source: Arc<Source>) -> Self {
+        Self { source, next_root: 0, levels: Vec::new(), pending: VecDeque::new() }
+    }
+
+    /// Queue a root and the directories above it that an earlier root did not have.
+    fn start_root(&mut self) {
+        let source = Arc::clone(&self.source);
+        let root = &source.roots[self.next_root];
+        let before = self.next_root.checked_sub(1).map(|index| &source.roots[index]);
+        self.next_root += 1;
+
+        let mut above: Vec<&Path> = root.ancestors().skip(1).collect();
+        above.reverse();
+        let mut included = false;
+        for path in above {
+            included = source.is_included(path, true, included);
+            let is_top = path.parent().is_none();
+            if is_top || before.is_some_and(|before| before.starts_with(path)) {
+                continue;
+            }
+            // A link on the way to a root is stored as the directory it leads to.
+            self.pending.push_back(match fs::metadata(path) {
+                Ok(meta) => Ok(Found { path: path.to_path_buf(), meta }),
+                Err(error) => Err(Lost { path: path.to_path_buf(), error }),
+            });
+        }
+        match fs::symlink_metadata(root) {
+            Ok(meta) => {
+                included = source.is_included(root, meta.is_dir(), included);
+                let device = meta.dev();
+                self.visit(root.clone(), meta, device, included);
+            }
+            Err(error) => self.pending.push_back(Err(Lost { path: root.clone(), error })),
+        }
+    }
+
+    /// Queue a file, and go into it if it is a directory.
+    fn visit(&mut self, path: PathBuf, meta: fs::Metadata, device: u64, included: bool) {
+        if !meta.is_dir() {
+            if included {
+                self.pending.push_back(Ok(Found { path, meta }));
+            }
+            return;
+        }
+        if self.source.repository == Some((meta.dev(), meta.ino())) {
+            return;
+        }
+        let enter = !self.source.one_file_system || meta.dev() == device;
+        let device = meta.dev();
+        if path.parent().is_some() {
+            self.pending.push_back(Ok(Found { path: path.clone(), meta }));
+        }
+        if !enter {
+            return;
+        }
+        match names_in(&path) {
+            Ok(names) => self.levels.push(Level { path, names: names.into_iter(), device, included }),
+            Err(error) => self.pending.push_back(Err(Lost { path, error })),
+        }
+    }
+
+    /// Look at the next name of the deepest directory.
+    fn step(&mut self, level: usize) {
+        let here = &mut self.levels[level];
+        let Some(name) = here.names.next() else {
+            self.levels.pop();
+            return;
+        };
+        let path = here.path.join(name);
+        let (device, parent_included) = (here.device, here.included);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) => {
+                let is_dir = meta.is_dir();
+                if !self.source.is_excluded(&path, is_dir) {
+                    let included = self.source.is_included(&path, is_dir, parent_included);
+                    self.visit(path, meta, device, included);
+                }
+            }
+            Err(error) => {
+                if !self.source.is_excluded(&path, false) && !self.source.is_excluded(&path, true) {
+                    self.pending.push_back(Err(Lost { path, error }));
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Found, Lost>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(item) = self.pending.pop_front() {
+                return Some(item);
+            }
+            if let Some(level) = self.levels.len().checked_sub(1) {
+                self.step(level);
+            } else if self.next_root < self.source.roots.len() {
+                self.start_root();
+            } else {
+                return None;
+            }
+        }
+    }
+}
+
+fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn describe(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        "vanished while it was backed up".to_owned()
+    } else {
+        format!("cannot be read: {error}")
+    }
+}
+
+/// A [`Source`] in the form rustic_core takes.
+pub(super) struct SourceReader {
+    pub(super) source: Arc<Source>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) reporter: Reporter,
+}
+
+impl ReadSource for SourceReader {
+    type Open = SourceFile;
+    type Iter = Entries;
+
+    fn size(&self) -> RusticResult<Option<u64>> {
+        Ok(None)
+    }
+
+    fn entries(&self) -> Entries {
+        Entries {
+            walk: Walk::new(Arc::clone(&self.source)),
+            maker: NodeMaker::default(),
+            meter: Arc::clone(&self.meter),
+            reporter: self.reporter.clone(),
+        }
+    }
+}
+
+/// All entries of a source, with their nodes.
+pub(super) struct Entries {
+    walk: Walk,
+    maker: NodeMaker,
+    meter: Arc<Meter>,
+    reporter: Reporter,
+}
+
+impl Iterator for Entries {
+    type Item = RusticResult<ReadSourceEntry<SourceFile>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // When nothing can be written any more there is no use in reading on.
+        while !self.meter.has_failed() {
+            let Some(item) = self.walk.next() else { break };
+            let found = item.and_then(|Found { path, meta }| match self.maker.node(&path, &meta, &self.reporter) {
+                Ok(node) => Ok((path, meta, node)),
+                Err(error) => Err(Lost { path, error }),
+            });
+            match found {
+                Ok((path, meta, node)) => {
+                    if !meta.is_dir() {
+                        self.reporter.progress(|progress| progress.files_done += 1);
+                    }
+                    let open = meta.is_file().then(|| SourceFile {
+                        path: path.clone(),
+                        size: meta.len(),
+                        reporter: self.reporter.clone(),
+                    });
+                    return Some(Ok(ReadSourceEntry { path, node, open }));
+                }
+                Err(Lost { path, error }) => self.reporter.warn(Some(&path), describe(&error)),
+            }
+        }
+        self.meter.source_was_read();
+        None
+    }
+}
+
+/// A file to be read.
+pub(super) struct SourceFile {
+    path: PathBuf,
+    /// As in its node: exactly so many bytes must come.
+    size: u64,
+    reporter: Reporter,
+}
+
+impl ReadSourceOpen for SourceFile {
+    type Reader = SourceFileReader;
+
+    fn open(self) -> RusticResult<SourceFileReader> {
+        // It may have become something else since it was looked at: do not follow a link, do not wait
+        // for the other end of a pipe.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path);
+        let file = file.and_then(|file| match file.metadata()? {
+            meta if meta.is_file() => Ok(file),
+            _ => Err(io::Error::other("it is no regular file any more")),
+        });
+        match file {
+            Ok(file) => Ok(SourceFileReader { left: self.size, file: Some(file), source: self }),
+            Err(error) => {
+                self.reporter.warn(Some(&self.path), describe(&error));
+                Err(RusticError::with_source(ErrorKind::InputOutput, "the file was left out", error))
+            }
+        }
+    }
+}
+
+/// Reads a file as it was when it was looked at: what was appended since is left for the next backup,
+/// what was cut off is filled with zeros, with a warning, because the node has promised the size.
+pub(super) struct SourceFileReader {
+    source: SourceFile,
+    /// None once the file has ended early.
+    file: Option<File>,
+    left: u64,
+}
+
+impl Read for SourceFileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..wanted];
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let read = match &mut self.file {
+            Some(file) => match file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+                Err(error) => {
+                    self.source.reporter.warn(Some(&self.source.path), describe(&error));
+                    return Err(error);
+                }
+                Ok(read) => read,
+            },
+            None => 0,
+        };
+        let read = if read == 0 {
+            if self.file.take().is_some() {
+                self.source.reporter.warn(
+                    Some(&self.source.path),
+                    format!("became {} bytes shorter while it was read; they are stored as zeros", self.left),
+                );
+            }
+            buffer.fill(0);
+            wanted
+        } else {
+            read
+        };
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::engine::Event;
+
+    /// Reads a file of `content` that is believed to have `size` bytes.
+    fn read(content: Option<&[u8]>, size: u64) -> (Option<Vec<u8>>, Vec<String>) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("file");
+        if let Some(content) = content {
+            fs::write(&path, content).expect("a file");
+        }
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Reporter::new({
+            let warnings = Arc::clone(&warnings);
+            move |event| {
+                if let Event::Warning(warning) = event {
+                    warnings.lock().expect("no panic").push(warning.message);
+                }
+            }
+        });
+        let bytes = SourceFile { path, size, reporter }.open().ok().map(|mut reader| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).expect("readable");
+            bytes
+        });
+        let warnings = std::mem::take(&mut *warnings.lock().expect("no panic"));
+        (bytes, warnings)
+    }
+
+    #[test]
+    fn a_file_is_read_as_long_as_it_was_when_it_was_seen() {
+        assert_eq!(read(Some(b"same"), 4), (Some(b"same".to_vec()), vec![]));
+        assert_eq!(read(Some(b"it grew"), 2), (Some(b"it".to_vec()), vec![]));
+        let warning = "became 3 bytes shorter while it was read; they are stored as zeros".to_owned();
+        assert_eq!(read(Some(b"cut"), 6), (Some(b"cut\0\0\0".to_vec()), vec![warning]));
+        assert_eq!(read(None, 1), (None, vec!["vanished while it was backed up".to_owned()]));
+    }
+}

@@ -1,0 +1,16 @@
+//! The agent: the process on a protected machine that moves data into repositories and back.
+//! The engine runs in a child process of its own per task (`child`), so that cancelling, a crash
+//! or a memory limit ends one task and never the agent.
+//!
+//! `link` keeps the session with the server, `desk` what must not be lost when it breaks, `runner`
+//! carries one task out.
+
+pub mod child;
+mod desk;
+pub mod engine;
+mod link;
+mod listing;
+mod meter;
+mod runner;
+
+pub use link::{AgentConfig, Retry, run};

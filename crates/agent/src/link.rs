@@ -1,0 +1,325 @@
+//! The agent's side of the link: one session with the server after the other, for as long as the agent lives. What must
+//! not be lost when a session breaks lies on the desk.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use proto::agent::MAX_MESSAGE;
+use proto::agent::v1::agent_link_client::AgentLinkClient;
+use proto::agent::v1::{Alive, Assign, FromAgent, Hello, ToAgent, from_agent, stop, to_agent};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
+
+use crate::child::Program;
+use crate::desk::Desk;
+use crate::{listing, runner};
+
+/// How long the server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How often the connection is probed, and how long the other side may take to answer.
+const PROBE_EVERY: Duration = Duration::from_secs(20);
+const PROBE_ANSWER: Duration = Duration::from_secs(10);
+/// How often the server hears of us at least. It takes us for gone after four times as long.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How long tasks may take to be given back when the agent ends: stopping takes less than five seconds.
+const LEAVE: Duration = Duration::from_secs(8);
+/// How many messages to the server may wait for the network. Few: what waits on the desk can still be replaced by
+/// something newer.
+const OUTBOX: usize = 8;
+/// How many folders are listed at a time; each is a process.
+const LISTINGS: usize = 4;
+
+/// What an agent needs to know.
+#[derive(Clone)]
+pub struct AgentConfig {
+    /// Where the server is: `https://HOST:PORT`, or `http://` on the same machine.
+    pub url: String,
+    /// The authority that signed the server's certificate, as PEM; needed for `https`.
+    pub ca_pem: Option<String>,
+    /// The agent's token.
+    pub token: String,
+    /// The name under which the agent is shown: the host's.
+    pub name: String,
+    /// How many tasks are carried out at once.
+    pub slots: u32,
+    /// How to start a child process.
+    pub program: Program,
+    /// How long to wait before connecting again.
+    pub retry: Retry,
+}
+
+/// How long to wait before connecting again: twice as long after each failure, and a part of it at random, so that a
+/// thousand agents do not come back in the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// After the first failure.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { first: Duration::from_millis(500), longest: Duration::from_secs(30) }
+    }
+}
+
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the token.
+        let mut config = f.debug_struct("AgentConfig");
+        config.field("url", &self.url).field("name", &self.name).field("slots", &self.slots);
+        config.field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+/// Runs the agent until `shutdown`. Then its tasks are stopped and given back to the server.
+///
+/// # Errors
+/// When the configuration cannot be used, or the server refuses the agent for good: its token is not valid.
+pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let endpoint = endpoint(&config)?;
+    let bearer = format!("Bearer {}", config.token);
+    let mut authorization: MetadataValue<Ascii> =
+        bearer.parse().ok().context("the agent's token holds characters that no token has")?;
+    authorization.set_sensitive(true);
+
+    let desk = Arc::new(Desk::default());
+    let mut link = Link { config, endpoint, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
+    let leaving = async {
+        shutdown.cancelled().await;
+        desk.leave();
+        if timeout(LEAVE, desk.clear()).await.is_err() {
+            tracing::warn!("not every task could be given back; the server will find out by itself");
+        }
+    };
+    let outcome = tokio::select! {
+        () = leaving => Ok(()),
+        refused = link.keep() => Err(refused),
+    };
+    desk.void_all();
+    // Dropped runners kill their children.
+    link.runners.shutdown().await;
+    outcome
+}
+
+fn endpoint(config: &AgentConfig) -> anyhow::Result<Endpoint> {
+    let url = &config.url;
+    let endpoint = Endpoint::from_shared(url.clone()).with_context(|| format!("'{url}' is no address of a server"))?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PROBE_EVERY)
+        .keep_alive_timeout(PROBE_ANSWER)
+        .keep_alive_while_idle(true);
+    match (endpoint.uri().scheme_str(), &config.ca_pem) {
+        (Some("http"), _) => Ok(endpoint),
+        (Some("https"), Some(pem)) => {
+            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            endpoint.tls_config(tls).context("the server's authority cannot be used")
+        }
+        (Some("https"), None) => bail!("a server at '{url}' needs the certificate of its authority (ca.pem)"),
+        _ => bail!("'{url}' is no address of a server; it begins with https:// or http://"),
+    }
+}
+
+/// Why a session ended.
+enum End {
+    /// The server could not be reached, or the connection broke.
+    Lost(String),
+    /// Another process uses the same token.
+    Displaced(String),
+    /// The server will never have us.
+    Refused(String),
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> End {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => End::Refused(message),
+            Code::Aborted => End::Displaced(message),
+            code => End::Lost(if message.is_empty() { code.to_string() } else { message }),
+        }
+    }
+}
+
+struct Link {
+    config: AgentConfig,
+    endpoint: Endpoint,
+    authorization: MetadataValue<Ascii>,
+    desk: Arc<Desk>,
+    runners: JoinSet<()>,
+    /// Whether the latest session got as far as Welcome.
+    welcomed: bool,
+}
+
+impl Link {
+    /// One session after the other, until the server refuses the agent for good.
+    async fn keep(&mut self) -> anyhow::Error {
+        let Retry { first, longest } = self.config.retry;
+        let mut wait = first;
+        loop {
+            self.welcomed = false;
+            let end = self.session().await;
+            self.desk.disconnected();
+            if self.welcomed {
+                wait = first;
+            }
+            let reason = match end {
+                End::Lost(reason) => reason,
+                End::Displaced(reason) => {
+                    wait = longest;
+                    reason
+                }
+                End::Refused(reason) => return anyhow::anyhow!("the server refused this agent: {reason}"),
+            };
+            let pause = with_jitter(wait);
+            tracing::warn!(server = %self.config.url, reason, retry_in_ms = pause.as_millis() as u64, "no link to the server");
+            sleep(pause).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    async fn session(&mut self) -> End {
+        match self.try_session().await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn try_session(&mut self) -> Result<End, End> {
+        let channel = self.endpoint.connect().await.map_err(|e| End::Lost(causes(&e)))?;
+        let mut client = AgentLinkClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+
+        let (out, messages) = mpsc::channel::<FromAgent>(OUTBOX);
+        let hello = Hello {
+            name: self.config.name.clone(),
+            os: os(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: self.config.slots,
+            running: self.desk.begin_session(),
+        };
+        // It is empty, so there is a place.
+        out.try_send(from_agent::Message::Hello(hello).into()).map_err(|_| closed())?;
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        let mut incoming = client.session(request).await?.into_inner();
+
+        let mut answers = VecDeque::new();
+        // Ends with the session: nobody waits for the answers after it.
+        let mut listings = JoinSet::new();
+        let room = Arc::new(Semaphore::new(LISTINGS));
+        let mut alive = interval_at(Instant::now() + ALIVE_EVERY, ALIVE_EVERY);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let desk = self.desk.clone();
+        loop {
+            // First a place, then the report: what is still on the desk can be replaced by something newer. Nothing here
+            // waits for a place without listening too.
+            let place = async {
+                if answers.is_empty() {
+                    desk.unsent().await;
+                }
+                out.reserve().await
+            };
+            tokio::select! {
+                place = place, if self.welcomed => {
+                    let place = place.map_err(|_| closed())?;
+                    if let Some(reply) = answers.pop_front() {
+                        place.send(from_agent::Message::Reply(reply).into());
+                    } else if let Some(report) = desk.next() {
+                        place.send(from_agent::Message::Report(report).into());
+                    }
+                }
+                message = incoming.message() => {
+                    let Some(ToAgent { message }) = message? else { return Ok(closed()) };
+                    match message {
+                        Some(to_agent::Message::Welcome(welcome)) => {
+                            tracing::info!(server = %self.config.url, agent_id = welcome.agent_id, "connected");
+                            for lease in &welcome.void {
+                                desk.void(lease);
+                            }
+                            desk.welcomed();
+                            self.welcomed = true;
+                        }
+                        Some(to_agent::Message::Assign(assign)) => self.begin(assign),
+                        Some(to_agent::Message::Stop(order)) => match order.reason() {
+                            stop::Reason::Cancel => desk.cancel(&order.lease),
+                            stop::Reason::Void | stop::Reason::Unspecified => desk.void(&order.lease),
+                        },
+                        Some(to_agent::Message::Ack(ack)) => desk.acknowledged(&ack),
+                        Some(to_agent::Message::ListFiles(question)) => {
+                            let (program, room) = (self.config.program.clone(), room.clone());
+                            listings.spawn(async move {
+                                // The semaphore is never closed.
+                                let _room = room.acquire().await;
+                                listing::answer(&program, question).await
+                            });
+                        }
+                        // Of a newer server, which will not count on it.
+                        None => {}
+                    }
+                }
+                // One that was lost to a fault leaves the asker to the server's patience.
+                Some(listed) = listings.join_next() => answers.extend(listed.ok()),
+                _ = alive.tick() => {
+                    // If there is no place, the server has enough to hear.
+                    let _ = out.try_send(from_agent::Message::Alive(Alive {}).into());
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, assign: Assign) {
+        while let Some(ended) = self.runners.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the work on a task ended in a fault of the agent");
+            }
+        }
+        if let Some(orders) = self.desk.take_on(&assign) {
+            tracing::info!(task = assign.task, kind = assign.r#type, "task begins");
+            self.runners.spawn(runner::run(self.desk.clone(), self.config.program.clone(), assign, orders));
+        }
+    }
+}
+
+fn closed() -> End {
+    End::Lost("the server closed the link".to_owned())
+}
+
+/// An error with its causes: transport errors say nothing by themselves.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        words = format!("{words}: {cause}");
+        next = cause.source();
+    }
+    words
+}
+
+/// Between half and all of it.
+fn with_jitter(wait: Duration) -> Duration {
+    // A random uuid is at hand, and good enough for this.
+    let random = (Uuid::new_v4().as_u128() % 1000) as u32;
+    wait / 2 + wait / 2 * random / 1000
+}
+
+/// What runs here, in people's words.
+fn os() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
+    let name = name.map_or(std::env::consts::OS, |n| n.trim_matches('"'));
+    format!("{name}, {}", std::env::consts::ARCH)
+}

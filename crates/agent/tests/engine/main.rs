@@ -1,0 +1,10 @@
+//! The engine and its child process on real files and real repositories, checked with the `restic`
+//! program. One binary: linking is the slow part.
+
+mod backup;
+mod cancel;
+mod child;
+mod mounts;
+mod restore;
+mod roundtrip;
+mod support;
