@@ -1,0 +1,108 @@
+//! Agents and repositories on the wire.
+
+use domain::{Timestamp, Uuid, agent, repository};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A process on a host that takes tasks and moves data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Agent {
+    /// Identity; also the `executor.id` of its tasks.
+    pub id: Uuid,
+    /// The tenant whose tasks it takes.
+    pub tenant: Uuid,
+    /// The group it belongs to, where several agents can reach the same data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// The host's name.
+    pub name: String,
+    /// Operating system and architecture.
+    pub os: String,
+    /// The agent's own version.
+    pub version: String,
+    /// The queues it takes tasks from.
+    pub queues: Vec<String>,
+    /// Whether it is connected now.
+    pub online: bool,
+    /// When it was last connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_at: Option<Timestamp>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// The last change.
+    pub updated_at: Timestamp,
+}
+
+impl From<(&agent::Agent, bool)> for Agent {
+    fn from((a, online): (&agent::Agent, bool)) -> Agent {
+        Agent {
+            id: a.id,
+            tenant: a.tenant,
+            cluster_id: (!a.cluster_id.is_empty()).then(|| a.cluster_id.clone()),
+            name: a.name.clone(),
+            os: a.os.clone(),
+            version: a.version.clone(),
+            queues: a.queues.clone(),
+            online,
+            last_seen_at: a.last_seen_at,
+            created_at: a.created_at,
+            updated_at: a.updated_at,
+        }
+    }
+}
+
+/// A place for backups. Its password never leaves the server this way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Repository {
+    /// Identity.
+    pub id: Uuid,
+    /// The tenant it belongs to.
+    pub tenant: Uuid,
+    /// The name, unique on the server.
+    pub name: String,
+    /// Where it is; a name and password in it are left out.
+    pub url: String,
+    /// Whether agents may only add to it.
+    pub append_only: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The last change.
+    pub updated_at: Timestamp,
+}
+
+impl From<&repository::Repository> for Repository {
+    fn from(r: &repository::Repository) -> Repository {
+        Repository {
+            id: r.id,
+            tenant: r.tenant,
+            name: r.name.clone(),
+            url: without_credentials(&r.url),
+            append_only: r.append_only,
+            created_at: r.created_at,
+            updated_at: r.updated_at,
+        }
+    }
+}
+
+/// restic writes `rest:https://user:password@host/path`; readers of the list must not learn the middle.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_show() {
+        assert_eq!(without_credentials("/srv/backup@home"), "/srv/backup@home");
+        assert_eq!(without_credentials("rest:https://u:p@ss@host:8000/a@b"), "rest:https://host:8000/a@b");
+        assert_eq!(without_credentials("rest:https://host/a"), "rest:https://host/a");
+        assert_eq!(without_credentials("rest:https://u:p@host"), "rest:https://host");
+    }
+}

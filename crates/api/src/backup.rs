@@ -1,0 +1,129 @@
+//! Backups on the wire: recovery points, the files in them, and how to restore.
+
+use domain::backup::{self, BackupKind};
+use domain::{Timestamp, Uuid};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::names::BackupKindName;
+
+/// One recovery point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Backup {
+    /// Identity.
+    pub id: Uuid,
+    /// The owner: the tenant of the resource when it was backed up.
+    pub tenant: Uuid,
+    /// What was backed up.
+    pub resource: Uuid,
+    /// The resource's name when it was backed up.
+    pub resource_name: String,
+    /// The policy it was made under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Uuid>,
+    /// The series it belongs to: the backups of one resource under one policy.
+    pub archive: Uuid,
+    /// Where it lies.
+    pub repository: Uuid,
+    /// The restic snapshot id.
+    pub snapshot: String,
+    /// Whether it is the first of its archive.
+    #[schema(value_type = BackupKindName)]
+    pub kind: BackupKind,
+    /// The task that made it.
+    pub task: i64,
+    /// What was backed up: paths on the machine.
+    pub paths: Vec<String>,
+    /// Bytes of all files in it.
+    pub size: u64,
+    /// Bytes it added to the repository.
+    pub added: u64,
+    /// Files in it.
+    pub files: u64,
+    /// Why retention keeps it; empty until retention has looked at it.
+    pub kept_because: Vec<String>,
+    /// Whether its files can be listed.
+    pub browsable: bool,
+    /// When the data was read.
+    pub created_at: Timestamp,
+    /// The last change.
+    pub updated_at: Timestamp,
+}
+
+impl From<&backup::Backup> for Backup {
+    fn from(b: &backup::Backup) -> Backup {
+        Backup {
+            id: b.id,
+            tenant: b.tenant,
+            resource: b.resource,
+            resource_name: b.resource_name.clone(),
+            policy: b.policy,
+            archive: b.archive,
+            repository: b.repository,
+            snapshot: b.snapshot.clone(),
+            kind: b.kind,
+            task: b.task,
+            paths: b.paths.clone(),
+            size: b.size,
+            added: b.added,
+            files: b.files,
+            kept_because: b.kept_because.clone(),
+            browsable: b.browsable,
+            created_at: b.created_at,
+            updated_at: b.updated_at,
+        }
+    }
+}
+
+/// Entries of a folder in a backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileList {
+    /// In the order of their names.
+    pub items: Vec<File>,
+    /// Give it as `after` for the entries that follow; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A file, folder or other entry in a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct File {
+    /// Its name; bytes that are not UTF-8 are escaped.
+    pub name: String,
+    /// Its whole path; what `path` and the `paths` of a restore take.
+    pub path: String,
+    /// `file`, `dir`, `symlink`, `fifo`, `socket`, `chardev` or `dev`.
+    pub kind: String,
+    /// Bytes of a file.
+    pub size: u64,
+    /// The last modification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_at: Option<Timestamp>,
+    /// Permission bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// The owner's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The group's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// Where a symbolic link points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_target: Option<String>,
+}
+
+/// What to restore of a backup, and where to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The folder to write to, on the agent's machine.
+    #[schema(example = "/var/restore")]
+    pub to: String,
+    /// Only these paths of the backup; empty = everything.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The resource whose machine it is written to; the backed-up one where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Uuid>,
+}

@@ -1,0 +1,353 @@
+//! A client for the native API: one method for each operation, named as the operation is.
+
+mod error;
+mod events;
+mod query;
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use domain::Uuid;
+use reqwest::{Certificate, Method, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use error::{ApiError, Error, Result};
+pub use events::Events;
+pub use query::ListQuery;
+
+use crate::{
+    Activity, Agent, Application, Backup, FileList, Health, List, Me, NewPolicy, NewResource, NewTenant, NewToken,
+    Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, Task, TaskCounts, Tenant, Token,
+    TokenCreated, Version,
+};
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take; listing the files of a backup asks the agent and may be slow.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A client for one server, as one caller. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client for the server at `base_url`, like `https://backup.example:8443`; an empty token asks as nobody, which
+    /// is enough for `health` and `version`. With `ca_pem`, only certificates of that authority are trusted.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the address, the certificate or the token cannot be used.
+    pub fn new(base_url: &str, token: &str, ca_pem: Option<&[u8]>) -> Result<Client> {
+        let mut base = Url::parse(base_url.trim_end_matches('/'))
+            .map_err(|e| Error::Setup(format!("'{base_url}' is no address of a server: {e}")))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
+            return Err(Error::Setup(format!(
+                "'{base_url}' is no address of a server; it should look like https://backup.example:8443"
+            )));
+        }
+        if token.chars().any(|c| !c.is_ascii_graphic()) {
+            return Err(Error::Setup("the token holds characters that no token has".to_owned()));
+        }
+        base.set_query(None);
+        base.set_fragment(None);
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
+            // A redirect could carry the token elsewhere; this API never redirects.
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(pem) = ca_pem {
+            let certificates = Certificate::from_pem_bundle(pem)
+                .map_err(|e| Error::Setup(format!("the CA certificate cannot be read: {}", error::root_cause(&e))))?;
+            if certificates.is_empty() {
+                return Err(Error::Setup("the CA file holds no certificate".to_owned()));
+            }
+            http = http.tls_certs_only(certificates);
+        }
+        let http = http.build().map_err(|e| Error::Setup(format!("cannot set up TLS: {}", error::root_cause(&e))))?;
+        Ok(Client { http, base, token: token.to_owned() })
+    }
+
+    /// The address of the server.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Whether the server can work. Needs no token.
+    pub async fn health(&self) -> Result<Health> {
+        self.get(&["health"], &[]).await
+    }
+
+    /// Which server it is. Needs no token.
+    pub async fn version(&self) -> Result<Version> {
+        self.get(&["version"], &[]).await
+    }
+
+    /// Who is asking.
+    pub async fn me(&self) -> Result<Me> {
+        self.get(&["me"], &[]).await
+    }
+
+    /// Tasks that match.
+    pub async fn tasks(&self, query: &ListQuery) -> Result<List<Task>> {
+        self.get(&["tasks"], query.pairs()).await
+    }
+
+    /// One task, by its number or uuid.
+    pub async fn task(&self, id: impl Display) -> Result<Task> {
+        self.get(&["tasks", &id.to_string()], &[]).await
+    }
+
+    /// Asks for a task to be cancelled.
+    pub async fn cancel_task(&self, id: impl Display) -> Result<Task> {
+        self.send(Method::POST, &["tasks", &id.to_string(), "cancel"], &Nothing {}).await
+    }
+
+    /// How many tasks match, by the values of up to two fields.
+    pub async fn task_counts(&self, query: &ListQuery, by: &[&str]) -> Result<TaskCounts> {
+        let mut pairs = query.pairs().to_vec();
+        pairs.push(("by".to_owned(), by.join(",")));
+        self.get(&["tasks", "counts"], &pairs).await
+    }
+
+    /// The steps of a task.
+    pub async fn task_activities(&self, id: impl Display, query: &ListQuery) -> Result<List<Activity>> {
+        self.get(&["tasks", &id.to_string(), "activities"], query.pairs()).await
+    }
+
+    /// Tasks that match, as they change, from a revision on, or from now on. Reconnects by itself and goes on where it
+    /// was; ends after an error that reconnecting does not cure.
+    pub fn task_events(&self, query: &ListQuery, since: Option<i64>) -> Events {
+        Events::new(self.clone(), query.pairs().to_vec(), since)
+    }
+
+    /// Activities that match.
+    pub async fn activities(&self, query: &ListQuery) -> Result<List<Activity>> {
+        self.get(&["activities"], query.pairs()).await
+    }
+
+    /// One activity, by its number or uuid.
+    pub async fn activity(&self, id: impl Display) -> Result<Activity> {
+        self.get(&["activities", &id.to_string()], &[]).await
+    }
+
+    /// Resources that match.
+    pub async fn resources(&self, query: &ListQuery) -> Result<List<Resource>> {
+        self.get(&["resources"], query.pairs()).await
+    }
+
+    /// One resource.
+    pub async fn resource(&self, id: Uuid) -> Result<Resource> {
+        self.get(&["resources", &id.to_string()], &[]).await
+    }
+
+    /// Registers a resource.
+    pub async fn add_resource(&self, resource: &NewResource) -> Result<Resource> {
+        self.send(Method::POST, &["resources"], resource).await
+    }
+
+    /// Changes a resource.
+    pub async fn change_resource(&self, id: Uuid, change: &ResourceChange) -> Result<Resource> {
+        self.send(Method::PATCH, &["resources", &id.to_string()], change).await
+    }
+
+    /// Deletes a resource; its backups stay.
+    pub async fn delete_resource(&self, id: Uuid) -> Result<()> {
+        self.delete(&["resources", &id.to_string()]).await
+    }
+
+    /// Policies that match.
+    pub async fn policies(&self, query: &ListQuery) -> Result<List<Policy>> {
+        self.get(&["policies"], query.pairs()).await
+    }
+
+    /// One policy.
+    pub async fn policy(&self, id: Uuid) -> Result<Policy> {
+        self.get(&["policies", &id.to_string()], &[]).await
+    }
+
+    /// Makes a policy.
+    pub async fn create_policy(&self, policy: &NewPolicy) -> Result<Policy> {
+        self.send(Method::POST, &["policies"], policy).await
+    }
+
+    /// Changes a policy.
+    pub async fn change_policy(&self, id: Uuid, change: &PolicyChange) -> Result<Policy> {
+        self.send(Method::PATCH, &["policies", &id.to_string()], change).await
+    }
+
+    /// Deletes a policy.
+    pub async fn delete_policy(&self, id: Uuid) -> Result<()> {
+        self.delete(&["policies", &id.to_string()]).await
+    }
+
+    /// Applications of policies to resources that match.
+    pub async fn applications(&self, query: &ListQuery) -> Result<List<Application>> {
+        self.get(&["applications"], query.pairs()).await
+    }
+
+    /// Applications of one policy.
+    pub async fn policy_applications(&self, policy: Uuid, query: &ListQuery) -> Result<List<Application>> {
+        self.get(&["policies", &policy.to_string(), "applications"], query.pairs()).await
+    }
+
+    /// Applies a policy to a resource; doing it again changes nothing.
+    pub async fn apply_policy(&self, policy: Uuid, resource: Uuid) -> Result<Application> {
+        let path = ["policies", &policy.to_string(), "applications", &resource.to_string()];
+        self.send(Method::PUT, &path, &Nothing {}).await
+    }
+
+    /// Ends the application of a policy to a resource.
+    pub async fn revoke_policy(&self, policy: Uuid, resource: Uuid) -> Result<()> {
+        self.delete(&["policies", &policy.to_string(), "applications", &resource.to_string()]).await
+    }
+
+    /// Runs a policy now, for one resource or for all it is applied to; answers with the tasks it made.
+    pub async fn run_policy(&self, policy: Uuid, resource: Option<Uuid>) -> Result<List<Task>> {
+        self.send(Method::POST, &["policies", &policy.to_string(), "run"], &PolicyRun { resource }).await
+    }
+
+    /// Backups that match.
+    pub async fn backups(&self, query: &ListQuery) -> Result<List<Backup>> {
+        self.get(&["backups"], query.pairs()).await
+    }
+
+    /// One backup.
+    pub async fn backup(&self, id: Uuid) -> Result<Backup> {
+        self.get(&["backups", &id.to_string()], &[]).await
+    }
+
+    /// A folder of a backup: up to `limit` entries after the one named `after`.
+    pub async fn backup_files(
+        &self,
+        id: Uuid,
+        path: &str,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<FileList> {
+        let mut pairs = vec![("path".to_owned(), path.to_owned())];
+        pairs.extend(after.map(|a| ("after".to_owned(), a.to_owned())));
+        pairs.extend(limit.map(|l| ("limit".to_owned(), l.to_string())));
+        self.get(&["backups", &id.to_string(), "files"], &pairs).await
+    }
+
+    /// Restores a backup, or some paths of it; answers with the task.
+    pub async fn restore(&self, backup: Uuid, restore: &Restore) -> Result<Task> {
+        self.send(Method::POST, &["backups", &backup.to_string(), "restore"], restore).await
+    }
+
+    /// Agents that match.
+    pub async fn agents(&self, query: &ListQuery) -> Result<List<Agent>> {
+        self.get(&["agents"], query.pairs()).await
+    }
+
+    /// Repositories that match.
+    pub async fn repositories(&self, query: &ListQuery) -> Result<List<Repository>> {
+        self.get(&["repositories"], query.pairs()).await
+    }
+
+    /// One repository.
+    pub async fn repository(&self, id: Uuid) -> Result<Repository> {
+        self.get(&["repositories", &id.to_string()], &[]).await
+    }
+
+    /// Tenants that match.
+    pub async fn tenants(&self, query: &ListQuery) -> Result<List<Tenant>> {
+        self.get(&["tenants"], query.pairs()).await
+    }
+
+    /// One tenant.
+    pub async fn tenant(&self, id: Uuid) -> Result<Tenant> {
+        self.get(&["tenants", &id.to_string()], &[]).await
+    }
+
+    /// Makes a tenant.
+    pub async fn create_tenant(&self, tenant: &NewTenant) -> Result<Tenant> {
+        self.send(Method::POST, &["tenants"], tenant).await
+    }
+
+    /// API tokens that match.
+    pub async fn tokens(&self, query: &ListQuery) -> Result<List<Token>> {
+        self.get(&["tokens"], query.pairs()).await
+    }
+
+    /// Makes an API token; its secret is in the answer, this once.
+    pub async fn create_token(&self, token: &NewToken) -> Result<TokenCreated> {
+        self.send(Method::POST, &["tokens"], token).await
+    }
+
+    /// Revokes an API token.
+    pub async fn revoke_token(&self, id: Uuid) -> Result<Token> {
+        let request = self.request(Method::DELETE, &["tokens", &id.to_string()], &[])?;
+        self.read(request).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(String, String)]) -> Result<T> {
+        let request = self.request(Method::GET, path, query)?;
+        self.read(request).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &[&str], body: &impl Serialize) -> Result<T> {
+        let request = self.request(method, path, &[])?.json(body);
+        self.read(request).await
+    }
+
+    async fn delete(&self, path: &[&str]) -> Result<()> {
+        let request = self.request(Method::DELETE, path, &[])?;
+        self.answer(request.timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &[(String, String)]) -> Result<reqwest::RequestBuilder> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Error::Setup(format!("'{}' is no address of a server", self.base)))?
+            .pop_if_empty()
+            .extend(crate::BASE_PATH.trim_start_matches('/').split('/'))
+            .extend(path);
+        let mut request = self.http.request(method, url);
+        if !query.is_empty() {
+            request = request.query(query);
+        }
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        Ok(request)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T> {
+        let answer = self.answer(request.timeout(ANSWER_TIMEOUT)).await?;
+        let body = answer.bytes().await.map_err(|e| self.transport(&e))?;
+        serde_json::from_slice(&body).map_err(|e| Error::Answer {
+            message: format!("the answer of {} is not what this program understands: {e}", self.base_url()),
+        })
+    }
+
+    /// The answer, if it is a success.
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
+        let answer = request.send().await.map_err(|e| self.transport(&e))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.map_err(|e| self.transport(&e))?;
+        Err(error::refusal(status, &body, self.base_url()))
+    }
+
+    fn transport(&self, e: &reqwest::Error) -> Error {
+        error::transport(e, self.base_url())
+    }
+}
+
+/// The body of a request that has nothing to say.
+#[derive(Serialize)]
+struct Nothing {}

@@ -1,0 +1,35 @@
+//! The native API of Backstay as types: every body on the wire, and with the feature `client` a client for it.
+//!
+//! Times are RFC 3339 in UTC with up to nanoseconds; a field that is not set is absent, never null; durations are
+//! written like `1h 30m`. Everything is additive: readers must ignore fields they do not know.
+
+mod activity;
+mod agent;
+mod backup;
+#[cfg(feature = "client")]
+pub mod client;
+mod common;
+mod names;
+mod policy;
+mod resource;
+mod task;
+mod tenant;
+
+pub use activity::Activity;
+pub use agent::{Agent, Repository};
+pub use backup::{Backup, File, FileList, Restore};
+pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};
+pub use names::{
+    ActivityState, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName, ResultName,
+    RoleName, TaskState, TokenKindName,
+};
+pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
+pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
+pub use task::{
+    Affinity, Blocker, BlockerMessage, Bottleneck, Executor, Named, ParentEntity, Progress, Rules, Task, TaskCount,
+    TaskCounts, TaskError, TaskEvent, TaskResult,
+};
+pub use tenant::{NewTenant, NewToken, Tenant, Token, TokenCreated};
+
+/// The path below which the API lives.
+pub const BASE_PATH: &str = "/api/v1";

@@ -1,0 +1,52 @@
+//! The fixed lists of names as OpenAPI schemas, made from the domain's own lists so that they cannot differ.
+
+use std::borrow::Cow;
+
+use domain::Role;
+use domain::backup::BackupKind;
+use domain::resource::{Registration, ResourceKind, ResourceStatus};
+use domain::task::{Priority, ResultCode, State};
+use domain::token::TokenKind;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Declares a type that stands only in the OpenAPI document, for the names of a domain enum.
+macro_rules! names {
+    ($($schema:ident of $domain:ident: $about:literal;)+) => {
+        $(
+            #[doc = $about]
+            #[derive(Debug)]
+            pub enum $schema {}
+
+            impl PartialSchema for $schema {
+                fn schema() -> RefOr<Schema> {
+                    ObjectBuilder::new()
+                        .schema_type(Type::String)
+                        .description(Some($about))
+                        .enum_values(Some($domain::NAMES.iter().copied()))
+                        .into()
+                }
+            }
+
+            impl ToSchema for $schema {
+                fn name() -> Cow<'static, str> {
+                    Cow::Borrowed(stringify!($schema))
+                }
+            }
+        )+
+    };
+}
+
+names! {
+    TaskState of State: "Where a task is.";
+    ActivityState of State: "Where an activity is; it is never `assigned`, unless it is its task's root.";
+    ResultName of ResultCode: "How a task or activity ended.";
+    PriorityName of Priority: "How urgent a task is.";
+    RoleName of Role: "What a caller may do; each role may do all that the ones before it may.";
+    TokenKindName of TokenKind: "Whom a token stands for.";
+    BackupKindName of BackupKind: "Whether a backup is the first of its archive; every backup restores alone.";
+    ResourceKindName of ResourceKind: "What sort of thing is protected.";
+    ResourceStatusName of ResourceStatus: "What is going on with a resource.";
+    RegistrationName of Registration: "Where the registration of a resource is.";
+}

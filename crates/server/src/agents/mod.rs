@@ -1,0 +1,61 @@
+//! The server's side of the agent link: gRPC in front of `service::agents`. Checks the token, keeps one session per
+//! agent, translates; what is done about a message is decided in the service.
+
+mod session;
+mod wire;
+
+use std::sync::Arc;
+
+use domain::token::TokenKind;
+use proto::agent::MAX_MESSAGE;
+use proto::agent::v1::agent_link_server::{self, AgentLinkServer};
+use proto::agent::v1::{FromAgent, ToAgent};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::service::Service;
+
+/// How many messages to an agent may wait for the network.
+const OUTBOX: usize = 32;
+
+/// The routes of the agent link, to be merged into a router that serves HTTP/2.
+pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> axum::Router {
+    let link = AgentLinkServer::new(AgentLink { service, shutdown })
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    // Not tonic's own router: it comes with a fallback, and only one router of a listener can have one.
+    axum::Router::new().route_service(&format!("/{}/{{*method}}", agent_link_server::SERVICE_NAME), link)
+}
+
+struct AgentLink {
+    service: Arc<Service>,
+    shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl agent_link_server::AgentLink for AgentLink {
+    type SessionStream = ReceiverStream<Result<ToAgent, Status>>;
+
+    async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
+        let secret = bearer(request.metadata())?.to_owned();
+        // Strangers get no stream; the service checks again when the agent says who it is.
+        self.service.token_of(&secret, TokenKind::Agent).await.map_err(|e| wire::status(&e))?;
+        let (out, messages) = mpsc::channel(OUTBOX);
+        let (service, shutdown) = (self.service.clone(), self.shutdown.clone());
+        tokio::spawn(session::run(service, secret, request.into_inner(), out, shutdown));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Result<&str, Status> {
+    let value = metadata.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or("");
+    match value.split_once(' ') {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") => Ok(secret.trim()),
+        _ => Err(Status::unauthenticated(
+            "the agent gave no token; start it with an agent token, which an administrator can make",
+        )),
+    }
+}

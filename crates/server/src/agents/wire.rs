@@ -1,0 +1,146 @@
+//! Messages of the agent link to and from what the service knows.
+
+use domain::activity::ActivitySpec;
+use domain::error::Kind;
+use domain::task::{LeaseToken, TaskId};
+use domain::{Code, Error};
+use proto::agent::v1::{self, ack, reply, report, stop, to_agent};
+use proto::agent::{Malformed, json_of, json_text, time_of, uuid_of};
+use tonic::Status;
+
+use crate::service::{
+    AgentHello, Assigned, FileEntry, FileList, Held, ListFiles, Report, ReportEvent, Reported, RepositoryAccess,
+};
+
+pub(super) fn hello(hello: v1::Hello) -> AgentHello {
+    let running =
+        hello.running.into_iter().map(|h| Held { task: TaskId(h.task), lease: LeaseToken(h.lease) }).collect();
+    AgentHello { name: hello.name, os: hello.os, version: hello.version, running }
+}
+
+pub(super) fn assign(assigned: &Assigned) -> v1::ToAgent {
+    let Assigned { task, lease, repository: access, create_repository } = assigned;
+    let spec = &task.spec;
+    let interval = spec.rules.heartbeat_interval.map_or(0, |i| u64::try_from(i.as_millis()).unwrap_or(0));
+    to_agent::Message::Assign(v1::Assign {
+        task: task.id.0,
+        uuid: spec.uuid.to_string(),
+        lease: lease.0.clone(),
+        r#type: spec.kind.clone(),
+        heartbeat_interval_ms: interval,
+        seeding: spec.seeding,
+        host: spec.resource.as_ref().map(|r| r.name.clone()).unwrap_or_default(),
+        work_json: json_text(&spec.argument),
+        repository: Some(repository(access)),
+        create_repository: *create_repository,
+    })
+    .into()
+}
+
+pub(super) fn stop(task: TaskId, lease: &LeaseToken, reason: stop::Reason) -> v1::ToAgent {
+    to_agent::Message::Stop(v1::Stop { task: task.0, lease: lease.0.clone(), reason: reason.into() }).into()
+}
+
+pub(super) fn list_files(request_id: u64, request: ListFiles) -> v1::ToAgent {
+    let ListFiles { repository: access, snapshot, path, after, limit } = request;
+    let repository = Some(repository(&access));
+    to_agent::Message::ListFiles(v1::ListFiles { request_id, repository, snapshot, path, after, limit }).into()
+}
+
+fn repository(access: &RepositoryAccess) -> v1::Repository {
+    v1::Repository { url: access.url.clone(), password: access.password.clone() }
+}
+
+pub(super) fn report(report: v1::Report) -> Result<Report, Malformed> {
+    let event = match report.event.ok_or_else(|| Malformed::missing("event"))? {
+        report::Event::Started(v1::Started {}) => ReportEvent::Started,
+        report::Event::Heartbeat(v1::Heartbeat {}) => ReportEvent::Heartbeat,
+        report::Event::Progress(progress) => ReportEvent::Progress(progress.into()),
+        report::Event::Completed(v1::Completed { outcome, progress }) => {
+            ReportEvent::Completed { outcome: outcome_of(outcome)?, progress: progress.map(Into::into) }
+        }
+        report::Event::Abandoned(v1::Abandoned { reason }) => ReportEvent::Abandoned { reason },
+        report::Event::ActivityCreated(v1::ActivityCreated { uuid, r#type, context_json }) => {
+            let spec = ActivitySpec::new(uuid_of("uuid", &uuid)?, &r#type);
+            ReportEvent::ActivityCreated(ActivitySpec { context: json_of("context", &context_json)?, ..spec })
+        }
+        report::Event::ActivityProgress(v1::ActivityProgress { uuid, progress }) => ReportEvent::ActivityProgress {
+            activity: uuid_of("uuid", &uuid)?,
+            progress: progress.ok_or_else(|| Malformed::missing("progress"))?.into(),
+        },
+        report::Event::ActivityCompleted(v1::ActivityCompleted { uuid, outcome, progress }) => {
+            ReportEvent::ActivityCompleted {
+                activity: uuid_of("uuid", &uuid)?,
+                outcome: outcome_of(outcome)?,
+                progress: progress.map(Into::into),
+            }
+        }
+    };
+    Ok(Report { task: TaskId(report.task), lease: LeaseToken(report.lease), event })
+}
+
+fn outcome_of(outcome: Option<v1::Outcome>) -> Result<domain::task::Outcome, Malformed> {
+    outcome.ok_or_else(|| Malformed::missing("outcome"))?.try_into()
+}
+
+pub(super) fn acked(seq: u64, reported: Reported) -> v1::ToAgent {
+    let (status, cancel_requested) = match reported {
+        Reported::Durable { cancel_requested } => (ack::Status::Ok, cancel_requested),
+        Reported::Void => (ack::Status::LeaseLost, false),
+    };
+    to_agent::Message::Ack(v1::Ack { seq, status: status.into(), cancel_requested, ..Default::default() }).into()
+}
+
+pub(super) fn refused(seq: u64, code: Code, message: String) -> v1::ToAgent {
+    let status = ack::Status::Refused.into();
+    let code = code.name().to_owned();
+    to_agent::Message::Ack(v1::Ack { seq, status, cancel_requested: false, code, message }).into()
+}
+
+/// What an agent answers about a folder.
+pub(super) fn files(answer: Option<reply::Answer>) -> Result<FileList, Error> {
+    match answer {
+        Some(reply::Answer::Files(list)) => {
+            Ok(FileList { entries: list.entries.into_iter().map(file).collect(), more: list.more })
+        }
+        Some(reply::Answer::Error(error)) => {
+            // The words of the engine, as far as they are the asker's doing.
+            let code = match error.code.as_str() {
+                "snapshotNotFound" | "pathNotInBackup" => Code::NotFound,
+                "notADirectory" | "invalidJob" => Code::InvalidField,
+                _ => Code::Unavailable,
+            };
+            Err(Error::new(code, error.message))
+        }
+        None => Err(Error::new(Code::Internal, "the agent gave an answer without content")),
+    }
+}
+
+fn file(entry: v1::FileEntry) -> FileEntry {
+    FileEntry {
+        name: entry.name,
+        path: entry.path,
+        kind: entry.kind,
+        size: entry.size,
+        modified_at: entry.modified_at_ns.map(time_of),
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        link_target: entry.link_target,
+    }
+}
+
+/// An error that ends a session.
+pub(super) fn status(error: &Error) -> Status {
+    let message = match &error.hint {
+        Some(hint) => format!("{}; {hint}", error.message),
+        None => error.message.clone(),
+    };
+    match error.code.kind() {
+        Kind::Unauthenticated => Status::unauthenticated(message),
+        Kind::Forbidden => Status::permission_denied(message),
+        Kind::Invalid => Status::invalid_argument(message),
+        // Everything else may be over when the agent comes back.
+        _ => Status::unavailable(message),
+    }
+}

@@ -1,0 +1,16 @@
+//! The APIs as they stand on the wire, one folder each. A dialect parses, calls one service function, and prints; see
+//! `README.md` beside this file for what each of them must do.
+
+pub mod native;
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::Service;
+
+/// Every dialect on one router, each at its own paths.
+pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
+    native::router(native::ApiState { service, shutdown })
+}

@@ -1,0 +1,99 @@
+//! Domain errors as this API prints them. A handler's failure travels as data in the response; `edge` gives it its
+//! body, because only there the request id is known.
+
+use axum::Json;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use domain::error::Kind;
+use domain::{Code, Error};
+
+/// A request that was refused or failed.
+#[derive(Debug, Clone)]
+pub(super) struct Failure(Box<Error>);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure(Box::new(error))
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = status(self.0.code).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The HTTP status of a code.
+fn status(code: Code) -> StatusCode {
+    match code.kind() {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Gives a failure its body; other responses stay as they are.
+pub(super) fn render(mut response: Response, request_id: &str) -> Response {
+    let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() else { return response };
+    if matches!(error.code.kind(), Kind::Internal | Kind::StorageFull) {
+        tracing::error!(code = error.code.name(), request_id, "a request failed: {error}");
+    }
+    let code = error.code;
+    let Error { message, field, hint, .. } = *error;
+    let detail =
+        api::ErrorDetail { code: code.name().to_owned(), message, field, hint, request_id: request_id.to_owned() };
+    let mut rendered = (status(code), Json(api::ErrorBody { error: detail })).into_response();
+    // What was set on the way here, such as `Allow`, stays; type and length are those of the new body.
+    for (name, value) in response.headers() {
+        if !rendered.headers().contains_key(name) && name != axum::http::header::CONTENT_LENGTH {
+            rendered.headers_mut().append(name, value.clone());
+        }
+    }
+    match code {
+        Code::Unauthenticated => {
+            rendered.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"backstay\""));
+        }
+        Code::Unavailable => {
+            rendered.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    rendered
+}
+
+/// The answer where no route is.
+pub(super) async fn unknown_route(uri: Uri) -> Failure {
+    let path = format!("{}{}", api::BASE_PATH, uri.path());
+    Error::new(Code::UnknownRoute, format!("there is nothing at '{path}'"))
+        .hint(format!("{}/openapi.json lists all there is", api::BASE_PATH))
+        .into()
+}
+
+/// The answer where the route is known and the method is not; axum adds `Allow`.
+pub(super) async fn method_not_allowed(method: Method) -> Failure {
+    Error::new(Code::MethodNotAllowed, format!("{method} is not possible here"))
+        .hint("the header 'Allow' says which methods are")
+        .into()
+}
+
+/// The answer after a panic. The text of a panic may hold anything, so it goes to the log only.
+pub(super) fn after_panic(payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    tracing::error!("a handler panicked: {text}");
+    Failure::from(Error::new(Code::Internal, "the server has a defect and could not answer")).into_response()
+}

@@ -1,0 +1,98 @@
+//! From what the services answer to the bodies of the API, where a plain `From` in the crate `api` cannot see both.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use domain::query::{Field, FieldKind, Group, Page, Query, Slice, TaskField, Value};
+
+use super::Answer;
+use super::cursor;
+use super::filter::ListOf;
+use crate::service::{AgentView, FileList, ResourceView};
+
+/// A part of a list, with the way to the next one.
+pub(super) fn list<F: Field, R, T>(
+    of: &ListOf<F>,
+    query: &Query<F>,
+    slice: Slice<R>,
+    item: impl FnMut(&R) -> T,
+) -> Answer<api::List<T>> {
+    let items = slice.items.iter().map(item).collect();
+    let list = match query.page {
+        Page::After { .. } => {
+            let next = slice.next.map(|key| cursor::encode(of.name, &query.filter, &query.order, &key)).transpose()?;
+            api::List { items, next, total: slice.total, page: None, pages: None }
+        }
+        Page::Number { number, size } => {
+            let pages = slice.total.map(|total| total.div_ceil(u64::from(size)));
+            api::List { items, next: None, total: slice.total, page: Some(number), pages }
+        }
+    };
+    Ok(Json(list))
+}
+
+/// A resource with what is derived.
+pub(super) fn resource(view: &ResourceView) -> api::Resource {
+    let live = api::ResourceLive {
+        status: view.status,
+        status_progress: view.status_progress,
+        next_backup_at: view.next_backup_at,
+        online: view.online,
+    };
+    (&view.resource, live).into()
+}
+
+/// An agent, and whether it is there.
+pub(super) fn agent(view: &AgentView) -> api::Agent {
+    (&view.agent, view.online).into()
+}
+
+/// A folder of a backup.
+pub(super) fn files(list: FileList) -> api::FileList {
+    let next = list.entries.last().filter(|_| list.more).map(|e| e.name.clone());
+    let items = list.entries.into_iter().map(|e| api::File {
+        name: e.name,
+        path: e.path,
+        kind: e.kind,
+        size: e.size,
+        modified_at: e.modified_at,
+        mode: e.mode,
+        uid: e.uid,
+        gid: e.gid,
+        link_target: e.link_target,
+    });
+    api::FileList { items: items.collect(), next }
+}
+
+/// Counts by some fields.
+pub(super) fn counts(by: &[TaskField], groups: Vec<Group>) -> api::TaskCounts {
+    let total = groups.iter().map(|g| g.count).sum();
+    let groups = groups.into_iter().map(|group| {
+        let values = by.iter().zip(group.values);
+        let values = values.filter_map(|(f, v)| Some((f.name().to_owned(), text(*f, v?)))).collect::<BTreeMap<_, _>>();
+        api::TaskCount { values, count: group.count }
+    });
+    api::TaskCounts { by: by.iter().map(|f| f.name().to_owned()).collect(), groups: groups.collect(), total }
+}
+
+/// A value as the filter takes it.
+fn text(field: TaskField, value: Value) -> String {
+    match value {
+        Value::Int(n) => n.to_string(),
+        Value::Text(s) => s,
+        Value::Uuid(u) => u.to_string(),
+        Value::Time(t) => t.to_string(),
+        Value::Bool(b) => b.to_string(),
+        Value::Enum(n) => match field.kind() {
+            FieldKind::Enum(names) => {
+                usize::try_from(n).ok().and_then(|n| names.get(n)).map_or_else(|| n.to_string(), |s| (*s).to_owned())
+            }
+            _ => n.to_string(),
+        },
+    }
+}
+
+/// A list that is there as a whole.
+pub(super) fn whole<R, T>(items: &[R], item: impl FnMut(&R) -> T) -> api::List<T> {
+    api::List { items: items.iter().map(item).collect(), next: None, total: None, page: None, pages: None }
+}

@@ -1,0 +1,124 @@
+//! The native REST API under `/api/v1`: the one whose words are the domain's own. Bodies are the types of the crate
+//! `api`; every route is mounted and documented in one stroke, and `docs/openapi.json` is the result.
+
+mod activities;
+mod agents;
+mod auth;
+mod backups;
+mod cursor;
+mod edge;
+mod error;
+mod events;
+mod extract;
+mod filter;
+mod lists;
+mod map;
+mod openapi;
+mod policies;
+mod resources;
+mod server;
+mod tasks;
+mod tenants;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Service;
+use error::Failure;
+
+/// The largest body that is accepted.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What they ask.
+    pub service: Arc<Service>,
+    /// Cancelled when the server stops: streams end, and `health` says so.
+    pub shutdown: CancellationToken,
+}
+
+/// The answer of a handler.
+type Answer<T> = Result<Json<T>, Failure>;
+
+/// The API, to be merged with whatever else listens on the same port.
+pub fn router(state: ApiState) -> Router {
+    let (open, _) = open_routes().split_for_parts();
+    let (protected, _) = protected_routes().split_for_parts();
+    let protected = protected.route_layer(middleware::from_fn_with_state(state.clone(), auth::authenticate));
+    let document: Arc<str> = openapi().into();
+    let api = open
+        .merge(protected)
+        .route(
+            "/openapi.json",
+            get(move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) }),
+        )
+        .fallback(error::unknown_route)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    Router::new().nest(api::BASE_PATH, edge::layers(api).with_state(state))
+}
+
+/// The OpenAPI document, as it is served and as it is committed in `docs/openapi.json`.
+#[must_use]
+pub fn openapi() -> String {
+    openapi::document(open_routes().merge(protected_routes()).into_openapi())
+}
+
+/// What anybody may ask.
+fn open_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(server::health)).routes(routes!(server::version))
+}
+
+/// What needs a token. A new route goes here: with `routes!` it is mounted and documented at once, and the coverage
+/// test then asks for an entry that says who may use it.
+fn protected_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(server::me))
+        .routes(routes!(tasks::tasks))
+        .routes(routes!(tasks::task))
+        .routes(routes!(tasks::cancel_task))
+        .routes(routes!(tasks::task_counts))
+        .routes(routes!(events::task_events))
+        .routes(routes!(activities::task_activities))
+        .routes(routes!(activities::activities))
+        .routes(routes!(activities::activity))
+        .routes(routes!(resources::resources, resources::add_resource))
+        .routes(routes!(resources::resource, resources::change_resource, resources::delete_resource))
+        .routes(routes!(policies::policies, policies::create_policy))
+        .routes(routes!(policies::policy, policies::change_policy, policies::delete_policy))
+        .routes(routes!(policies::policy_applications))
+        .routes(routes!(policies::apply_policy, policies::revoke_policy))
+        .routes(routes!(policies::run_policy))
+        .routes(routes!(policies::applications))
+        .routes(routes!(backups::backups))
+        .routes(routes!(backups::backup))
+        .routes(routes!(backups::backup_files))
+        .routes(routes!(backups::restore))
+        .routes(routes!(agents::agents))
+        .routes(routes!(agents::repositories))
+        .routes(routes!(agents::repository))
+        .routes(routes!(tenants::tenants, tenants::create_tenant))
+        .routes(routes!(tenants::tenant))
+        .routes(routes!(tenants::tokens, tenants::create_token))
+        .routes(routes!(tenants::revoke_token))
+}
+
+/// The answer to a request that made something, with its place.
+fn created<T: Serialize>(list: &str, id: impl std::fmt::Display, body: T) -> Response {
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&format!("{}/{list}/{id}", api::BASE_PATH)) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
+}

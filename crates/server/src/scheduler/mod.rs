@@ -1,0 +1,101 @@
+//! The scheduler: reconcilers that look at the ledger and put right what must be. They take no input, so the way after a
+//! crash is the way of every day; a nudge only makes them look sooner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::query::{Filter, Query, TaskField, Test, Value};
+use domain::task::{Event, TaskRef};
+use domain::{Code, Result, Scope, SignedDuration};
+use ledger::Write;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::Service;
+
+/// How often it looks when nobody nudges. Timers must fire within a second (contract for Acronis clients, D60).
+const TURN: Duration = Duration::from_millis(500);
+/// How many turns lie between two looks for history that is too old.
+const TURNS_PER_CLEANING: u32 = 1200;
+
+/// How long history stays.
+#[derive(Debug, Clone, Copy)]
+pub struct History {
+    /// Completed tasks are hidden after this long (contract for Acronis clients, D66: 90 days).
+    pub shown: SignedDuration,
+    /// Hidden tasks are removed after this long.
+    pub kept: SignedDuration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { shown: SignedDuration::from_hours(90 * 24), kept: SignedDuration::from_hours(30 * 24) }
+    }
+}
+
+/// Runs until the token is cancelled. An error is logged, and the next turn tries again.
+pub async fn run(service: Arc<Service>, history: History, shutdown: CancellationToken) {
+    for turn in 0u32.. {
+        log("expire timers", service.settle_due().await);
+        log("run due policies", service.run_due_policies().await);
+        if turn % TURNS_PER_CLEANING == 0 {
+            log("clean up history", service.clean_history(history).await);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = service.nudged() => {}
+            () = tokio::time::sleep(TURN) => {}
+        }
+    }
+}
+
+fn log(what: &str, result: Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(error = %error, code = error.code.name(), "could not {what}");
+    }
+}
+
+impl Service {
+    /// Fires every timer that has run out: lost leases, queue, execution and life time.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn settle_due(&self) -> Result<()> {
+        let everything = Scope::everything();
+        for id in self.ledger().due(&everything, self.moment().now).await? {
+            match self.ledger().commit(&everything, self.moment(), vec![Write::Settle(id)]).await {
+                Ok(committed) => self.deliver(&committed),
+                // Purged between the look and the write.
+                Err(e) if e.code == Code::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hides tasks that ended long ago, and removes those that were hidden long ago.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn clean_history(&self, history: History) -> Result<()> {
+        let everything = Scope::everything();
+        let moment = self.moment();
+        let before = |age: SignedDuration| moment.now.checked_sub(age).unwrap_or(domain::Timestamp::MIN);
+        let ended = Test::Range {
+            from: std::ops::Bound::Unbounded,
+            to: std::ops::Bound::Excluded(Value::Time(before(history.shown))),
+        };
+        let old = Filter::all().and(TaskField::CompletedAt, ended)?.and(TaskField::DeletedAt, Test::Absent)?;
+        let query = Query::newest(old, domain::query::MAX_LIMIT);
+        loop {
+            // Each round hides what it found, so the first page is always the next one.
+            let tasks = self.ledger().tasks(&everything, &query).await?.items;
+            if tasks.is_empty() {
+                break;
+            }
+            let writes = tasks.iter().map(|t| Write::Task(TaskRef::Id(t.id), Event::Delete)).collect();
+            self.ledger().commit(&everything, moment, writes).await?;
+        }
+        self.ledger().commit(&everything, moment, vec![Write::Purge(before(history.kept))]).await?;
+        Ok(())
+    }
+}

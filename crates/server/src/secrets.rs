@@ -1,0 +1,136 @@
+//! Secrets at rest: random ones are made here, and what must be read back is sealed under the server's key file.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use domain::{Code, Error, Result};
+
+const KEY_LEN: usize = 32;
+
+/// Seals and opens secrets with AES-256-GCM; the nonce stands before the sealed text, all in base64.
+pub struct Sealer {
+    key: RandomizedNonceKey,
+}
+
+impl Sealer {
+    /// The sealer with this key.
+    ///
+    /// # Errors
+    /// When the key has not 32 bytes.
+    pub fn new(key: &[u8]) -> anyhow::Result<Sealer> {
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the key has not 32 bytes"))?;
+        Ok(Sealer { key })
+    }
+
+    /// The sealer with the key in this file, which is made with mode 0600 if it is not there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or holds no key.
+    pub fn from_file(path: &Path) -> anyhow::Result<Sealer> {
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                let key = STANDARD.decode(text.trim()).ok().filter(|k| k.len() == KEY_LEN);
+                let Some(key) = key else {
+                    bail!(
+                        "{} holds no server key; restore it from a copy: without it the repository passwords in the ledger \
+                         cannot be read",
+                        path.display()
+                    );
+                };
+                Sealer::new(&key)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let key = random_bytes();
+                write_private(path, &format!("{}\n", STANDARD.encode(key)))?;
+                Sealer::new(&key)
+            }
+            Err(e) => Err(e).with_context(|| format!("cannot read the server key {}", path.display())),
+        }
+    }
+
+    /// Seals a text.
+    ///
+    /// # Errors
+    /// `internal` when the system gives no randomness.
+    pub fn seal(&self, plain: &str) -> Result<String> {
+        let mut bytes = plain.as_bytes().to_vec();
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::empty(), &mut bytes)
+            .map_err(|_| Error::new(Code::Internal, "the system gives no randomness"))?;
+        let mut sealed = nonce.as_ref().to_vec();
+        sealed.extend(bytes);
+        Ok(STANDARD.encode(sealed))
+    }
+
+    /// Opens a sealed text.
+    ///
+    /// # Errors
+    /// `internal` when it was sealed under another key or is damaged.
+    pub fn open(&self, sealed: &str) -> Result<String> {
+        let wrong = || {
+            Error::new(Code::Internal, "a stored secret cannot be opened")
+                .hint("the server's key file is not the one under which it was sealed; restore the right one")
+        };
+        let bytes = STANDARD.decode(sealed).map_err(|_| wrong())?;
+        let (nonce, text) = bytes.split_at_checked(aws_lc_rs::aead::NONCE_LEN).ok_or_else(wrong)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+        let mut text = text.to_vec();
+        let plain = self.key.open_in_place(nonce, Aad::empty(), &mut text).map_err(|_| wrong())?;
+        String::from_utf8(plain.to_vec()).map_err(|_| wrong())
+    }
+}
+
+/// A random secret of 256 bits that can stand in a header, URL or shell word.
+#[must_use]
+pub fn random_secret() -> String {
+    URL_SAFE_NO_PAD.encode(random_bytes())
+}
+
+fn random_bytes() -> [u8; KEY_LEN] {
+    let mut bytes = [0; KEY_LEN];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
+/// Writes a file that only its owner can read; it appears whole or not at all, and is on disk afterwards.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            Some(folder) => fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_under_the_same_key_only() {
+        let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
+        let sealed = sealer.seal("tape ünder the desk").expect("randomness");
+        assert!(!sealed.contains("tape"));
+        assert_ne!(sealed, sealer.seal("tape ünder the desk").expect("randomness"), "a nonce is never used twice");
+        assert_eq!(sealer.open(&sealed).expect("the same key"), "tape ünder the desk");
+        assert!(Sealer::new(&[8; 32]).expect("32 bytes").open(&sealed).is_err());
+        assert!(sealer.open("AAAA").is_err());
+    }
+}

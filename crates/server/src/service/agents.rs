@@ -1,0 +1,480 @@
+//! What agents do: connect, take tasks, report. Each call after the first takes an [`AgentIdentity`] the way calls of
+//! people take a `Caller`. No transport here: `crate::agents` brings the messages over.
+
+mod complete;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use domain::activity::{ActivityEvent, ActivityRef, ActivitySpec};
+use domain::agent::{AGENT_QUEUE, Agent};
+use domain::backup::Backup;
+use domain::error::Kind;
+use domain::query::{Filter, MAX_LIMIT, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::task::{
+    Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef, kind,
+};
+use domain::tenant::{MAX_NAME, Tenant, check_name};
+use domain::token::{Token, TokenKind};
+use domain::work::Work;
+use domain::{Code, Error, Result, Scope, Uuid};
+use ledger::{Claim, Committed, Expect, Stored, Write, Written};
+use tokio::sync::mpsc;
+
+use super::{Command, RepositoryAccess, Service};
+use crate::secrets::random_secret;
+
+/// What an agent says of itself when it connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentHello {
+    /// The host's name.
+    pub name: String,
+    /// Operating system and architecture.
+    pub os: String,
+    /// Its version.
+    pub version: String,
+    /// The tasks it has in its hands, also those whose end was not acknowledged yet.
+    pub running: Vec<Held>,
+}
+
+/// A task in an agent's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The task.
+    pub task: TaskId,
+    /// The lease.
+    pub lease: LeaseToken,
+}
+
+/// An agent whose token was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentIdentity {
+    id: Uuid,
+    token: Uuid,
+    cluster_id: String,
+    scope: Scope,
+}
+
+impl AgentIdentity {
+    /// The agent's identity; also the `executor.id` of its tasks.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn executor(&self) -> Executor {
+        Executor { id: self.id.to_string(), cluster_id: self.cluster_id.clone() }
+    }
+
+    /// A lease that tells whose it is, so that a void one finds its way to the agent after the task has left it.
+    fn new_lease(&self) -> LeaseToken {
+        LeaseToken(format!("{}.{}", self.id, random_secret()))
+    }
+}
+
+/// Whose lease it is, if it is one of our agents'.
+fn holder(lease: &LeaseToken) -> Option<Uuid> {
+    lease.0.split_once('.').and_then(|(agent, _)| Uuid::parse_str(agent).ok())
+}
+
+/// An agent that is connected now.
+#[derive(Debug)]
+pub struct Connected {
+    /// Who it is.
+    pub agent: AgentIdentity,
+    /// The number to give back to [`Service::agent_gone`].
+    pub session: u64,
+    /// What it is told. Ends when a newer session of the same agent takes its place.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    /// Leases it believes to have and has not.
+    pub void: Vec<LeaseToken>,
+    /// Tasks that were handed to it and never arrived there.
+    pub again: Vec<Assigned>,
+}
+
+/// A task for an agent, with what it needs beside the task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assigned {
+    /// The task.
+    pub task: Task,
+    /// The lease it is given under.
+    pub lease: LeaseToken,
+    /// Where the backups lie.
+    pub repository: RepositoryAccess,
+    /// Whether the repository may be made if it is not there.
+    pub create_repository: bool,
+}
+
+/// What an agent reports on a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Which.
+    pub task: TaskId,
+    /// The lease it has on it.
+    pub lease: LeaseToken,
+    /// What happened.
+    pub event: ReportEvent,
+}
+
+/// What happened to a task or to one of its steps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReportEvent {
+    /// The work has begun.
+    Started,
+    /// The work goes on.
+    Heartbeat,
+    /// How far it is.
+    Progress(Progress),
+    /// The work is over.
+    Completed {
+        /// How it ended.
+        outcome: Outcome,
+        /// The last word on how far it came.
+        progress: Option<Progress>,
+    },
+    /// The work is given up.
+    Abandoned {
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// A step has begun.
+    ActivityCreated(ActivitySpec),
+    /// How far a step is.
+    ActivityProgress {
+        /// Which step.
+        activity: Uuid,
+        /// How far.
+        progress: Progress,
+    },
+    /// A step is over.
+    ActivityCompleted {
+        /// Which step.
+        activity: Uuid,
+        /// How it ended.
+        outcome: Outcome,
+        /// The last word on how far it came.
+        progress: Option<Progress>,
+    },
+}
+
+impl ReportEvent {
+    /// Whether the agent is done with the task after it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, ReportEvent::Completed { .. } | ReportEvent::Abandoned { .. })
+    }
+
+    fn is_about_a_step(&self) -> bool {
+        matches!(
+            self,
+            ReportEvent::ActivityCreated(_)
+                | ReportEvent::ActivityProgress { .. }
+                | ReportEvent::ActivityCompleted { .. }
+        )
+    }
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It is durable.
+    Durable {
+        /// Whether somebody wants the task cancelled.
+        cancel_requested: bool,
+    },
+    /// The work is no longer the agent's: it must stop, and report nothing more of it.
+    Void,
+}
+
+const TOKEN_HINT: &str = "start the agent with a valid agent token; an administrator can make one";
+
+/// How often a commit is tried anew when somebody else came between.
+const ATTEMPTS: usize = 10;
+
+impl Service {
+    /// Lets an agent in: its record is made or brought up to date, it can be told things from now on, and what it has in
+    /// its hands is compared with what the ledger says. A task that it no longer has is given up for it; one that it was
+    /// given and that never arrived is given to it again under the same lease, which costs no attempt.
+    ///
+    /// # Errors
+    /// `unauthenticated`, `invalid_field`, and those of the ledger.
+    pub async fn agent_connected(&self, secret: &str, hello: AgentHello) -> Result<Connected> {
+        let token = self.token_of(secret, TokenKind::Agent).await.map_err(|e| match e.code {
+            Code::Unauthenticated => e.hint(TOKEN_HINT),
+            _ => e,
+        })?;
+        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
+        let scope = Scope::subtree(&tenant);
+        let record = self.register(&token, &scope, &hello).await?;
+        let agent = AgentIdentity { id: record.id, token: token.id, cluster_id: record.cluster_id, scope };
+        // From here on it hears of cancellations; whatever happened before is seen in the comparison.
+        let (session, commands) = self.hub.join(agent.id);
+        match self.compare(&agent, &hello.running).await {
+            Ok((void, again)) => Ok(Connected { agent, session, commands, void, again }),
+            Err(error) => {
+                self.hub.leave(agent.id, session);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that an agent's session is over.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn agent_gone(&self, agent: &AgentIdentity, session: u64) -> Result<()> {
+        self.hub.leave(agent.id, session);
+        let now = self.moment().now;
+        self.change::<Agent>(&agent.scope, agent.id, |a| {
+            a.last_seen_at = Some(now);
+            Ok(())
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn register(&self, token: &Token, scope: &Scope, hello: &AgentHello) -> Result<Agent> {
+        check_name("name", &hello.name)?;
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let moment = self.moment();
+            let found = self.ledger.find::<Agent>(scope, &token.id.to_string()).await?;
+            let (mut agent, expect) = match found {
+                Some(Stored { rev, value }) => (value, Expect::Rev(rev)),
+                None => {
+                    let agent = Agent {
+                        id: Uuid::now_v7(),
+                        tenant: token.tenant,
+                        cluster_id: String::new(),
+                        name: String::new(),
+                        os: String::new(),
+                        version: String::new(),
+                        queues: vec![AGENT_QUEUE.to_owned()],
+                        last_seen_at: None,
+                        token: token.id,
+                        created_at: moment.now,
+                        updated_at: moment.now,
+                    };
+                    (agent, Expect::New)
+                }
+            };
+            agent.name.clone_from(&hello.name);
+            agent.os = hello.os.chars().take(MAX_NAME).collect();
+            agent.version = hello.version.chars().take(MAX_NAME).collect();
+            agent.last_seen_at = Some(moment.now);
+            let write = Write::Put(Box::new(agent.clone().into()), expect);
+            match self.ledger.commit(scope, moment, vec![write]).await {
+                Ok(_) => return Ok(agent),
+                Err(e) if came_between(&e) && attempts.next().is_some() => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The leases that are void, and the tasks that never arrived.
+    async fn compare(&self, agent: &AgentIdentity, running: &[Held]) -> Result<(Vec<LeaseToken>, Vec<Assigned>)> {
+        let held: HashSet<&LeaseToken> = running.iter().map(|h| &h.lease).collect();
+        let mut current = HashSet::new();
+        let mut again = Vec::new();
+        for task in self.open_tasks_of(agent).await? {
+            let Some(lease) = task.lease().cloned() else { continue };
+            if held.contains(&lease) {
+                current.insert(lease);
+            } else if task.state() == State::Assigned {
+                again.extend(self.assigned(agent, task).await?);
+            } else {
+                let reason = "it was started again and no longer has the task.".to_owned();
+                match self.event(agent, task.id, Event::Abandon { lease, reason }).await {
+                    // Somebody else changed it just now.
+                    Err(e) if matches!(e.code, Code::LeaseLost | Code::AlreadyCompleted | Code::NotFound) => {}
+                    other => other.map(|_| ())?,
+                }
+            }
+        }
+        let void = running.iter().filter(|h| !current.contains(&h.lease)).map(|h| h.lease.clone()).collect();
+        Ok((void, again))
+    }
+
+    async fn open_tasks_of(&self, agent: &AgentIdentity) -> Result<Vec<Task>> {
+        let open = [State::Assigned, State::Started, State::Paused];
+        let open = open.iter().map(|s| Pattern::Is(Value::Enum(s.ordinal()))).collect();
+        let filter = Filter::all()
+            .is(TaskField::ExecutorId, Value::Text(agent.id.to_string()))?
+            .and(TaskField::State, Test::AnyOf(open))?;
+        // An agent has as many tasks as it has slots, so one page is all of them.
+        Ok(self.ledger.tasks(&agent.scope, &Query::newest(filter, MAX_LIMIT)).await?.items)
+    }
+
+    /// Hands out up to `slots` tasks.
+    ///
+    /// # Errors
+    /// `unauthenticated` when the agent's token is no longer valid, and those of the ledger.
+    pub async fn claim(&self, agent: &AgentIdentity, slots: usize) -> Result<Vec<Assigned>> {
+        match self.ledger.get::<Token>(&Scope::everything(), agent.token).await {
+            Ok(token) if token.value.valid_at(self.moment().now) => {}
+            Err(e) if e.code != Code::NotFound => return Err(e),
+            _ => {
+                return Err(Error::new(Code::Unauthenticated, "the agent's token is no longer valid").hint(TOKEN_HINT));
+            }
+        }
+        let mut assigned = Vec::new();
+        // A task that cannot be carried out is completed at once and leaves its slot to another.
+        while assigned.len() < slots {
+            let claim = Claim {
+                queues: vec![AGENT_QUEUE.to_owned()],
+                types: [kind::BACKUP, kind::RECOVERY, kind::FILE_RECOVERY].map(str::to_owned).to_vec(),
+                executor: agent.executor(),
+                leases: (assigned.len()..slots).map(|_| agent.new_lease()).collect(),
+            };
+            let committed = self.ledger.commit(&agent.scope, self.moment(), vec![Write::Claim(claim)]).await?;
+            self.deliver(&committed);
+            let claimed: Vec<Task> = committed
+                .written
+                .into_iter()
+                .flat_map(|w| if let Written::Claimed(tasks) = w { tasks } else { Vec::new() })
+                .collect();
+            if claimed.is_empty() {
+                break;
+            }
+            for task in claimed {
+                assigned.extend(self.assigned(agent, task).await?);
+            }
+        }
+        Ok(assigned)
+    }
+
+    /// The task with what its agent needs, or nothing when it cannot be carried out and was completed for that.
+    async fn assigned(&self, agent: &AgentIdentity, task: Task) -> Result<Option<Assigned>> {
+        let Some(lease) = task.lease().cloned() else { return Ok(None) };
+        match self.needs(&task).await {
+            Ok((repository, create_repository)) => Ok(Some(Assigned { task, lease, repository, create_repository })),
+            Err(e) if passing(&e) => Err(e),
+            Err(error) => {
+                let message = match error.hint {
+                    Some(hint) => format!("{}; {hint}.", error.message),
+                    None => format!("{}.", error.message),
+                };
+                let outcome =
+                    Outcome { error: Some(TaskError::server(error.code.name(), message)), ..Outcome::of(OutcomeCode::Error) };
+                self.event(agent, task.id, Event::Complete { lease, outcome, progress: None }).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn needs(&self, task: &Task) -> Result<(RepositoryAccess, bool)> {
+        let work = Work::of(&task.spec)?;
+        let id = work.repository();
+        let access = self.access(id).await?;
+        let create = match &work {
+            Work::Backup(_) => {
+                let filter = Filter::all().is(RecordField::Repository, Value::Uuid(id))?;
+                // A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
+                self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?.items.is_empty()
+            }
+            Work::Recovery(work) => {
+                let backup = self.ledger.get::<Backup>(&Scope::everything(), work.backup).await?.value;
+                if (backup.repository, &backup.snapshot) != (work.repository, &work.snapshot) {
+                    return Err(Error::invalid("argument", format!("backup '{}' is not that snapshot", backup.id)));
+                }
+                false
+            }
+        };
+        Ok((access, create))
+    }
+
+    /// Carries out what an agent reports. The same report again, because its answer was lost, is answered like the first.
+    ///
+    /// # Errors
+    /// Those of the domain for a report that does not fit, and those of the ledger.
+    pub async fn report(&self, agent: &AgentIdentity, report: Report) -> Result<Reported> {
+        let Report { task, lease, event } = report;
+        let about_a_step = event.is_about_a_step();
+        let done = match event {
+            ReportEvent::Started => self.event(agent, task, Event::Start { lease }).await,
+            ReportEvent::Heartbeat => self.event(agent, task, Event::Heartbeat { lease }).await,
+            ReportEvent::Progress(progress) => self.event(agent, task, Event::Report { lease, progress }).await,
+            ReportEvent::Abandoned { reason } => self.event(agent, task, Event::Abandon { lease, reason }).await,
+            ReportEvent::Completed { outcome, progress } => {
+                self.complete(agent, task, lease, outcome, progress).await
+            }
+            ReportEvent::ActivityCreated(spec) => {
+                let task = TaskRef::Id(task);
+                self.write(agent, vec![Write::CreateActivity { task, lease, spec: Box::new(spec), start: true }]).await
+            }
+            ReportEvent::ActivityProgress { activity, progress } => {
+                let (activity, event) = (ActivityRef::Uuid(activity), ActivityEvent::Report(progress));
+                self.write(agent, vec![Write::Activity { activity, lease, event }]).await
+            }
+            ReportEvent::ActivityCompleted { activity, outcome, progress } => {
+                let (activity, event) = (ActivityRef::Uuid(activity), ActivityEvent::Complete(outcome, progress));
+                self.write(agent, vec![Write::Activity { activity, lease, event }]).await
+            }
+        };
+        match done {
+            Ok(committed) => Ok(Reported::Durable { cancel_requested: cancel_requested(&committed) }),
+            Err(e) if e.code == Code::LeaseLost => Ok(Reported::Void),
+            // Of a step it means that the step is over; of the task, that the task is.
+            Err(e) if !about_a_step && matches!(e.code, Code::AlreadyCompleted | Code::NotFound) => Ok(Reported::Void),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Tells agents what a commit means for them. To be called after every commit that changes tasks.
+    pub(crate) fn deliver(&self, committed: &Committed) {
+        for (task, effect) in &committed.effects {
+            let (lease, command): (_, fn(TaskId, LeaseToken) -> Command) = match effect {
+                Effect::StopRequested(lease) => (lease, |task, lease| Command::Stop { task, lease }),
+                Effect::LeaseVoid(lease) => (lease, |task, lease| Command::Void { task, lease }),
+                Effect::OpenRoot | Effect::ReturnActivities { .. } | Effect::CloseActivities => continue,
+            };
+            if let Some(agent) = holder(lease) {
+                self.hub.tell(agent, command(*task, lease.clone()));
+            }
+        }
+        let waiting = committed.written.iter().filter_map(|w| match w {
+            Written::Task { task, changed: true } if waits_for_agent(task) => Some(task),
+            _ => None,
+        });
+        for task in waiting {
+            match task.spec.affinity.agent.as_deref().and_then(|a| Uuid::parse_str(a).ok()) {
+                Some(agent) => self.hub.tell(agent, Command::Wake),
+                None => return self.hub.wake_all(),
+            }
+        }
+    }
+
+    pub(super) async fn event(&self, agent: &AgentIdentity, task: TaskId, event: Event) -> Result<Committed> {
+        self.write(agent, vec![Write::Task(TaskRef::Id(task), event)]).await
+    }
+
+    pub(super) async fn write(&self, agent: &AgentIdentity, writes: Vec<Write>) -> Result<Committed> {
+        let committed = self.ledger.commit(&agent.scope, self.moment(), writes).await?;
+        self.deliver(&committed);
+        Ok(committed)
+    }
+}
+
+fn waits_for_agent(task: &Task) -> bool {
+    task.state() == State::Enqueued && task.spec.queue == AGENT_QUEUE
+}
+
+fn cancel_requested(committed: &Committed) -> bool {
+    committed.written.iter().any(|w| match w {
+        Written::Task { task, .. } => task.status.cancel_requested,
+        Written::Activity(view) => view.task.status.cancel_requested,
+        _ => false,
+    })
+}
+
+/// Whether the same may go well in a while, without anybody changing anything about it.
+#[must_use]
+pub fn passing(error: &Error) -> bool {
+    matches!(error.code.kind(), Kind::Unavailable | Kind::StorageFull)
+}
+
+/// Whether somebody else's commit came between reading and writing.
+pub(super) fn came_between(error: &Error) -> bool {
+    matches!(error.code, Code::RevisionConflict | Code::AlreadyExists)
+}

@@ -1,0 +1,154 @@
+//! Backups: list them, look into them, get them back. Repositories, where they lie.
+
+use domain::agent::AGENT_QUEUE;
+use domain::backup::Backup;
+use domain::query::{Query, RecordField, Slice};
+use domain::repository::Repository;
+use domain::resource::Resource;
+use domain::task::{Affinity, Named, Task, TaskSpec, kind};
+use domain::work::RecoveryWork;
+use domain::{Caller, Code, Error, Result, Role, Scope, Uuid};
+use ledger::Write;
+use serde_json::json;
+
+use super::policies::{named_resource, own_rules};
+use super::{FileList, ListFiles, RepositoryAccess, Service};
+
+/// A recovery that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoreRequest {
+    /// The recovery point.
+    pub backup: Uuid,
+    /// The folder to write to, on the machine of the resource's agent.
+    pub to: String,
+    /// Only these paths of the backup; empty = everything.
+    pub paths: Vec<String>,
+    /// The resource on whose machine to write; the one that was backed up by default.
+    pub resource: Option<Uuid>,
+}
+
+impl Service {
+    /// Backups that match.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn backups(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Backup>> {
+        Ok(self.ledger.list::<Backup>(caller.scope(), query).await?.map(|s| s.value))
+    }
+
+    /// One backup.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn backup(&self, caller: &Caller, id: Uuid) -> Result<Backup> {
+        Ok(self.ledger.get::<Backup>(caller.scope(), id).await?.value)
+    }
+
+    /// The entries of a folder in a backup, as the agent that reaches the repository reads them.
+    ///
+    /// # Errors
+    /// `not_found` for the backup or the folder, `agent_offline`.
+    pub async fn backup_files(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        path: &str,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<FileList> {
+        let scope = caller.scope();
+        let backup = self.backup(caller, id).await?;
+        let agent = match self.ledger.get::<Resource>(scope, backup.resource).await {
+            Ok(resource) => resource.value.agent,
+            // The resource is gone; any agent of the scope that is there may look.
+            Err(e) if e.code == Code::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let agent = match agent {
+            Some(agent) => agent,
+            None => self.any_agent(scope).await?,
+        };
+        let repository = self.access(backup.repository).await?;
+        let path = path.to_owned();
+        self.hub.list_files(agent, ListFiles { repository, snapshot: backup.snapshot, path, after, limit }).await
+    }
+
+    /// Asks for a recovery: a task for the agent of the machine to write to.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found`, `invalid_field`.
+    pub async fn restore(&self, caller: &Caller, request: RestoreRequest) -> Result<Task> {
+        let scope = caller.at_least(Role::Operator)?;
+        let backup = self.ledger.get::<Backup>(scope, request.backup).await.map_err(|e| e.field("backup"))?.value;
+        if !request.to.starts_with('/') {
+            return Err(Error::invalid("to", format!("'{}' is no absolute path", request.to))
+                .hint("the folder to write to on the machine, from the top, like /tmp/restored"));
+        }
+        if let Some(path) = request.paths.iter().find(|p| !p.starts_with('/')) {
+            return Err(Error::invalid("paths", format!("'{path}' is no absolute path"))
+                .hint("a path as `backup files` shows it, from the top"));
+        }
+        let resource = request.resource.unwrap_or(backup.resource);
+        let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| {
+            e.field("resource").hint("name a resource whose machine shall receive the files")
+        })?;
+        let resource = resource.value;
+        let (kind, what) = match request.paths.len() {
+            0 => (kind::RECOVERY, "everything".to_owned()),
+            1 => (kind::FILE_RECOVERY, request.paths[0].clone()),
+            n => (kind::FILE_RECOVERY, format!("{n} paths")),
+        };
+        let mut spec = TaskSpec::new(Uuid::now_v7(), kind, AGENT_QUEUE, resource.tenant);
+        spec.context = json!({
+            "title": format!("Restoring {what} of '{}' to '{}'", backup.resource_name, request.to),
+            "run_mode": "manual",
+        });
+        spec.argument = json!(RecoveryWork {
+            backup: backup.id,
+            repository: backup.repository,
+            snapshot: backup.snapshot,
+            to: request.to,
+            paths: request.paths,
+        });
+        spec.resource = Some(named_resource(&resource));
+        if let Some(id) = backup.policy {
+            let name = self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
+            spec.policy = Some(Named { id: id.to_string(), kind: kind::BACKUP.to_owned(), name });
+        }
+        spec.started_by = Some(caller.name.clone());
+        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.rules = own_rules();
+        let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
+        self.deliver(&committed);
+        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+    }
+
+    /// Repositories that match.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn repositories(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Repository>> {
+        Ok(self.ledger.list::<Repository>(caller.scope(), query).await?.map(|s| s.value))
+    }
+
+    /// One repository.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn repository(&self, caller: &Caller, id: Uuid) -> Result<Repository> {
+        Ok(self.ledger.get::<Repository>(caller.scope(), id).await?.value)
+    }
+
+    /// What an agent needs to open a repository. It may belong to a tenant above the one whose backups lie in it.
+    pub(super) async fn access(&self, repository: Uuid) -> Result<RepositoryAccess> {
+        let found = self.ledger.get::<Repository>(&Scope::everything(), repository).await?.value;
+        Ok(RepositoryAccess { password: self.sealer.open(&found.sealed_password)?, url: found.url })
+    }
+
+    async fn any_agent(&self, scope: &Scope) -> Result<Uuid> {
+        let agents = self.ledger.all::<domain::agent::Agent>(scope, domain::query::Filter::all()).await?;
+        agents.iter().map(|a| a.value.id).find(|id| self.hub.online(*id)).ok_or_else(|| {
+            Error::new(Code::AgentOffline, "no agent that could read the backup is connected")
+        })
+    }
+}

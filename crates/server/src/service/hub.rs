@@ -1,0 +1,168 @@
+//! The agents that are connected now, and a way to talk to each. No transport here: `agents` brings the messages over.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use domain::task::{LeaseToken, TaskId};
+use domain::{Code, Error, Result, Uuid};
+use tokio::sync::{mpsc, oneshot};
+
+/// Something an agent is told or asked.
+#[derive(Debug)]
+pub enum Command {
+    /// There may be a task for it.
+    Wake,
+    /// Somebody wants this work cancelled: stop and report how far it came.
+    Stop {
+        /// The task.
+        task: TaskId,
+        /// Only if it is under this lease.
+        lease: LeaseToken,
+    },
+    /// The lease is void: stop and report nothing.
+    Void {
+        /// The task.
+        task: TaskId,
+        /// The void lease.
+        lease: LeaseToken,
+    },
+    /// A folder of a backup is to be listed.
+    ListFiles {
+        /// Which folder.
+        request: ListFiles,
+        /// Where the answer goes; dropped when the agent goes away.
+        answer: oneshot::Sender<Result<FileList>>,
+    },
+}
+
+/// Which folder of which backup, and from where on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFiles {
+    /// The repository as the agent needs it.
+    pub repository: RepositoryAccess,
+    /// The restic snapshot id.
+    pub snapshot: String,
+    /// The folder in the agent's text form of paths; `/` is the top.
+    pub path: String,
+    /// The name after which to go on.
+    pub after: Option<String>,
+    /// At most so many entries.
+    pub limit: u32,
+}
+
+/// What an agent needs to open a repository.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RepositoryAccess {
+    /// Where it is.
+    pub url: String,
+    /// Its password, in the clear.
+    pub password: String,
+}
+
+impl std::fmt::Debug for RepositoryAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RepositoryAccess").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Entries of a folder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileList {
+    /// In the order of their names.
+    pub entries: Vec<FileEntry>,
+    /// Whether there are more behind the last.
+    pub more: bool,
+}
+
+/// A file, folder or other entry in a backup.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileEntry {
+    /// Its name in the agent's text form.
+    pub name: String,
+    /// Its whole path in the agent's text form.
+    pub path: String,
+    /// `file`, `dir`, `symlink`, `fifo`, `socket`, `chardev` or `dev`.
+    pub kind: String,
+    /// Bytes of a file.
+    pub size: u64,
+    /// Last modification.
+    pub modified_at: Option<domain::Timestamp>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Where a symbolic link points, in the agent's text form.
+    pub link_target: Option<String>,
+}
+
+/// The agents that are connected now.
+#[derive(Debug, Default)]
+pub struct Hub {
+    sessions: Mutex<HashMap<Uuid, Session>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Hub {
+    /// A new session of an agent; one that it had before is cut off. Give the number back to `leave`.
+    pub fn join(&self, agent: Uuid) -> (u64, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let mut sessions = self.lock();
+        let number = sessions.get(&agent).map_or(1, |s| s.number + 1);
+        sessions.insert(agent, Session { number, commands });
+        (number, receiver)
+    }
+
+    /// The session is over, unless a newer one has taken its place.
+    pub fn leave(&self, agent: Uuid, number: u64) {
+        let mut sessions = self.lock();
+        if sessions.get(&agent).is_some_and(|s| s.number == number) {
+            sessions.remove(&agent);
+        }
+    }
+
+    /// Whether the agent is connected now.
+    #[must_use]
+    pub fn online(&self, agent: Uuid) -> bool {
+        self.lock().contains_key(&agent)
+    }
+
+    /// Tells an agent something. One that is not connected learns it from its leases when it is back.
+    pub fn tell(&self, agent: Uuid, command: Command) {
+        if let Some(session) = self.lock().get(&agent) {
+            // A session that ends right now has dropped its receiver; the agent will come back.
+            let _ = session.commands.send(command);
+        }
+    }
+
+    /// Tells every agent that there may be work.
+    pub fn wake_all(&self) {
+        for session in self.lock().values() {
+            let _ = session.commands.send(Command::Wake);
+        }
+    }
+
+    /// Asks an agent for a folder of a backup.
+    ///
+    /// # Errors
+    /// `agent_offline` when it is not connected or goes away, and what the agent answers.
+    pub async fn list_files(&self, agent: Uuid, request: ListFiles) -> Result<FileList> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(agent, Command::ListFiles { request, answer });
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::new(Code::AgentOffline, "the agent that reaches the repository is not connected")
+                .hint("see `backstay agent list`; start the agent and try again"))
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Session>> {
+        // Nothing panics while it is held, and a map is whole between two calls.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

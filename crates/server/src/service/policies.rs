@@ -1,0 +1,385 @@
+//! Policies, their application to resources, and runs by hand or by schedule.
+
+use domain::agent::AGENT_QUEUE;
+use domain::plan::{Decision, plan};
+use domain::policy::{Application, Policy, Schedule, Settings};
+use domain::query::{Filter, Query, RecordField, Slice, Test, Value};
+use domain::record::RecordKind;
+use domain::repository::Repository;
+use domain::resource::Resource;
+use domain::task::{Affinity, Event, Named, Rules, State, Task, TaskRef, TaskSpec, kind};
+use domain::tenant::{Tenant, check_name};
+use domain::work::BackupWork;
+use domain::{Caller, Code, Error, Result, Role, Scope, SignedDuration, Timestamp, Uuid};
+use jiff::tz::TimeZone;
+use ledger::{Expect, Stored, Write};
+use serde_json::json;
+
+use super::Service;
+
+/// How often an agent reports on a task; three missed reports and the task is lost.
+const HEARTBEAT: SignedDuration = SignedDuration::from_secs(10);
+/// How long an agent may take to acknowledge a task: it must start a process first, also on a busy machine.
+const ACK: SignedDuration = SignedDuration::from_secs(60);
+/// How often a task of ours is handed out before it counts as abandoned.
+const ATTEMPTS: u32 = 3;
+
+/// A policy that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPolicy {
+    /// The owner; the caller's own tenant by default.
+    pub tenant: Option<Uuid>,
+    /// The name people know.
+    pub name: String,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// How it runs.
+    pub settings: Settings,
+    /// Where backups go; the only repository there is by default.
+    pub repository: Option<Uuid>,
+    /// Whether it runs by itself.
+    pub enabled: bool,
+}
+
+/// A change of a policy; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyChange {
+    /// The name people know.
+    pub name: Option<String>,
+    /// Whether it runs by itself.
+    pub enabled: Option<bool>,
+    /// When it runs.
+    pub schedule: Option<Schedule>,
+    /// How it runs.
+    pub settings: Option<Settings>,
+}
+
+impl Service {
+    /// Policies that match.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn policies(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Policy>> {
+        Ok(self.ledger.list::<Policy>(caller.scope(), query).await?.map(|s| s.value))
+    }
+
+    /// One policy.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn policy(&self, caller: &Caller, id: Uuid) -> Result<Policy> {
+        Ok(self.ledger.get::<Policy>(caller.scope(), id).await?.value)
+    }
+
+    /// Makes a policy.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `invalid_field`, `not_found` for a tenant or repository.
+    pub async fn create_policy(&self, caller: &Caller, new: NewPolicy) -> Result<Policy> {
+        let scope = caller.at_least(Role::Admin)?;
+        check_name("name", &new.name)?;
+        check_schedule(&new.schedule)?;
+        let tenant = new.tenant.unwrap_or(scope.tenant());
+        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
+        let repository = match new.repository {
+            Some(id) => self.ledger.get::<Repository>(scope, id).await.map_err(|e| e.field("repository"))?.value.id,
+            None => self.only_repository(scope).await?,
+        };
+        let moment = self.moment();
+        let policy = Policy {
+            id: Uuid::now_v7(),
+            tenant,
+            name: new.name,
+            kind: kind::BACKUP.to_owned(),
+            enabled: new.enabled,
+            schedule: new.schedule,
+            settings: new.settings,
+            repository,
+            created_at: moment.now,
+            updated_at: moment.now,
+        };
+        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(policy.clone().into()), Expect::New)]).await?;
+        Ok(policy)
+    }
+
+    /// Changes a policy; when it next runs is decided anew for every resource it is applied to.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found`, `invalid_field`.
+    pub async fn change_policy(&self, caller: &Caller, id: Uuid, change: PolicyChange) -> Result<Policy> {
+        let scope = caller.at_least(Role::Admin)?;
+        if let Some(name) = &change.name {
+            check_name("name", name)?;
+        }
+        if let Some(schedule) = &change.schedule {
+            check_schedule(schedule)?;
+        }
+        let policy = self
+            .change::<Policy>(scope, id, |p| {
+                let PolicyChange { name, enabled, schedule, settings } = change.clone();
+                p.name = name.unwrap_or_else(|| p.name.clone());
+                p.enabled = enabled.unwrap_or(p.enabled);
+                p.schedule = schedule.unwrap_or_else(|| p.schedule.clone());
+                p.settings = settings.unwrap_or_else(|| p.settings.clone());
+                Ok(())
+            })
+            .await?;
+        if change.enabled.is_some() || change.schedule.is_some() {
+            for app in self.applications_of(scope, id).await? {
+                let next = self.next_run(&policy)?;
+                self.change::<Application>(scope, app.value.id, |a| {
+                    a.next_run_at = next;
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        self.nudge();
+        Ok(policy)
+    }
+
+    /// Deletes a policy that is applied to nothing.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found`, `in_use`.
+    pub async fn delete_policy(&self, caller: &Caller, id: Uuid) -> Result<()> {
+        let scope = caller.at_least(Role::Admin)?;
+        self.ledger.get::<Policy>(scope, id).await?;
+        let applied = self.applications_of(scope, id).await?.len();
+        if applied > 0 {
+            return Err(Error::new(Code::InUse, format!("the policy is applied to {applied} resources"))
+                .hint("revoke it from them first"));
+        }
+        self.ledger.commit(scope, self.moment(), vec![Write::Remove(RecordKind::Policy, id)]).await?;
+        Ok(())
+    }
+
+    /// Which policies are applied to which resources.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn applications(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Application>> {
+        Ok(self.ledger.list::<Application>(caller.scope(), query).await?.map(|s| s.value))
+    }
+
+    /// Applies a policy to a resource; applying it again changes nothing.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found`.
+    pub async fn apply_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<Application> {
+        let scope = caller.at_least(Role::Admin)?;
+        let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
+        let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| e.field("resource"))?.value;
+        if let Some(found) = self.application(scope, policy.id, resource.id).await? {
+            return Ok(found.value);
+        }
+        let moment = self.moment();
+        let app = Application {
+            id: Uuid::now_v7(),
+            tenant: resource.tenant,
+            policy: policy.id,
+            resource: resource.id,
+            next_run_at: self.next_run(&policy)?,
+            last_run_at: None,
+            last_task: None,
+            created_at: moment.now,
+            updated_at: moment.now,
+        };
+        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(app.clone().into()), Expect::New)]).await?;
+        self.nudge();
+        Ok(app)
+    }
+
+    /// Takes a policy from a resource; its backups stay.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found` when it is not applied.
+    pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
+        let scope = caller.at_least(Role::Admin)?;
+        let Some(app) = self.application(scope, policy, resource).await? else {
+            return Err(Error::new(Code::NotFound, "the policy is not applied to this resource"));
+        };
+        self.ledger.commit(scope, self.moment(), vec![Write::Remove(RecordKind::Application, app.value.id)]).await?;
+        Ok(())
+    }
+
+    /// Runs a policy now, for one resource or for all it is applied to.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found` when it is applied to none, `state_conflict` while the former run of the
+    /// one resource that was named is not done.
+    pub async fn run_policy(&self, caller: &Caller, policy: Uuid, resource: Option<Uuid>) -> Result<Vec<Task>> {
+        let scope = caller.at_least(Role::Operator)?;
+        let policy = self.ledger.get::<Policy>(scope, policy).await?.value;
+        let mut apps = self.applications_of(scope, policy.id).await?;
+        if let Some(resource) = resource {
+            apps.retain(|a| a.value.resource == resource);
+        }
+        if apps.is_empty() {
+            return Err(Error::new(Code::NotFound, "the policy is applied to no such resource")
+                .hint("apply it first: `backstay policy apply POLICY RESOURCE`"));
+        }
+        let mut tasks = Vec::new();
+        for app in apps {
+            if let Some(open) = self.open_task(scope, &app.value).await? {
+                if resource.is_some() {
+                    return Err(Error::new(Code::StateConflict, format!("task {} of this policy and resource is not done", open.id))
+                        .hint("wait for it or cancel it first"));
+                }
+                continue;
+            }
+            let started_by = Some(caller.name.clone());
+            let next_run_at = app.value.next_run_at;
+            tasks.extend(self.start_run(scope, app, &policy, Decision::Run, started_by, next_run_at).await?);
+        }
+        Ok(tasks)
+    }
+
+    /// Makes tasks for everything that is due. Takes no input: the way after a crash is the way of every day.
+    ///
+    /// # Errors
+    /// Those of the ledger; what was done before one stays.
+    pub async fn run_due_policies(&self) -> Result<()> {
+        let everything = Scope::everything();
+        let now = self.moment().now;
+        let due = Filter::all().and(
+            RecordField::NextRunAt,
+            Test::Range { from: std::ops::Bound::Unbounded, to: std::ops::Bound::Included(Value::Time(now)) },
+        )?;
+        for app in self.ledger.all::<Application>(&everything, due).await? {
+            if let Err(error) = self.run_due(&everything, app).await {
+                // One that is broken must not keep the others waiting.
+                tracing::error!(error = %error, "a due policy could not be run");
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_due(&self, scope: &Scope, app: Stored<Application>) -> Result<()> {
+        let policy = self.ledger.get::<Policy>(scope, app.value.policy).await?.value;
+        let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
+        let zone = time_zone(policy.schedule.time_zone())?;
+        let open = self.open_task(scope, &app.value).await?;
+        let plan = plan(&app.value, &policy, open.is_some(), self.moment().now, &zone);
+        let decision = if resource.enabled { plan.decision } else { Decision::Wait };
+        match self.start_run(scope, app, &policy, decision, None, plan.next_run_at).await {
+            // Somebody else changed it meanwhile; the next turn sees what they made of it.
+            Err(e) if e.code == Code::RevisionConflict => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Records a run and when the next one is due, in one commit: a run is never lost and never made twice.
+    async fn start_run(
+        &self,
+        scope: &Scope,
+        app: Stored<Application>,
+        policy: &Policy,
+        decision: Decision,
+        started_by: Option<String>,
+        next_run_at: Option<Timestamp>,
+    ) -> Result<Option<Task>> {
+        let moment = self.moment();
+        let mut writes = Vec::new();
+        let mut changed = Application { next_run_at, ..app.value.clone() };
+        if decision != Decision::Wait {
+            let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
+            let spec = self.backup_spec(&app.value, policy, &resource, started_by);
+            let uuid = spec.uuid;
+            writes.push(Write::CreateTask(Box::new(spec)));
+            if decision == Decision::Skip {
+                let reason = "The run was due, but the former run of this policy for this resource was not done.";
+                writes.push(Write::Task(TaskRef::Uuid(uuid), Event::Skip { reason: reason.to_owned() }));
+            } else {
+                changed.last_run_at = Some(moment.now);
+                changed.last_task = Some(uuid);
+            }
+        }
+        writes.push(Write::Put(Box::new(changed.into()), Expect::Rev(app.rev)));
+        let committed = self.ledger.commit(scope, moment, writes).await?;
+        self.deliver(&committed);
+        Ok(committed.task().cloned())
+    }
+
+    fn backup_spec(&self, app: &Application, policy: &Policy, resource: &Resource, started_by: Option<String>) -> TaskSpec {
+        let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
+        let work = BackupWork {
+            archive: app.id,
+            repository: policy.repository,
+            paths: resource.sources.paths.clone(),
+            includes: policy.settings.includes.clone(),
+            excludes: policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect(),
+        };
+        spec.argument = json!(work);
+        spec.seeding = resource.last_backup_at.is_none();
+        spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
+        spec.resource = Some(named_resource(resource));
+        spec.context = json!({
+            "title": format!("Running backup of '{}' by plan '{}'", resource.name, policy.name),
+            "run_mode": if started_by.is_some() { "manual" } else { "scheduled" },
+        });
+        spec.started_by = started_by;
+        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.rules = own_rules();
+        spec
+    }
+
+    async fn application(&self, scope: &Scope, policy: Uuid, resource: Uuid) -> Result<Option<Stored<Application>>> {
+        Ok(self.applications_of(scope, policy).await?.into_iter().find(|a| a.value.resource == resource))
+    }
+
+    async fn applications_of(&self, scope: &Scope, policy: Uuid) -> Result<Vec<Stored<Application>>> {
+        self.ledger.all::<Application>(scope, Filter::all().is(RecordField::Policy, Value::Uuid(policy))?).await
+    }
+
+    async fn open_task(&self, scope: &Scope, app: &Application) -> Result<Option<Task>> {
+        let Some(last) = app.last_task else { return Ok(None) };
+        match self.ledger.task(scope, TaskRef::Uuid(last)).await {
+            Ok(task) => Ok(Some(task).filter(|t| t.state() != State::Completed)),
+            // It was purged long ago.
+            Err(e) if e.code == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {
+        let found = self.ledger.list::<Repository>(scope, &Query::newest(Filter::all(), 2)).await?.items;
+        match found.as_slice() {
+            [only] => Ok(only.value.id),
+            [] => Err(Error::missing("repository").hint("there is no repository in your scope; create one first")),
+            _ => Err(Error::missing("repository").hint("there are several; name the one where backups go")),
+        }
+    }
+
+    fn next_run(&self, policy: &Policy) -> Result<Option<Timestamp>> {
+        let zone = time_zone(policy.schedule.time_zone())?;
+        Ok(if policy.enabled { policy.schedule.next_after(self.moment().now, &zone) } else { None })
+    }
+}
+
+/// The rules of tasks that our own agents carry out.
+pub(super) fn own_rules() -> Rules {
+    Rules {
+        cancellable: true,
+        max_assign_count: ATTEMPTS,
+        heartbeat_interval: Some(HEARTBEAT),
+        ack_timeout: ACK,
+        ..Rules::default()
+    }
+}
+
+pub(super) fn named_resource(resource: &Resource) -> Named {
+    Named { id: resource.id.to_string(), kind: resource.kind.name().to_owned(), name: resource.name.clone() }
+}
+
+fn check_schedule(schedule: &Schedule) -> Result<()> {
+    schedule.validate()?;
+    time_zone(schedule.time_zone()).map(|_| ())
+}
+
+fn time_zone(name: &str) -> Result<TimeZone> {
+    TimeZone::get(name).map_err(|_| {
+        Error::invalid("schedule.time_zone", format!("there is no time zone '{name}'"))
+            .hint("an IANA name, like Europe/Berlin or UTC")
+    })
+}

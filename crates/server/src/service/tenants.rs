@@ -1,0 +1,70 @@
+//! Tenants: the tree of owners.
+
+use domain::query::{Query, RecordField, Slice};
+use domain::tenant::Tenant;
+use domain::{Caller, Code, Error, Result, Role, Scope, Uuid};
+use ledger::{Expect, Write};
+
+use super::Service;
+
+/// A tenant that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTenant {
+    /// The tenant above; the caller's own by default.
+    pub parent: Option<Uuid>,
+    /// The name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+}
+
+impl Service {
+    /// Tenants of the caller's subtree that match.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn tenants(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Tenant>> {
+        Ok(self.ledger.list::<Tenant>(caller.scope(), query).await?.map(|s| s.value))
+    }
+
+    /// One tenant.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn tenant(&self, caller: &Caller, id: Uuid) -> Result<Tenant> {
+        Ok(self.ledger.get::<Tenant>(caller.scope(), id).await?.value)
+    }
+
+    /// Makes a tenant below the caller's or another one in its subtree.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found` for the parent, `invalid_field`.
+    pub async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant> {
+        let scope = caller.at_least(Role::Admin)?;
+        let parent = new.parent.unwrap_or(scope.tenant());
+        let parent = self.ledger.get::<Tenant>(scope, parent).await.map_err(|e| e.field("parent"))?.value;
+        loop {
+            let moment = self.moment();
+            let number = self.next_tenant_number().await?;
+            let mut tenant = parent.child(Uuid::now_v7(), number, &new.name, moment.now)?;
+            tenant.description.clone_from(&new.description);
+            let write = Write::Put(Box::new(tenant.clone().into()), Expect::New);
+            match self.ledger.commit(scope, moment, vec![write]).await {
+                // Two tenants were made at once and this number is taken: take the next.
+                Err(e) if e.code == Code::AlreadyExists => {}
+                Err(e) => return Err(e),
+                Ok(_) => return Ok(tenant),
+            }
+        }
+    }
+
+    async fn next_tenant_number(&self) -> Result<i64> {
+        use domain::query::{Direction, Filter, Order, Page};
+        let order = Order::by(vec![(RecordField::Number, Direction::Desc)])?;
+        let query = Query { filter: Filter::all(), order, page: Page::first(1), total: false };
+        // Numbers are the server's, so the largest one is looked for everywhere; nothing of its tenant is shown.
+        let slice = self.ledger.list::<Tenant>(&Scope::everything(), &query).await?;
+        let largest = slice.items.first().map_or(0, |t| t.value.number);
+        largest.checked_add(1).ok_or_else(|| Error::new(Code::Internal, "tenant numbers are used up"))
+    }
+}

@@ -1,0 +1,101 @@
+//! API tokens: made once, shown once, kept as a hash.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use domain::query::{Query, RecordField, Slice};
+use domain::tenant::{Tenant, check_name};
+use domain::token::{Token, TokenKind};
+use domain::{Caller, Error, Result, Role, Scope, Timestamp, Uuid};
+use ledger::{Expect, Write};
+
+use super::Service;
+use crate::secrets::random_secret;
+
+/// A token that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// What it allows; at most what the caller may do.
+    pub role: Role,
+    /// The tenant whose subtree it opens; the caller's own by default.
+    pub tenant: Option<Uuid>,
+    /// From when on it is no longer accepted.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The hash under which a secret is kept.
+#[must_use]
+pub fn hash_secret(secret: &str) -> String {
+    digest(&SHA256, secret.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+impl Service {
+    /// Makes a token; the secret is given out here and never again.
+    ///
+    /// # Errors
+    /// `forbidden` for a role above admin's own, `invalid_field`, `not_found` for a tenant out of scope.
+    pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<(Token, String)> {
+        let scope = caller.at_least(Role::Admin)?;
+        check_name("name", &new.name)?;
+        let now = self.moment().now;
+        if new.expires_at.is_some_and(|t| t <= now) {
+            return Err(Error::invalid("expires_at", "'expires_at' is in the past"));
+        }
+        let tenant = new.tenant.unwrap_or(scope.tenant());
+        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value;
+        self.issue(&Scope::subtree(&tenant), TokenKind::Api, new.name, new.role, new.expires_at).await
+    }
+
+    /// Makes a token of any kind for the server's own use.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn issue(
+        &self,
+        scope: &Scope,
+        kind: TokenKind,
+        name: String,
+        role: Role,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(Token, String)> {
+        let moment = self.moment();
+        let secret = format!("{}{}", if kind == TokenKind::Agent { "bsa_" } else { "bst_" }, random_secret());
+        let token = Token {
+            id: Uuid::now_v7(),
+            tenant: scope.tenant(),
+            kind,
+            name,
+            role,
+            hash: hash_secret(&secret),
+            created_at: moment.now,
+            updated_at: moment.now,
+            expires_at,
+            revoked_at: None,
+        };
+        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(token.clone().into()), Expect::New)]).await?;
+        Ok((token, secret))
+    }
+
+    /// Tokens that match; the secrets are not among what is known of them.
+    ///
+    /// # Errors
+    /// `forbidden` below admin.
+    pub async fn tokens(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Token>> {
+        let scope = caller.at_least(Role::Admin)?;
+        Ok(self.ledger.list::<Token>(scope, query).await?.map(|s| s.value))
+    }
+
+    /// Revokes a token: from now on it is not accepted. Revoking it again changes nothing.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found`.
+    pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token> {
+        let scope = caller.at_least(Role::Admin)?;
+        let now = self.moment().now;
+        self.change::<Token>(scope, id, |token| {
+            token.revoked_at.get_or_insert(now);
+            Ok(())
+        })
+        .await
+    }
+}

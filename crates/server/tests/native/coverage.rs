@@ -1,0 +1,283 @@
+//! Every operation of the document against everybody who must not use it, and once as it is meant. An operation without
+//! an entry fails the test, so none can be forgotten.
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use domain::Role;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+
+use crate::talk::Talk;
+use crate::world::{Protected, World};
+
+/// What the test must know of an operation that the document does not say.
+struct Case {
+    /// Who may; nobody for those that need no token.
+    role: Option<Role>,
+    /// The values of the path.
+    path: Vec<String>,
+    /// A body that is right.
+    body: Option<Value>,
+    /// A body that is right, but for what another tenant has.
+    foreign: Option<Value>,
+}
+
+fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
+    let Protected { resource, policy, repository, task, activity, backup, token, agent: _ } = made;
+    let acme = world.acme.to_string();
+    let new = |role, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
+        Some(Case { role: Some(role), path: path.iter().map(|s| (*s).clone()).collect(), body, foreign })
+    };
+    let read = |path: &[&String]| new(Role::Viewer, path, None, None);
+    match operation {
+        "health" | "version" => Some(Case { role: None, path: Vec::new(), body: None, foreign: None }),
+        "me" | "tasks" | "task_counts" | "task_events" | "activities" | "resources" | "policies" | "applications"
+        | "backups" | "agents" | "repositories" | "tenants" => read(&[]),
+        "task" | "task_activities" => read(&[task]),
+        "activity" => read(&[activity]),
+        "resource" => read(&[resource]),
+        "policy" | "policy_applications" => read(&[policy]),
+        "backup" | "backup_files" => read(&[backup]),
+        "repository" => read(&[repository]),
+        "tenant" => read(&[&acme]),
+        "cancel_task" => new(Role::Operator, &[task], None, None),
+        "add_resource" => {
+            let body = json!({ "name": "db-1", "kind": "compute_vm", "sources": { "paths": ["/srv"] } });
+            let mut foreign = body.clone();
+            foreign["tenant"] = json!(acme);
+            new(Role::Admin, &[], Some(body), Some(foreign))
+        }
+        "change_resource" => new(Role::Admin, &[resource], Some(json!({ "enabled": false })), None),
+        "delete_resource" => new(Role::Admin, &[resource], None, None),
+        "create_policy" => {
+            let body = json!({ "name": "hourly", "schedule": { "kind": "interval", "every": "1h" } });
+            let mut foreign = body.clone();
+            foreign["repository"] = json!(repository);
+            new(Role::Admin, &[], Some(body), Some(foreign))
+        }
+        "change_policy" => new(Role::Admin, &[policy], Some(json!({ "enabled": false })), None),
+        "delete_policy" => new(Role::Admin, &[policy], None, None),
+        "apply_policy" | "revoke_policy" => new(Role::Admin, &[policy, resource], None, None),
+        "run_policy" => new(Role::Operator, &[policy], Some(json!({ "resource": resource })), None),
+        "restore" => new(Role::Operator, &[backup], Some(json!({ "to": "/tmp/back" })), None),
+        "create_tenant" => {
+            new(Role::Admin, &[], Some(json!({ "name": "branch" })), Some(json!({ "name": "branch", "parent": acme })))
+        }
+        "tokens" => new(Role::Admin, &[], None, None),
+        "create_token" => {
+            let body = json!({ "name": "ci", "role": "viewer" });
+            new(Role::Admin, &[], Some(body.clone()), Some(json!({ "name": "ci", "role": "viewer", "tenant": acme })))
+        }
+        "revoke_token" => new(Role::Admin, &[token], None, None),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_guarded_and_does_what_it_says() {
+    let document: Value = serde_json::from_str(&server::dialects::native::openapi()).expect("JSON");
+    let mut seen = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let id = operation["operationId"].as_str().expect("an operation id");
+            let world = World::new().await;
+            let made = world.protected().await;
+            let case = case(id, &world, &made)
+                .unwrap_or_else(|| panic!("say in `case` of coverage.rs who may use the operation '{id}'"));
+            let check = Check::new(&document, &world, id, method, path, operation, case);
+            check.refusals(&made).await;
+            check.success(&made).await;
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} operations");
+}
+
+struct Check<'a> {
+    document: &'a Value,
+    world: &'a World,
+    id: &'a str,
+    method: Method,
+    path: String,
+    operation: &'a Value,
+    case: Case,
+}
+
+impl<'a> Check<'a> {
+    fn new(
+        document: &'a Value,
+        world: &'a World,
+        id: &'a str,
+        method: &str,
+        path: &str,
+        operation: &'a Value,
+        case: Case,
+    ) -> Check<'a> {
+        let mut path = path.to_owned();
+        for value in &case.path {
+            let (from, to) = (path.find('{').expect("a place"), path.find('}').expect("its end"));
+            path.replace_range(from..=to, value);
+        }
+        assert!(!path.contains('{'), "{id}: too few values for {path}");
+        let method = method.to_uppercase().parse().expect("a method");
+        Check { document, world, id, method, path, operation, case }
+    }
+
+    async fn ask(&self, token: &str, path: &str, body: Option<Value>) -> (StatusCode, String) {
+        let reply = Talk::new(self.world.router.clone(), token).ask(self.method.clone(), path, body).await;
+        if let Some(error) = reply.body.get("error") {
+            self.fits(error, &json!({ "$ref": "#/components/schemas/ErrorDetail" }), "error");
+            assert_eq!(reply.headers["x-request-id"], error["request_id"].as_str().expect("an id"), "{}", self.id);
+        }
+        (reply.status, reply.code().to_owned())
+    }
+
+    async fn refusals(&self, made: &Protected) {
+        let (id, world) = (self.id, self.world);
+        let Some(role) = self.case.role else { return };
+        let refused = |status: u16, code: &str| (StatusCode::from_u16(status).expect("a status"), code.to_owned());
+        for token in ["", "bst_nonsense"] {
+            let reply = self.ask(token, &self.path, self.case.body.clone()).await;
+            assert_eq!(reply, refused(401, "unauthenticated"), "{id} with the token '{token}'");
+        }
+        for below in Role::ALL.iter().filter(|r| **r < role) {
+            let token = world.token(world.acme, *below).await;
+            let reply = self.ask(&token, &self.path, self.case.body.clone()).await;
+            assert_eq!(reply, refused(403, "forbidden"), "{id} as {below}");
+        }
+        let stranger = world.token(world.globex, Role::Admin).await;
+        if self.case.path.is_empty() {
+            if let Some(body) = &self.case.foreign {
+                let reply = self.ask(&stranger, &self.path, Some(body.clone())).await;
+                assert_eq!(reply, refused(404, "not_found"), "{id} for another tenant's things");
+            } else if self.method == Method::GET && id != "task_events" {
+                let mut talk = Talk::new(world.router.clone(), &stranger);
+                let body = talk.get(&self.path).await.body.to_string();
+                for secret in [&made.resource, &made.policy, &made.repository, &made.backup, &world.acme.to_string()] {
+                    assert!(!body.contains(secret.as_str()), "{id} shows another tenant's things: {body}");
+                }
+            }
+        } else {
+            let reply = self.ask(&stranger, &self.path, self.case.body.clone()).await;
+            assert_eq!(reply, refused(404, "not_found"), "{id} of another tenant");
+        }
+        let token = world.token(world.acme, role).await;
+        if self.operation["requestBody"].is_object() {
+            assert!(self.case.body.is_some(), "{id} has a body and the test has none");
+            for (kind, body, wanted) in [
+                ("application/json", "{\"name\":".to_owned(), refused(400, "invalid_body")),
+                ("application/json", "{\"no such field\": 1}".to_owned(), refused(400, "unknown_field")),
+                ("text/plain", "{}".to_owned(), refused(415, "unsupported_media_type")),
+                ("application/json", " ".repeat(1024 * 1024 + 1), refused(413, "body_too_large")),
+            ] {
+                let request = Request::builder().method(&self.method).uri(format!("/api/v1{}", self.path));
+                let request = request.header("content-type", kind).body(Body::from(body.clone())).expect("a request");
+                let reply = Talk::new(world.router.clone(), &token).send("", request).await;
+                let start: String = body.chars().take(30).collect();
+                assert_eq!((reply.status, reply.code().to_owned()), wanted, "{id} with the body {start}");
+            }
+        }
+        let takes_filter =
+            self.operation["parameters"].as_array().is_some_and(|p| p.iter().any(|p| p["in"] == "query"));
+        if takes_filter {
+            let reply = self.ask(&token, &format!("{}?no_such_parameter=1", self.path), None).await;
+            assert_eq!(reply, refused(400, "unknown_field"), "{id} with an unknown parameter");
+        }
+    }
+
+    /// The operation as it is meant: the status is the documented one, and the body has the documented shape.
+    async fn success(&self, made: &Protected) {
+        let (id, world) = (self.id, self.world);
+        let mut admin = world.talk(Role::Admin).await;
+        // Some need another state than the one all begin with.
+        match id {
+            "cancel_task" => {
+                admin.post(&format!("/policies/{}/run", made.policy), json!({})).await;
+                let path = "/tasks/2/cancel";
+                let token = world.token(world.acme, Role::Operator).await;
+                assert_eq!(self.ask(&token, path, None).await.0, StatusCode::OK, "{id}");
+                return;
+            }
+            "delete_policy" => {
+                admin.delete(&format!("/policies/{}/applications/{}", made.policy, made.resource)).await;
+            }
+            _ => {}
+        }
+        let token = match self.case.role {
+            Some(role) => world.token(world.acme, role).await,
+            None => String::new(),
+        };
+        let mut request = Request::builder().method(&self.method).uri(format!("/api/v1{}", self.path));
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = match &self.case.body {
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        let response = world.router.clone().oneshot(request.body(body).expect("a request")).await.expect("answers");
+        let status = response.status().as_str().to_owned();
+        let documented = &self.operation["responses"][&status];
+        assert!(documented.is_object(), "{id} answered with {status}, which is not documented");
+        let content = documented["content"].as_object().cloned().unwrap_or_default();
+        let (parts, body) = response.into_parts();
+        match content.iter().next() {
+            None => assert_eq!(status, "204", "{id}"),
+            Some((kind, content)) => {
+                assert_eq!(parts.headers["content-type"], kind.as_str(), "{id}");
+                if kind == "application/json" {
+                    let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+                    let body: Value = serde_json::from_slice(&bytes).expect("JSON");
+                    self.fits(&body, &content["schema"], id);
+                    if id.ends_with('s') && body["items"].is_array() {
+                        assert!(!body["items"].as_array().is_none_or(Vec::is_empty), "{id}: there is nothing to check");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a value has the shape of a schema, and nothing that is not documented.
+    fn fits(&self, value: &Value, schema: &Value, place: &str) {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let schema = self.document.pointer(&reference[1..]).expect("the reference leads somewhere");
+            return self.fits(value, schema, place);
+        }
+        if let Some(choices) = schema["oneOf"].as_array() {
+            let kind = |s: &Value| s.pointer("/properties/kind/enum/0").cloned();
+            let choice = choices.iter().find(|s| kind(s) == value.get("kind").cloned());
+            return self.fits(value, choice.unwrap_or_else(|| panic!("{place}: no variant for {value}")), place);
+        }
+        if let Some(names) = schema["enum"].as_array() {
+            assert!(names.contains(value), "{place}: {value} is none of {names:?}");
+        }
+        match (schema["type"].as_str(), value) {
+            (Some("object"), Value::Object(map)) => {
+                let none = Map::new();
+                let known = schema["properties"].as_object().unwrap_or(&none);
+                for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    assert!(map.contains_key(name), "{place}: '{name}' is missing");
+                }
+                for (name, value) in map {
+                    let place = format!("{place}.{name}");
+                    match known.get(name) {
+                        Some(schema) => self.fits(value, schema, &place),
+                        None => assert!(schema["additionalProperties"].is_object(), "{place} is not documented"),
+                    }
+                }
+            }
+            (Some("array"), Value::Array(items)) => {
+                items.iter().enumerate().for_each(|(i, v)| self.fits(v, &schema["items"], &format!("{place}[{i}]")));
+            }
+            (Some("string"), Value::String(_))
+            | (Some("integer"), Value::Number(_))
+            | (Some("number"), Value::Number(_))
+            | (Some("boolean"), Value::Bool(_))
+            | (None, _) => {}
+            (kind, value) => panic!("{place}: {value} is no {kind:?}"),
+        }
+    }
+}

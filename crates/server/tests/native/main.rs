@@ -1,0 +1,10 @@
+//! The native API as its clients meet it: requests against the router over a ledger in memory, no port, no waiting.
+
+mod coverage;
+mod errors;
+mod events;
+mod journeys;
+mod lists;
+mod openapi;
+mod talk;
+mod world;

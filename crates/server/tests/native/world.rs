@@ -1,0 +1,201 @@
+//! A server with something in it: two tenants, and in the first an agent, a protected resource and a backup.
+
+use std::sync::Arc;
+
+use axum::Router;
+use domain::activity::ActivitySpec;
+use domain::repository::Repository;
+use domain::task::{Outcome, OutcomeCode, Progress, TaskSpec};
+use domain::tenant::Tenant;
+use domain::token::TokenKind;
+use domain::work::BackupDone;
+use domain::{Caller, Role, Scope, Timestamp, Uuid};
+use ledger::{Expect, Ledger, MemoryLedger, Write};
+use serde_json::json;
+use server::Service;
+use server::dialects::native::{ApiState, router};
+use server::secrets::Sealer;
+use server::service::{
+    AgentHello, AgentIdentity, Assigned, Command, FileEntry, FileList, NewTenant, Report, ReportEvent,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::talk::Talk;
+
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) service: Arc<Service>,
+    ledger: Arc<MemoryLedger>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) root: Caller,
+    pub(crate) acme: Uuid,
+    pub(crate) globex: Uuid,
+}
+
+/// What stands in a world after [`World::protected`].
+pub(crate) struct Protected {
+    pub(crate) resource: String,
+    pub(crate) policy: String,
+    pub(crate) repository: String,
+    pub(crate) task: String,
+    pub(crate) activity: String,
+    pub(crate) backup: String,
+    pub(crate) token: String,
+    pub(crate) agent: AgentIdentity,
+}
+
+impl World {
+    /// Two tenants, `acme` and `globex`, each with a repository.
+    pub(crate) async fn new() -> World {
+        let ledger = Arc::new(MemoryLedger::new());
+        let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
+        let service = Arc::new(Service::new(ledger.clone(), sealer));
+        let everything = Scope::everything();
+        let moment = service.moment();
+        let tenant = Tenant::root("root", "UTC", moment.now);
+        let write = Write::Put(Box::new(tenant.into()), Expect::New);
+        ledger.commit(&everything, moment, vec![write]).await.expect("the root");
+        let root = Caller::new("root".into(), Uuid::nil(), Role::Admin, everything.clone());
+        let mut tenants = Vec::new();
+        for name in ["acme", "globex"] {
+            let new = NewTenant { parent: None, name: name.into(), description: String::new() };
+            let tenant = service.create_tenant(&root, new).await.expect("a tenant");
+            let repository = Repository {
+                id: Uuid::now_v7(),
+                tenant: tenant.id,
+                name: format!("vault of {name}"),
+                url: format!("/srv/{name}"),
+                sealed_password: service.seal("tape").expect("sealed"),
+                append_only: false,
+                created_at: moment.now,
+                updated_at: moment.now,
+            };
+            let write = Write::Put(Box::new(repository.into()), Expect::New);
+            ledger.commit(&everything, service.moment(), vec![write]).await.expect("a repository");
+            tenants.push(tenant.id);
+        }
+        let shutdown = CancellationToken::new();
+        let router = router(ApiState { service: service.clone(), shutdown: shutdown.clone() });
+        World { router, service, ledger, shutdown, root, acme: tenants[0], globex: tenants[1] }
+    }
+
+    /// A task of somebody else's making.
+    pub(crate) async fn create_task(&self, spec: TaskSpec) {
+        self.create_tasks(vec![spec]).await;
+    }
+
+    /// Tasks that come into being at once.
+    pub(crate) async fn create_tasks(&self, specs: Vec<TaskSpec>) {
+        let writes = specs.into_iter().map(|spec| Write::CreateTask(Box::new(spec))).collect();
+        self.ledger.commit(&Scope::everything(), self.service.moment(), writes).await.expect("tasks");
+    }
+
+    /// The secret of a new token.
+    pub(crate) async fn token(&self, tenant: Uuid, role: Role) -> String {
+        let tenant = self.service.tenant(&self.root, tenant).await.expect("the tenant");
+        let name = format!("{role} of {}", tenant.name);
+        let scope = Scope::subtree(&tenant);
+        self.service.issue(&scope, TokenKind::Api, name, role, None).await.expect("a token").1
+    }
+
+    /// A conversation as somebody of `acme`.
+    pub(crate) async fn talk(&self, role: Role) -> Talk {
+        Talk::new(self.router.clone(), &self.token(self.acme, role).await)
+    }
+
+    /// An agent of `acme` that is connected and shows one file in every folder.
+    pub(crate) async fn agent(&self) -> AgentIdentity {
+        let acme = self.service.tenant(&self.root, self.acme).await.expect("the tenant");
+        let scope = Scope::subtree(&acme);
+        let issued = self.service.issue(&scope, TokenKind::Agent, "agent".into(), Role::Operator, None).await;
+        let (_, secret) = issued.expect("a token");
+        let hello = AgentHello {
+            name: "web-1".into(),
+            os: "linux x86_64".into(),
+            version: "0.1.0".into(),
+            running: Vec::new(),
+        };
+        let mut connected = self.service.agent_connected(&secret, hello).await.expect("connected");
+        tokio::spawn(async move {
+            while let Some(command) = connected.commands.recv().await {
+                let Command::ListFiles { request, answer } = command else { continue };
+                let entry = FileEntry {
+                    name: "index.html".into(),
+                    path: format!("{}/index.html", request.path.trim_end_matches('/')),
+                    kind: "file".into(),
+                    size: 11,
+                    modified_at: Some(Timestamp::UNIX_EPOCH),
+                    mode: Some(0o644),
+                    uid: Some(1000),
+                    gid: Some(1000),
+                    link_target: None,
+                };
+                let _ = answer.send(Ok(FileList { entries: vec![entry], more: request.after.is_none() }));
+            }
+        });
+        connected.agent
+    }
+
+    /// Hands the next task to the agent.
+    pub(crate) async fn claim(&self, agent: &AgentIdentity) -> Assigned {
+        self.service.claim(agent, 1).await.expect("claimed").pop().expect("a task waits")
+    }
+
+    /// Lets the agent report.
+    pub(crate) async fn report(&self, agent: &AgentIdentity, work: &Assigned, event: ReportEvent) {
+        let report = Report { task: work.task.id, lease: work.lease.clone(), event };
+        self.service.report(agent, report).await.expect("reported");
+    }
+
+    /// Lets the agent carry a backup out.
+    pub(crate) async fn carry_out(&self, agent: &AgentIdentity, work: &Assigned) {
+        let progress = |current| Progress { current, total: 100, bytes_processed: 11, ..Progress::default() };
+        self.report(agent, work, ReportEvent::Started).await;
+        self.report(agent, work, ReportEvent::ActivityCreated(ActivitySpec::new(Uuid::now_v7(), "scan"))).await;
+        self.report(agent, work, ReportEvent::Progress(progress(40))).await;
+        let done = BackupDone {
+            snapshot: "5f".repeat(32),
+            created_at: self.service.moment().now,
+            incremental: false,
+            size: 11,
+            added: 7,
+            files: 1,
+            files_new: 1,
+            files_changed: 0,
+            unreadable: Vec::new(),
+            unreadable_total: 0,
+        };
+        let outcome = Outcome { payload: json!(done), ..Outcome::of(OutcomeCode::Ok) };
+        self.report(agent, work, ReportEvent::Completed { outcome, progress: Some(progress(100)) }).await;
+    }
+
+    /// A resource of `acme` under a policy, with one backup.
+    pub(crate) async fn protected(&self) -> Protected {
+        let agent = self.agent().await;
+        let mut talk = self.talk(Role::Admin).await;
+        let body = json!({ "name": "web-1", "kind": "bare_metal", "sources": { "paths": ["/var/www"] } });
+        let resource = id(&talk.post("/resources", body).await.body);
+        let policy =
+            id(&talk.post("/policies", json!({ "name": "by hand", "schedule": { "kind": "manual" } })).await.body);
+        talk.put(&format!("/policies/{policy}/applications/{resource}")).await;
+        let tasks = talk.post(&format!("/policies/{policy}/run"), json!({})).await.body;
+        let task = tasks["items"][0]["id"].to_string();
+        let work = self.claim(&agent).await;
+        self.carry_out(&agent, &work).await;
+        let first = |list: &serde_json::Value| id(&list["items"][0]);
+        Protected {
+            backup: first(&talk.get("/backups").await.body),
+            activity: talk.get(&format!("/tasks/{task}/activities")).await.body["items"][0]["id"].to_string(),
+            repository: first(&talk.get("/repositories").await.body),
+            token: first(&talk.get("/tokens?kind=api").await.body),
+            resource,
+            policy,
+            task,
+            agent,
+        }
+    }
+}
+
+fn id(body: &serde_json::Value) -> String {
+    body["id"].as_str().unwrap_or_else(|| panic!("no id in {body}")).to_owned()
+}
