@@ -1,0 +1,89 @@
+//! `backstay ledger`: look into the durable record of a server on this machine, also when no server runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use ::ledger::{Ledger as _, SqliteLedger};
+use anyhow::{Context as _, Result};
+use api::client::Client;
+use clap::Subcommand;
+use domain::Scope;
+use serde_json::json;
+use server::config::DataFolder;
+
+use super::done;
+use crate::connection::{self, Wanted};
+use crate::format;
+use crate::output::Output;
+use crate::problem::{Exit, Problem};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Look for damage; the exit code is 1 if there is any
+    #[command(after_help = "Example: backstay ledger check --data /srv/backstay-data")]
+    Check,
+    /// Print everything as text, a line for each task, step and record
+    #[command(after_help = "Example: backstay ledger dump --data /srv/backstay-data")]
+    Dump,
+}
+
+pub(crate) async fn run(command: LedgerCommand, wanted: &Wanted, out: &Output) -> Result<ExitCode> {
+    let data = DataFolder::new(connection::data_folder(wanted.data.as_deref())?);
+    // Held until the end, so that no server starts and changes the schema below us.
+    let _lock = lock(&data).await?;
+    let path = data.ledger();
+    let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await?.map_err(Problem::from)?;
+    let outcome = match command {
+        LedgerCommand::Check => check(&ledger, data.path(), out).await,
+        LedgerCommand::Dump => dump(&ledger, out).await,
+    };
+    ledger.close().await.map_err(Problem::from)?;
+    outcome
+}
+
+async fn check(ledger: &SqliteLedger, data: &Path, out: &Output) -> Result<ExitCode> {
+    let findings = ledger.check(&Scope::everything()).await.map_err(Problem::from)?;
+    if out.json {
+        out.json(&json!({ "findings": findings }))?;
+    } else if findings.is_empty() {
+        out.line(format!("the ledger in {} is sound", data.display()))?;
+    } else {
+        for finding in &findings {
+            out.line(format::clean_line(finding))?;
+        }
+    }
+    if findings.is_empty() { done() } else { Ok(Exit::Failure.into()) }
+}
+
+async fn dump(ledger: &SqliteLedger, out: &Output) -> Result<ExitCode> {
+    let text = ledger.dump(&Scope::everything()).await.map_err(Problem::from)?;
+    out.line(text.trim_end())?;
+    done()
+}
+
+/// The folder's lock; none while a server holds it. SQLite lets us read beside that server, but opening a ledger brings it
+/// to our schema, so a server of another version must be stopped first.
+async fn lock(data: &DataFolder) -> Result<Option<fs::File>> {
+    let path = data.lock();
+    let opened = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = opened.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => {
+            if server_version(data).await.as_deref() == Some(env!("CARGO_PKG_VERSION")) {
+                return Ok(None);
+            }
+            let message = format!("a server uses {}, and it is not known to be of this version", data.path().display());
+            Err(Problem::new(Exit::Failure, message).hint("stop the server first, or use its own program").into())
+        }
+        Err(fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+async fn server_version(data: &DataFolder) -> Option<String> {
+    let wanted = Wanted { data: Some(data.path().to_owned()), ..Wanted::default() };
+    let endpoint = connection::find(&wanted).ok()?;
+    let client = Client::new(&endpoint.url, "", None).ok()?;
+    client.version().await.ok().map(|v| v.version)
+}
