@@ -8,8 +8,7 @@ use anyhow::{Context, bail};
 /// The files of our own writing, below `crates/proto/proto`.
 const PROTOS: &[&str] = &["backstay/agent/v1/link.proto"];
 
-const HEADER: &str =
-    "//! Generated from `crates/proto/proto` by `cargo xtask generate`; changes belong there.\n\n";
+const HEADER: &str = "//! Generated from `crates/proto/proto` by `cargo xtask generate`; changes belong there.\n\n";
 
 /// Generates the protobuf code of `crates/proto`. With `check`, nothing is written: a difference is an error.
 pub(crate) fn proto(check: bool) -> anyhow::Result<()> {

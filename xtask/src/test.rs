@@ -10,8 +10,8 @@ const PROGRAMS: &[(&str, &str)] = &[("restic", "restic"), ("cc", "gcc"), ("cmake
 /// Installs what is missing and runs `cargo test` over the whole project.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     install()?;
-    // The acceptance tests run the program itself.
-    super::cargo(&["build", "--locked", "--package", "backstay"])?;
+    // The acceptance tests run the program itself. All targets at once, so that dependencies are built only once.
+    super::cargo(&["build", "--locked", "--workspace", "--all-targets"])?;
     let mut all = vec!["test", "--locked", "--workspace"];
     all.extend(args);
     super::cargo(&all)

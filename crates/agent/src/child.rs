@@ -91,6 +91,9 @@ impl Child {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C at a terminal goes to the whole group of processes. It is meant for the parent, who decides what
+            // becomes of the job.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let missing = || io::Error::other("the child has no pipes");

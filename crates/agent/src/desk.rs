@@ -89,7 +89,8 @@ impl Desk {
         let mut newest: Vec<Report> = Vec::with_capacity(reports.len());
         for report in reports.drain(..) {
             if let Some(event) = report.event.as_ref().filter(|e| !matches!(e, Event::Heartbeat(_))) {
-                newest.retain(|r| r.lease != report.lease || !r.event.as_ref().is_some_and(|old| supersedes(event, old)));
+                newest
+                    .retain(|r| r.lease != report.lease || !r.event.as_ref().is_some_and(|old| supersedes(event, old)));
                 newest.push(report);
             }
         }
@@ -114,9 +115,14 @@ impl Desk {
         self.changed.notify_waiters();
     }
 
-    /// Waits until there is a report to send.
-    pub(crate) async fn unsent(&self) {
-        self.wait(|papers| papers.sent < papers.reports.len()).await;
+    /// Whether every task is given back.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.lock().leaving
+    }
+
+    /// Waits until there is a report to send, or it is to be said that the agent leaves.
+    pub(crate) async fn unsent(&self, said_leaving: bool) {
+        self.wait(|papers| papers.sent < papers.reports.len() || (papers.leaving && !said_leaving)).await;
     }
 
     /// The next report to send.
@@ -182,6 +188,8 @@ impl Desk {
         for task in papers.tasks.values() {
             task.order(Order::Leave);
         }
+        drop(papers);
+        self.changed.notify_waiters();
     }
 
     /// Waits until nothing runs, and the server knows it or cannot be told.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use proto::agent::MAX_MESSAGE;
 use proto::agent::v1::agent_link_client::AgentLinkClient;
-use proto::agent::v1::{Alive, Assign, FromAgent, Hello, ToAgent, from_agent, stop, to_agent};
+use proto::agent::v1::{Alive, Assign, FromAgent, Hello, Leaving, ToAgent, from_agent, stop, to_agent};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -95,7 +95,8 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> anyhow::Re
     authorization.set_sensitive(true);
 
     let desk = Arc::new(Desk::default());
-    let mut link = Link { config, endpoint, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
+    let mut link =
+        Link { config, endpoint, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
     let leaving = async {
         shutdown.cancelled().await;
         desk.leave();
@@ -199,16 +200,17 @@ impl Link {
 
     async fn try_session(&mut self) -> Result<End, End> {
         let channel = self.endpoint.connect().await.map_err(|e| End::Lost(causes(&e)))?;
-        let mut client = AgentLinkClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
+        let mut client =
+            AgentLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
 
         let (out, messages) = mpsc::channel::<FromAgent>(OUTBOX);
+        // Said before the first task is given back, or the server would hand it to us again.
+        let mut leaving = self.desk.is_leaving();
         let hello = Hello {
             name: self.config.name.clone(),
             os: os(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            slots: self.config.slots,
+            slots: if leaving { 0 } else { self.config.slots },
             running: self.desk.begin_session(),
         };
         // It is empty, so there is a place.
@@ -229,14 +231,17 @@ impl Link {
             // waits for a place without listening too.
             let place = async {
                 if answers.is_empty() {
-                    desk.unsent().await;
+                    desk.unsent(leaving).await;
                 }
                 out.reserve().await
             };
             tokio::select! {
                 place = place, if self.welcomed => {
                     let place = place.map_err(|_| closed())?;
-                    if let Some(reply) = answers.pop_front() {
+                    if !leaving && desk.is_leaving() {
+                        leaving = true;
+                        place.send(from_agent::Message::Leaving(Leaving {}).into());
+                    } else if let Some(reply) = answers.pop_front() {
                         place.send(from_agent::Message::Reply(reply).into());
                     } else if let Some(report) = desk.next() {
                         place.send(from_agent::Message::Report(report).into());

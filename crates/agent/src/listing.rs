@@ -17,7 +17,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn answer(program: &Program, question: v1::ListFiles) -> v1::Reply {
     let request_id = question.request_id;
     let listed = timeout(LIMIT, list(program, question)).await.unwrap_or_else(|_| {
-        Err(EngineError::new(ErrorCode::Stopped, format!("the folder could not be listed within {} s", LIMIT.as_secs())))
+        Err(EngineError::new(
+            ErrorCode::Stopped,
+            format!("the folder could not be listed within {} s", LIMIT.as_secs()),
+        ))
     });
     let answer = match listed {
         Ok(files) => reply::Answer::Files(files),

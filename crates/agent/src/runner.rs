@@ -44,7 +44,7 @@ pub(crate) async fn run(desk: Arc<Desk>, program: Program, assign: Assign, order
     };
     let end = match Plan::of(&assign) {
         Ok(plan) => runner.carry_out(plan).await,
-        Err(error) => End::Over(failed(error), None),
+        Err(error) => End::Over(Box::new(failed(error)), None),
     };
     let event = match end {
         End::Over(outcome, progress) => {
@@ -128,7 +128,7 @@ async fn beat(heartbeat: &mut Option<Interval>) {
 
 /// How the work came to its end.
 enum End {
-    Over(Outcome, Option<Progress>),
+    Over(Box<Outcome>, Option<Progress>),
     Cancelled,
     Left,
     Void,
@@ -157,8 +157,7 @@ impl Runner<'_> {
     async fn carry_out(&mut self, plan: Plan) -> End {
         let started_at = Timestamp::now();
         let Plan { request, create } = plan;
-        let missing =
-            |end: &JobEnd| matches!(end, JobEnd::Done(Err(e)) if e.code == ErrorCode::RepositoryMissing);
+        let missing = |end: &JobEnd| matches!(end, JobEnd::Done(Err(e)) if e.code == ErrorCode::RepositoryMissing);
         let mut end = self.job(&request).await;
         // The first backup of a repository makes it. Asking first would cost every other backup a process.
         if create && missing(&end) {
@@ -171,9 +170,9 @@ impl Runner<'_> {
             JobEnd::Stopped(end) => end,
             JobEnd::Done(Ok(output)) => {
                 let outcome = self.succeeded(output, started_at);
-                End::Over(outcome, Some(self.meter.done()))
+                End::Over(Box::new(outcome), Some(self.meter.done()))
             }
-            JobEnd::Done(Err(error)) => End::Over(failed(task_error(error)), Some(self.meter.task())),
+            JobEnd::Done(Err(error)) => End::Over(Box::new(failed(task_error(error))), Some(self.meter.task())),
         }
     }
 

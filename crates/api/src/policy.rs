@@ -48,7 +48,8 @@ impl From<&policy::Policy> for Policy {
     }
 }
 
-/// When a policy runs. Stands for the domain's schedule in the OpenAPI document; the two are compared by a test.
+// Stands for the domain's schedule in the OpenAPI document; the two are compared by a test below.
+/// When a policy runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[schema(as = Schedule)]

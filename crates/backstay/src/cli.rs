@@ -11,6 +11,7 @@ use crate::commands::{
 };
 
 const AFTER: &str = "\
+Without --server, commands find the `backstay up` of this machine by themselves.
 Things are named by id, by the beginning of an id, or by name; tasks by number; a backup also as latest:RESOURCE.
 
 Exit codes:
@@ -27,7 +28,7 @@ Exit codes:
 
 Example: backstay up --protect ~/documents";
 
-/// Backups that run, are verified, and say plainly what failed and why.
+/// Self-hosted backups: policies, agents, tasks and restores in one program.
 #[derive(Debug, Parser)]
 #[command(name = "backstay", version, about, after_help = AFTER, max_term_width = 110, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -158,6 +159,21 @@ mod tests {
             command.get_subcommands().filter(|c| !c.is_hide_set()).for_each(|c| walk(c, &path));
         }
         walk(&Cli::command(), "");
+    }
+
+    #[test]
+    fn no_argument_takes_the_id_of_a_common_option() {
+        // clap would hand the argument's value to the option without a word.
+        fn walk(command: &clap::Command, common: &[&str]) {
+            for arg in command.get_arguments().filter(|a| !a.is_global_set()) {
+                assert!(!common.contains(&arg.get_id().as_str()), "`{}` takes '{}'", command.get_name(), arg.get_id());
+            }
+            command.get_subcommands().for_each(|c| walk(c, common));
+        }
+        let root = Cli::command();
+        let common: Vec<_> = root.get_arguments().filter(|a| a.is_global_set()).map(|a| a.get_id().as_str()).collect();
+        assert_eq!(common.len(), 5);
+        walk(&root, &common);
     }
 
     #[test]

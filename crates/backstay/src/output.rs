@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
-use comfy_table::{Attribute, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use domain::task::{ResultCode, State};
 use domain::{Timestamp, Uuid};
 use jiff::tz::TimeZone;
@@ -19,7 +19,6 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     colours: bool,
     zone: TimeZone,
-    now: Timestamp,
 }
 
 /// What a cell says beside its text.
@@ -76,7 +75,7 @@ impl Output {
     /// For this terminal.
     pub(crate) fn new(json: bool) -> Output {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Output { json, colours: wanted && io::stdout().is_terminal(), zone: TimeZone::system(), now: Timestamp::now() }
+        Output { json, colours: wanted && io::stdout().is_terminal(), zone: TimeZone::system() }
     }
 
     /// A line for people, on standard output.
@@ -140,8 +139,12 @@ impl Output {
         for row in rows {
             table.add_row(row.into_iter().map(|c| self.cell(c)).collect::<Vec<_>>());
         }
-        for column in table.column_iter_mut() {
+        let widths = table.column_max_content_widths();
+        for (column, width) in table.column_iter_mut().zip(widths) {
             column.set_padding((0, 2));
+            if width <= NEVER_BROKEN {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
         }
         self.line(table.trim_fmt())
     }
@@ -173,7 +176,7 @@ impl Output {
 
     /// A time by itself.
     pub(crate) fn full_stamp(&self, t: Timestamp) -> String {
-        format::full_stamp(t, &self.zone, self.now)
+        format::full_stamp(t, &self.zone, Timestamp::now())
     }
 
     /// The wall clock's time of day now, for lines that come as things happen.
@@ -181,6 +184,9 @@ impl Output {
         Timestamp::now().to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 }
+
+/// Columns up to this width - times, ids, numbers - are never broken; on a narrow terminal the wider ones make room.
+const NEVER_BROKEN: u16 = 20;
 
 /// What a page of a list leaves out: how many there are, and how to see the others.
 pub(crate) fn footer<T>(list: &api::List<T>, one: &str, many: &str) -> Option<String> {

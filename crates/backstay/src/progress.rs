@@ -92,7 +92,6 @@ impl Display {
         } else if io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             bar.set_style(spinner());
-            bar.enable_steady_tick(Duration::from_millis(120));
             Display::Bar(bar)
         } else {
             Display::Lines(Lines::default())
@@ -163,19 +162,28 @@ impl Lines {
 
 fn draw(bar: &ProgressBar, task: &Task) {
     let far = task.progress.as_ref().filter(|_| task.state == State::Started && !task.cancel_requested);
-    bar.set_prefix(format::title(task));
+    let first = bar.prefix().is_empty();
     match far.and_then(format::fraction) {
         Some(fraction) => {
             bar.set_length(STEPS);
             bar.set_style(steps());
+            // Short, so that speed and time left have room on a narrow terminal.
+            bar.set_prefix(format!("task {}", task.id));
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction from 0 to 1")]
             #[expect(clippy::cast_precision_loss, reason = "a small constant")]
             bar.set_position((fraction * STEPS as f64) as u64);
         }
-        None => bar.set_style(spinner()),
+        None => {
+            bar.set_style(spinner());
+            bar.set_prefix(format::title(task));
+        }
     }
     let words = far.map(format::progress).filter(|w| !w.is_empty());
     bar.set_message(words.unwrap_or_else(|| format::standing(task)));
+    if first {
+        // Not before there is something to draw.
+        bar.enable_steady_tick(Duration::from_millis(120));
+    }
 }
 
 fn spinner() -> ProgressStyle {
@@ -183,7 +191,7 @@ fn spinner() -> ProgressStyle {
 }
 
 fn steps() -> ProgressStyle {
-    style("{prefix} [{bar:24}] {percent:>3} % {wide_msg}").progress_chars("=> ")
+    style("{prefix} [{bar:16}] {percent:>3} % {wide_msg}").progress_chars("=> ")
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -202,7 +210,7 @@ mod tests {
 
     #[test]
     fn templates_are_sound() {
-        for template in ["{spinner} {prefix}: {wide_msg}", "{prefix} [{bar:24}] {percent:>3} % {wide_msg}"] {
+        for template in ["{spinner} {prefix}: {wide_msg}", "{prefix} [{bar:16}] {percent:>3} % {wide_msg}"] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -90,7 +90,7 @@ fn sentence(text: &str) -> String {
 }
 
 #[test]
-fn the_committed_reference_is_the_programs() {
+fn cli_reference_is_committed() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
     let made = cli_reference();
     if std::env::var_os("BACKSTAY_UPDATE").is_some_and(|v| v == "1") {
@@ -100,7 +100,6 @@ fn the_committed_reference_is_the_programs() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         made == committed,
-        "docs/reference/cli.md is not what the program says; make it anew with\n  \
-         BACKSTAY_UPDATE=1 cargo test -p backstay reference\nand commit it"
+        "docs/reference/cli.md is not what the program says; run `cargo xtask generate` and commit it"
     );
 }

@@ -131,7 +131,7 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
         ("exec_timeout", *exec_timeout),
         ("life_time", *life_time),
     ] {
-        line.opt(name, duration);
+        line.opt(name, duration.map(|d| format!("{d:#}").replace(' ', "")));
     }
     Ok(line.0)
 }

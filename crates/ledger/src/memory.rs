@@ -64,7 +64,8 @@ impl Ledger for MemoryLedger {
             state.roll_back(before, undo);
         }
         // Sent while the state is locked, so that revisions are never announced out of order.
-        self.revision.send_replace(state.counters.rev);
+        let rev = state.counters.rev;
+        self.revision.send_if_modified(|newest| std::mem::replace(newest, rev) != rev);
         result
     }
 

@@ -279,8 +279,8 @@ fn find_node<S: IndexedTree>(repository: &Repository<S>, top: TreeId, path: &Pat
 }
 
 fn path_not_in_backup(path: &Path) -> EngineError {
-    EngineError::new(ErrorCode::PathNotInBackup, "the backup does not contain this path")
-        .with("path", RawPath::from(path))
+    let path = RawPath::from(path);
+    EngineError::new(ErrorCode::PathNotInBackup, format!("the backup does not contain '{path}'")).with("path", path)
 }
 
 fn all_snapshots(repository: &Repository<OpenStatus>) -> Result<Vec<SnapshotFile>, EngineError> {

@@ -41,7 +41,8 @@ pub(crate) async fn run(command: ActivityCommand, ctx: &Context) -> Result<ExitC
     };
     let depths = if args.task.is_some() { depths(&list.items) } else { HashMap::new() };
     let row = |a: &Activity| {
-        let indent = "  ".repeat(depths.get(&a.id).copied().unwrap_or(0));
+        // Visible, because the table drops blanks at the start of a cell.
+        let indent = "· ".repeat(depths.get(&a.id).copied().unwrap_or(0));
         let error = a.result.as_ref().and_then(|r| r.error.as_ref()).map(|e| e.message.clone());
         let far = a.progress.as_ref().filter(|_| a.result.is_none()).map(format::progress);
         vec![

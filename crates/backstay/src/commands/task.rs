@@ -272,13 +272,11 @@ fn change(t: &Task, clock: &str) -> [Cell; 3] {
     let mut state = state_cell(t.state, t.result.as_ref(), t.cancel_requested);
     state.pad(10);
     let far = t.progress.as_ref().filter(|_| t.state == State::Started);
-    let mut words = format::title(t);
     let percent = far.and_then(format::fraction).map(|f| format!("{:.0} %", f * 100.0));
-    let more = percent.into_iter().chain(far.map(format::progress)).filter(|w| !w.is_empty()).collect::<Vec<_>>();
-    let reason = t.result.as_ref().map(|_| note(t)).filter(|n| !n.is_empty());
-    for part in more.into_iter().chain(reason) {
-        words.push_str(": ");
-        words.push_str(&part);
-    }
+    let reason = t.result.as_ref().map(|_| note(t));
+    let more = percent.into_iter().chain(far.map(format::progress)).chain(reason).filter(|w| !w.is_empty());
+    let more = more.collect::<Vec<_>>().join(", ");
+    let title = format::title(t);
+    let words = if more.is_empty() { title } else { format!("{title}: {more}") };
     [Cell::toned(clock, Tone::Faint), state, Cell::from(words)]
 }

@@ -27,6 +27,8 @@ pub(crate) enum TokenCommand {
     #[command(after_help = "Example: backstay token revoke dashboard")]
     Revoke {
         /// The token
+        // Not `token`: that is the option which all commands have.
+        #[arg(id = "revoked", value_name = "TOKEN")]
         token: String,
     },
 }

@@ -1,5 +1,6 @@
 //! `backstay up`: server and agent on one machine, out of one folder; with `--protect`, the first backup at once.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,7 +56,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
 
     if !args.listen.ip().is_loopback() {
-        eprintln!("warning: plain HTTP on {} can be read by others on the network; use TLS there", args.listen);
+        note(format!("warning: plain HTTP on {} can be read by others on the network; use TLS there", args.listen));
     }
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let config = Config {
@@ -93,7 +94,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         for task in tasks {
             show_backup(&client, task).await?;
         }
-        println!("Backstay is running. Ctrl-C stops it; started again in this folder, it continues.");
+        say("Backstay is running. Ctrl-C stops it; started again in this folder, it continues.");
         std::future::pending::<Result<()>>().await
     };
     let outcome = tokio::select! {
@@ -106,11 +107,11 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         },
     };
 
-    eprintln!("stopping");
+    note("stopping");
     // First the agent, which gives its tasks back while the server still listens.
     stop_agent.cancel();
     if !agent.is_finished() && tokio::time::timeout(Duration::from_secs(10), agent).await.is_err() {
-        eprintln!("warning: the agent did not stop in time; its tasks are taken up again on the next start");
+        note("warning: the agent did not stop in time; its tasks are taken up again on the next start");
     }
     connection::remove(&data);
     if let Some(file) = &args.ready_file {
@@ -260,21 +261,31 @@ fn excludes(paths: &[String], data: &Path) -> Vec<String> {
 
 async fn show_backup(client: &Client, task: i64) -> Result<()> {
     let task = progress::follow_task(client, task).await?;
-    println!("{}", format::finished_task(&task));
+    say(format::finished_task(&task));
     let backups = client.backups(&ListQuery::new().filter("task", task.id)).await?.items;
     if let Some(backup) = backups.first() {
-        println!("{}", format::recovery_point(backup));
+        say(format::recovery_point(backup));
     }
     Ok(())
 }
 
 fn print_addresses(connection: &Connection, data: &Path, token_is_new: bool) {
-    println!("data     {}", data.display());
-    println!("http     {}", connection.http);
-    println!("tls      {} (authority: {})", connection.tls, connection.ca_file.display());
+    say(format!("data     {}", data.display()));
+    say(format!("http     {}", connection.http));
+    say(format!("tls      {} (authority: {})", connection.tls, connection.ca_file.display()));
     if token_is_new {
-        println!("admin    {}", connection.admin_token);
-        println!("         shown once; commands on this machine find it by themselves");
+        say(format!("admin    {}", connection.admin_token));
+        say("         shown once; commands on this machine find it by themselves");
     }
-    println!();
+    say("");
+}
+
+/// A line on standard output. Whoever closed it does not want to know; serving goes on.
+fn say(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
+}
+
+/// A line on standard error, likewise.
+fn note(line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
 }

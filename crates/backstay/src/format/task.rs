@@ -45,7 +45,7 @@ pub(crate) fn fraction(p: &Progress) -> Option<f64> {
     of(p.bytes_processed, p.bytes_total).or_else(|| of(units(p.current), units(p.total)))
 }
 
-/// How far, in words: `1.2 GiB of 3.0 GiB, 1 234 files, 85.0 MiB/s, 3m 20s left`.
+/// How far, in words, the most telling first: `1.2 GiB of 3.0 GiB, 85.0 MiB/s, 3m 20s left, 17 of 1 234 files`.
 pub(crate) fn progress(p: &Progress) -> String {
     let mut parts = Vec::new();
     if p.bytes_total > 0 {
@@ -53,14 +53,14 @@ pub(crate) fn progress(p: &Progress) -> String {
     } else if p.bytes_processed > 0 {
         parts.push(size(p.bytes_processed));
     }
+    parts.extend(p.speed.filter(|s| *s > 0.0).map(speed));
+    let left = p.left.as_ref().and_then(|l| l.parse().ok());
+    parts.extend(left.map(|l| format!("{} left", duration(l))));
     if p.files_total > 0 {
         parts.push(format!("{} of {}", count(p.files_processed), counted(p.files_total, "file", "files")));
     } else if p.files_processed > 0 {
         parts.push(counted(p.files_processed, "file", "files"));
     }
-    parts.extend(p.speed.filter(|s| *s > 0.0).map(speed));
-    let left = p.left.as_ref().and_then(|l| l.parse().ok());
-    parts.extend(left.map(|l| format!("{} left", duration(l))));
     parts.join(", ")
 }
 
@@ -101,7 +101,12 @@ pub(crate) fn reasons(error: &TaskError) -> Vec<String> {
     while let Some(e) = next {
         let label = if lines.is_empty() { "error" } else { "because" };
         let text = if e.message.is_empty() { &e.code } else { &e.message };
-        lines.push(format!("  {label}: {} ({}/{})", clean(text), clean_line(&e.domain), clean_line(&e.code)));
+        lines.push(format!(
+            "  {label}: {} ({}/{})",
+            clean(text).trim_end_matches('.'),
+            clean_line(&e.domain),
+            clean_line(&e.code)
+        ));
         next = e.cause.as_deref();
     }
     lines

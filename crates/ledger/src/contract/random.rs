@@ -52,6 +52,7 @@ impl Dice {
 pub(super) struct Known {
     specs: Vec<TaskSpec>,
     leases: Vec<(TaskId, LeaseToken)>,
+    old_leases: Vec<(TaskId, LeaseToken)>,
     steps: i64,
     records: Vec<Stored<Record>>,
 }
@@ -61,8 +62,13 @@ impl Known {
     pub(super) fn note(&mut self, done: &Committed) {
         for written in &done.written {
             match written {
-                Written::Task { task, .. } if self.specs.iter().all(|s| s.uuid != task.spec.uuid) => {
-                    self.specs.push((*task.spec).clone());
+                Written::Task { task, .. } => {
+                    if self.specs.iter().all(|s| s.uuid != task.spec.uuid) {
+                        self.specs.push((*task.spec).clone());
+                    }
+                    if task.lease().is_none() {
+                        self.old_leases.extend(self.leases.extract_if(.., |(id, _)| *id == task.id));
+                    }
                 }
                 Written::Claimed(tasks) => {
                     self.leases.extend(tasks.iter().filter_map(|t| Some((t.id, t.lease()?.clone()))));
@@ -72,7 +78,7 @@ impl Known {
                     self.records.retain(|r| r.value.id() != stored.value.id());
                     self.records.push((**stored).clone());
                 }
-                Written::Task { .. } | Written::Removed(_) => {}
+                Written::Removed(_) => {}
             }
         }
     }
@@ -80,7 +86,7 @@ impl Known {
 
 /// A scope of the world; mostly everything.
 pub(super) fn scope(dice: &mut Dice, w: &World) -> Scope {
-    match dice.roll(8) {
+    match dice.roll(16) {
         1 => Scope::subtree(&w.acme),
         2 => Scope::subtree(&w.eu),
         3 => Scope::subtree(&w.other),
@@ -92,7 +98,8 @@ pub(super) fn scope(dice: &mut Dice, w: &World) -> Scope {
 pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     let tenant = *dice.pick(&[w.acme.id, w.eu.id, w.other.id, w.root.id]);
     let kind = *dice.pick(&["backup", "check", "Prüfung"]);
-    let mut spec = TaskSpec::new(w.id(), kind, *dice.pick(&[QUEUE, "slow"]), tenant);
+    let queue = *dice.pick(&[QUEUE, "slow"]);
+    let mut spec = TaskSpec::new(w.id(), kind, queue, tenant);
     spec.seeding = dice.one_in(2);
     spec.priority = *dice.pick(Priority::ALL);
     spec.tags = (0..dice.roll(3)).map(|_| dice.word()).collect();
@@ -107,16 +114,16 @@ pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     spec.policy = dice.optional(named);
     spec.resource = dice.optional(named);
     spec.affinity = Affinity {
-        agent: if dice.one_in(4) { Some("a1".into()) } else { None },
+        agent: if dice.one_in(4) { Some(dice.pick(&["a1", "a2"]).to_string()) } else { None },
         cluster: if dice.one_in(4) { Some("c1".into()) } else { None },
     };
-    let timeout = |d: &mut Dice| if d.one_in(3) { Some(seconds(5 + d.roll(60) as i64)) } else { None };
+    let timeout = |d: &mut Dice| if d.one_in(3) { Some(seconds(5 + d.roll(90) as i64)) } else { None };
     let rules = &mut spec.rules;
     rules.max_assign_count = 1 + dice.roll(3) as u32;
     rules.sustainable = dice.one_in(3);
     rules.heartbeat_interval = timeout(dice);
     rules.cancellable = rules.heartbeat_interval.is_some() && dice.one_in(2);
-    rules.ack_timeout = seconds(5 + dice.roll(60) as i64);
+    rules.ack_timeout = seconds(5 + dice.roll(90) as i64);
     rules.queue_timeout = timeout(dice);
     rules.exec_timeout = timeout(dice);
     rules.life_time = timeout(dice);
@@ -126,24 +133,28 @@ pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
 /// Something that might happen next, possible or not.
 pub(super) fn write(dice: &mut Dice, w: &World, known: &Known) -> Write {
     let task = TaskId(1 + dice.roll(known.specs.len() + 1) as i64);
-    let (held, lease) = match known.leases.len() {
+    let leases = if dice.one_in(8) { &known.old_leases } else { &known.leases };
+    let (held, lease) = match leases.len() {
         0 => (task, LeaseToken("none".into())),
-        n => known.leases[n - 1 - dice.roll(n.min(4))].clone(),
+        n => leases[dice.roll(n)].clone(),
     };
     let report = |event| Write::Task(TaskRef::Id(held), event);
-    match dice.roll(30) {
+    // Nobody can report before somebody has something.
+    match dice.roll(if known.leases.is_empty() { 9 } else { 38 }) {
         0..=4 => Write::CreateTask(Box::new(spec(dice, w))),
         5 if !known.specs.is_empty() => Write::CreateTask(Box::new(dice.pick(&known.specs).clone())),
         5..=8 => {
-            let executor = *dice.pick(&["a1", "a2", ""]);
-            let executor = Executor { id: executor.into(), cluster_id: (*dice.pick(&["", "c1"])).into() };
-            let queues: &[&str] = *dice.pick(&[&[QUEUE][..], &["slow"], &["slow", QUEUE]]);
-            let queues = queues.iter().map(|q| (*q).to_owned()).collect();
-            let types = if dice.one_in(3) { vec!["check".to_owned(), "Prüfung".to_owned()] } else { vec![] };
+            // Mostly somebody who may take nearly everything, so that there is something to report on.
+            let choosy = dice.one_in(3);
+            let pick = |dice: &mut Dice, from: &[&'static str]| from[if choosy { dice.roll(from.len()) } else { 0 }];
+            let executor = pick(dice, &["a1", "a2", ""]);
+            let executor = Executor { id: executor.into(), cluster_id: pick(dice, &["c1", "c2", ""]).into() };
+            let queues = if choosy { vec!["slow".to_owned()] } else { vec!["slow".to_owned(), QUEUE.to_owned()] };
+            let types = if choosy { vec!["check".to_owned(), "Prüfung".to_owned()] } else { vec![] };
             let n = 1 + dice.roll(3);
             Write::Claim(Claim { queues, types, executor, ..w.claim("", n) })
         }
-        9..=11 => report(Event::Start { lease }),
+        9..=11 | 30..=33 => report(Event::Start { lease }),
         12 => report(Event::Heartbeat { lease }),
         13 => report(Event::Report { lease, progress: progress(dice) }),
         14 => report(Event::Pause { lease, blockers: blockers(dice) }),
@@ -154,14 +165,15 @@ pub(super) fn write(dice: &mut Dice, w: &World, known: &Known) -> Write {
         20 => Write::Task(TaskRef::Id(task), Event::Skip { reason: "busy".into() }),
         21 => Write::Task(TaskRef::Id(task), Event::Delete),
         22 => Write::Settle(task),
-        23 | 24 => {
-            let (parent, sustainable, tags) = (dice.optional(|d| step(d, known)), dice.one_in(2), vec![dice.word()]);
+        23 | 24 | 34 | 35 => {
+            let parent = if dice.one_in(5) { Some(step(dice, known)) } else { None };
+            let (sustainable, tags) = (dice.one_in(2), vec![dice.word()]);
             let kind = *dice.pick(&["read", "Write", "Ärger"]);
             let spec = ActivitySpec { parent, sustainable, tags, ..ActivitySpec::new(w.id(), kind) };
             let start = dice.one_in(2);
             Write::CreateActivity { task: TaskRef::Id(held), lease, spec: Box::new(spec), start }
         }
-        25 => {
+        25 | 36 | 37 => {
             let event = match dice.roll(5) {
                 0 => ActivityEvent::Start,
                 1 => ActivityEvent::Report(progress(dice)),
@@ -196,7 +208,7 @@ fn step(dice: &mut Dice, known: &Known) -> ActivityId {
 fn progress(dice: &mut Dice) -> Progress {
     Progress {
         current: dice.roll(5) as i64,
-        total: 3,
+        total: dice.roll(2) as i64 * 4,
         speed: dice.optional(|d| d.roll(100) as f64 / 7.0),
         left: dice.optional(|d| SignedDuration::from_millis(d.roll(1_000_000) as i64)),
         ..Default::default()

@@ -163,8 +163,14 @@ mod tests {
     fn an_outcome_survives_the_way_there_and_back() {
         let outcome = Outcome {
             code: OutcomeCode::Warning,
-            error: Some(TaskError { cause: Some(Box::new(TaskError::server("inner", "why"))), ..TaskError::server("outer", "what") }),
-            warnings: vec![TaskError { context: serde_json::json!({"path": "/a"}), ..TaskError::server("unread", "no") }],
+            error: Some(TaskError {
+                cause: Some(Box::new(TaskError::server("inner", "why"))),
+                ..TaskError::server("outer", "what")
+            }),
+            warnings: vec![TaskError {
+                context: serde_json::json!({"path": "/a"}),
+                ..TaskError::server("unread", "no")
+            }],
             payload: serde_json::json!({"files": 3}),
         };
         assert_eq!(Outcome::try_from(v1::Outcome::from(&outcome)).expect("well-formed"), outcome);

@@ -6,7 +6,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use domain::token::TokenKind;
 use proto::agent::MAX_MESSAGE;
 use proto::agent::v1::agent_link_server::{self, AgentLinkServer};
 use proto::agent::v1::{FromAgent, ToAgent};
@@ -42,7 +41,7 @@ impl agent_link_server::AgentLink for AgentLink {
     async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
         let secret = bearer(request.metadata())?.to_owned();
         // Strangers get no stream; the service checks again when the agent says who it is.
-        self.service.token_of(&secret, TokenKind::Agent).await.map_err(|e| wire::status(&e))?;
+        self.service.agent_token(&secret).await.map_err(|e| wire::status(&e))?;
         let (out, messages) = mpsc::channel(OUTBOX);
         let (service, shutdown) = (self.service.clone(), self.shutdown.clone());
         tokio::spawn(session::run(service, secret, request.into_inner(), out, shutdown));

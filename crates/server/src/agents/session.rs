@@ -59,7 +59,8 @@ pub(super) async fn run(
     drop(secret);
     let Connected { agent, session: number, commands, void, again } = connected;
     tracing::info!(agent = name, agent_id = %agent.id(), "agent connected");
-    let mut session = Session { service: &service, agent: &agent, slots, held, asked: HashMap::new(), questions: 0, out };
+    let mut session =
+        Session { service: &service, agent: &agent, slots, held, asked: HashMap::new(), questions: 0, out };
     let end = match session.welcome(&void, &again).await {
         Ok(()) => session.serve(incoming, commands, &shutdown).await,
         Err(end) => end,
@@ -173,11 +174,14 @@ impl Session<'_> {
                 }
                 Ok(false)
             }
+            Some(from_agent::Message::Leaving(v1::Leaving {})) => {
+                // What it gives back must not be handed to it again.
+                self.slots = 0;
+                Ok(false)
+            }
             // A message of a newer agent is none of our business.
             Some(from_agent::Message::Alive(v1::Alive {})) | None => Ok(false),
-            Some(from_agent::Message::Hello(_)) => {
-                Err(End::Told(Status::invalid_argument("an agent says Hello once")))
-            }
+            Some(from_agent::Message::Hello(_)) => Err(End::Told(Status::invalid_argument("an agent says Hello once"))),
         }
     }
 

@@ -200,10 +200,7 @@ impl Service {
     /// # Errors
     /// `unauthenticated`, `invalid_field`, and those of the ledger.
     pub async fn agent_connected(&self, secret: &str, hello: AgentHello) -> Result<Connected> {
-        let token = self.token_of(secret, TokenKind::Agent).await.map_err(|e| match e.code {
-            Code::Unauthenticated => e.hint(TOKEN_HINT),
-            _ => e,
-        })?;
+        let token = self.agent_token(secret).await?;
         let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
         let scope = Scope::subtree(&tenant);
         let record = self.register(&token, &scope, &hello).await?;
@@ -217,6 +214,17 @@ impl Service {
                 Err(error)
             }
         }
+    }
+
+    /// The token with this secret, if it is an agent's and valid now.
+    ///
+    /// # Errors
+    /// `unauthenticated` otherwise.
+    pub async fn agent_token(&self, secret: &str) -> Result<Token> {
+        self.token_of(secret, TokenKind::Agent).await.map_err(|e| match e.code {
+            Code::Unauthenticated => e.hint(TOKEN_HINT),
+            _ => e,
+        })
     }
 
     /// Notes that an agent's session is over.
@@ -355,8 +363,10 @@ impl Service {
                     Some(hint) => format!("{}; {hint}.", error.message),
                     None => format!("{}.", error.message),
                 };
-                let outcome =
-                    Outcome { error: Some(TaskError::server(error.code.name(), message)), ..Outcome::of(OutcomeCode::Error) };
+                let outcome = Outcome {
+                    error: Some(TaskError::server(error.code.name(), message)),
+                    ..Outcome::of(OutcomeCode::Error)
+                };
                 self.event(agent, task.id, Event::Complete { lease, outcome, progress: None }).await?;
                 Ok(None)
             }
@@ -396,9 +406,7 @@ impl Service {
             ReportEvent::Heartbeat => self.event(agent, task, Event::Heartbeat { lease }).await,
             ReportEvent::Progress(progress) => self.event(agent, task, Event::Report { lease, progress }).await,
             ReportEvent::Abandoned { reason } => self.event(agent, task, Event::Abandon { lease, reason }).await,
-            ReportEvent::Completed { outcome, progress } => {
-                self.complete(agent, task, lease, outcome, progress).await
-            }
+            ReportEvent::Completed { outcome, progress } => self.complete(agent, task, lease, outcome, progress).await,
             ReportEvent::ActivityCreated(spec) => {
                 let task = TaskRef::Id(task);
                 self.write(agent, vec![Write::CreateActivity { task, lease, spec: Box::new(spec), start: true }]).await

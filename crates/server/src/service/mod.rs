@@ -15,8 +15,8 @@ use std::sync::Arc;
 use domain::agent::Agent;
 use domain::query::{Query, RecordField, Slice};
 use domain::record::Entity;
-use domain::{Caller, Code, Moment, Result, Scope, Timestamp, Uuid};
-use ledger::{Expect, Ledger, Rev, Stored, Write};
+use domain::{Caller, Code, Error, Moment, Result, Scope, Timestamp, Uuid};
+use ledger::{Committed, Expect, Ledger, Rev, Stored, Write, Written};
 use tokio::sync::{Notify, watch};
 
 pub use agents::*;
@@ -103,6 +103,12 @@ impl Service {
         Ok(slice.map(|s| AgentView { online: self.hub.online(s.value.id), agent: s.value }))
     }
 
+    /// Writes a new record, and gives it as the ledger stamped it.
+    pub(crate) async fn create<E: Entity>(&self, scope: &Scope, value: E) -> Result<E> {
+        let write = Write::Put(Box::new(value.into()), Expect::New);
+        stamped(self.ledger.commit(scope, self.moment(), vec![write]).await?)
+    }
+
     /// Reads a record, changes it and writes it back, again until nobody came between.
     pub(crate) async fn change<E: Entity>(
         &self,
@@ -113,12 +119,22 @@ impl Service {
         loop {
             let Stored { rev, mut value } = self.ledger.get::<E>(scope, id).await?;
             change(&mut value)?;
-            let write = Write::Put(Box::new(value.clone().into()), Expect::Rev(rev));
+            let write = Write::Put(Box::new(value.into()), Expect::Rev(rev));
             match self.ledger.commit(scope, self.moment(), vec![write]).await {
                 Err(e) if e.code == Code::RevisionConflict => {}
                 Err(e) => return Err(e),
-                Ok(_) => return Ok(value),
+                Ok(committed) => return stamped(committed),
             }
         }
     }
+}
+
+/// The record that a commit wrote first.
+fn stamped<E: Entity>(committed: Committed) -> Result<E> {
+    let record = committed.written.into_iter().find_map(|w| match w {
+        Written::Record(stored) => Some(*stored),
+        _ => None,
+    });
+    let record = record.ok_or_else(|| Error::new(Code::Internal, "the record is not in the commit"))?;
+    Ok(ledger::typed::<E>(record)?.value)
 }

@@ -82,9 +82,12 @@ impl Service {
         let tenant = new.tenant.unwrap_or(scope.tenant());
         let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
         let repository = match new.repository {
-            Some(id) => self.ledger.get::<Repository>(scope, id).await.map_err(|e| e.field("repository"))?.value.id,
+            Some(id) => id,
             None => self.only_repository(scope).await?,
         };
+        if !self.usable_repositories(scope).await?.contains(&repository) {
+            return Err(Error::not_found("repository", repository).field("repository"));
+        }
         let moment = self.moment();
         let policy = Policy {
             id: Uuid::now_v7(),
@@ -98,8 +101,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(policy.clone().into()), Expect::New)]).await?;
-        Ok(policy)
+        self.create(scope, policy).await
     }
 
     /// Changes a policy; when it next runs is decided anew for every resource it is applied to.
@@ -185,7 +187,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(app.clone().into()), Expect::New)]).await?;
+        let app = self.create(scope, app).await?;
         self.nudge();
         Ok(app)
     }
@@ -343,12 +345,24 @@ impl Service {
     }
 
     async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {
-        let found = self.ledger.list::<Repository>(scope, &Query::newest(Filter::all(), 2)).await?.items;
-        match found.as_slice() {
-            [only] => Ok(only.value.id),
-            [] => Err(Error::missing("repository").hint("there is no repository in your scope; create one first")),
+        match self.usable_repositories(scope).await?.as_slice() {
+            [only] => Ok(*only),
+            [] => Err(Error::missing("repository").hint("there is no repository that you could use; create one first")),
             _ => Err(Error::missing("repository").hint("there are several; name the one where backups go")),
         }
+    }
+
+    /// The repositories of the scope, and those of the tenants above it: what an owner sets up serves everyone below.
+    async fn usable_repositories(&self, scope: &Scope) -> Result<Vec<Uuid>> {
+        let everything = Scope::everything();
+        let mut usable = Vec::new();
+        for repository in self.ledger.all::<Repository>(&everything, Filter::all()).await? {
+            let owner = self.ledger.get::<Tenant>(&everything, repository.value.tenant).await?.value;
+            if scope.contains(&owner.locator) || Scope::subtree(&owner).contains(scope.locator()) {
+                usable.push(repository.value.id);
+            }
+        }
+        Ok(usable)
     }
 
     fn next_run(&self, policy: &Policy) -> Result<Option<Timestamp>> {

@@ -7,7 +7,7 @@ use domain::resource::{MAX_INSTANCE_ID, Registration, Resource, ResourceKind, Re
 use domain::task::{ResultCode, State, Task, kind};
 use domain::tenant::{Tenant, check_name};
 use domain::{Caller, Code, Error, Result, Role, Scope, Timestamp, Uuid};
-use ledger::{Expect, Write};
+use ledger::Write;
 
 use super::Service;
 
@@ -118,7 +118,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(resource.clone().into()), Expect::New)]).await?;
+        let resource = self.create(scope, resource).await?;
         self.view(scope, resource).await
     }
 

@@ -3,7 +3,6 @@
 use domain::query::{Query, RecordField, Slice};
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Result, Role, Scope, Uuid};
-use ledger::{Expect, Write};
 
 use super::Service;
 
@@ -44,16 +43,13 @@ impl Service {
         let parent = new.parent.unwrap_or(scope.tenant());
         let parent = self.ledger.get::<Tenant>(scope, parent).await.map_err(|e| e.field("parent"))?.value;
         loop {
-            let moment = self.moment();
             let number = self.next_tenant_number().await?;
-            let mut tenant = parent.child(Uuid::now_v7(), number, &new.name, moment.now)?;
+            let mut tenant = parent.child(Uuid::now_v7(), number, &new.name, self.moment().now)?;
             tenant.description.clone_from(&new.description);
-            let write = Write::Put(Box::new(tenant.clone().into()), Expect::New);
-            match self.ledger.commit(scope, moment, vec![write]).await {
+            match self.create(scope, tenant).await {
                 // Two tenants were made at once and this number is taken: take the next.
                 Err(e) if e.code == Code::AlreadyExists => {}
-                Err(e) => return Err(e),
-                Ok(_) => return Ok(tenant),
+                other => return other,
             }
         }
     }

@@ -5,7 +5,6 @@ use domain::query::{Query, RecordField, Slice};
 use domain::tenant::{Tenant, check_name};
 use domain::token::{Token, TokenKind};
 use domain::{Caller, Error, Result, Role, Scope, Timestamp, Uuid};
-use ledger::{Expect, Write};
 
 use super::Service;
 use crate::secrets::random_secret;
@@ -72,8 +71,7 @@ impl Service {
             expires_at,
             revoked_at: None,
         };
-        self.ledger.commit(scope, moment, vec![Write::Put(Box::new(token.clone().into()), Expect::New)]).await?;
-        Ok((token, secret))
+        Ok((self.create(scope, token).await?, secret))
     }
 
     /// Tokens that match; the secrets are not among what is known of them.

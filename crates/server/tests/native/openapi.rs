@@ -9,16 +9,16 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
-/// `BACKSTAY_WRITE_DOCS=1 cargo test -p backstay-server --test native` writes the file anew.
+/// `cargo xtask generate` writes the file anew: it runs this with `BACKSTAY_UPDATE=1`.
 #[test]
-fn the_committed_document_is_the_served_one() {
+fn openapi_is_committed() {
     let path = docs().join("openapi.json");
     let document = server::dialects::native::openapi();
-    if std::env::var_os("BACKSTAY_WRITE_DOCS").is_some() {
+    if std::env::var_os("BACKSTAY_UPDATE").is_some_and(|v| v == "1") {
         std::fs::write(&path, &document).expect("writes");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == document, "docs/openapi.json is not up to date; write it anew with BACKSTAY_WRITE_DOCS=1");
+    assert!(committed == document, "docs/openapi.json is not what the handlers say; run `cargo xtask generate` and commit it");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A conversation with the API, written down as it goes: what changes from run to run is replaced, each thing always by
 //! the same word, so that the text shows what belongs together.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::Router;
@@ -38,11 +39,6 @@ impl Talk {
     /// A conversation with this token; an empty one is none.
     pub(crate) fn new(router: Router, token: &str) -> Talk {
         Talk { router, token: token.to_owned(), text: String::new(), ids: Vec::new() }
-    }
-
-    /// Goes on with another token.
-    pub(crate) fn become_other(&mut self, token: &str) {
-        token.clone_into(&mut self.token);
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
@@ -116,11 +112,6 @@ impl Talk {
         &self.text
     }
 
-    /// Begins to write anew, with the names it has given.
-    pub(crate) fn forget(&mut self) {
-        self.text.clear();
-    }
-
     fn steady(&mut self, value: Value, key: &str) -> Value {
         match value {
             Value::String(_) if matches!(key, "next" | "request_id" | "secret" | "snapshot") => {
@@ -129,7 +120,11 @@ impl Talk {
             Value::String(s) if s.parse::<Timestamp>().is_ok() => "<time>".into(),
             Value::String(s) => self.text_without_ids(&s).into(),
             Value::Array(items) => items.into_iter().map(|v| self.steady(v, key)).collect(),
-            Value::Object(map) => map.into_iter().map(|(k, v)| (k.clone(), self.steady(v, &k))).collect(),
+            // Sorted, whichever map the build of serde_json has.
+            Value::Object(map) => {
+                let map: BTreeMap<_, _> = map.into_iter().collect();
+                map.into_iter().map(|(k, v)| (k.clone(), self.steady(v, &k))).collect()
+            }
             other => other,
         }
     }

@@ -41,7 +41,6 @@ pub(crate) struct Protected {
     pub(crate) activity: String,
     pub(crate) backup: String,
     pub(crate) token: String,
-    pub(crate) agent: AgentIdentity,
 }
 
 impl World {
@@ -151,7 +150,11 @@ impl World {
     pub(crate) async fn carry_out(&self, agent: &AgentIdentity, work: &Assigned) {
         let progress = |current| Progress { current, total: 100, bytes_processed: 11, ..Progress::default() };
         self.report(agent, work, ReportEvent::Started).await;
-        self.report(agent, work, ReportEvent::ActivityCreated(ActivitySpec::new(Uuid::now_v7(), "scan"))).await;
+        let step = ActivitySpec::new(Uuid::now_v7(), "scan");
+        let activity = step.uuid;
+        self.report(agent, work, ReportEvent::ActivityCreated(step)).await;
+        let outcome = Outcome::of(OutcomeCode::Ok);
+        self.report(agent, work, ReportEvent::ActivityCompleted { activity, outcome, progress: None }).await;
         self.report(agent, work, ReportEvent::Progress(progress(40))).await;
         let done = BackupDone {
             snapshot: "5f".repeat(32),
@@ -191,7 +194,6 @@ impl World {
             resource,
             policy,
             task,
-            agent,
         }
     }
 }

@@ -67,6 +67,17 @@ impl MeteredBackend {
     pub(super) fn new(inner: LocalBackend, meter: Arc<Meter>) -> Self {
         Self { inner, meter }
     }
+
+    /// The failure in words that say what to do; rustic_core's own, which name a temporary file, go into the context.
+    fn write_failed(&self, error: EngineError) -> EngineError {
+        let place = self.inner.location();
+        let message = match error.code {
+            ErrorCode::NoSpace => format!("the disk of the repository {place} is full; make room there and run it again"),
+            ErrorCode::PermissionDenied => format!("the repository {place} cannot be written to by this agent"),
+            _ => return error,
+        };
+        EngineError { message, ..error.clone() }.with("cause", error.message)
+    }
 }
 
 impl ReadBackend for MeteredBackend {
@@ -116,7 +127,7 @@ impl WriteBackend for MeteredBackend {
                 Ok(())
             }
             Err(error) => {
-                self.meter.failed(map_error(&error, ErrorCode::Io));
+                self.meter.failed(self.write_failed(map_error(&error, ErrorCode::Io)));
                 Err(error)
             }
         }

@@ -10,14 +10,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span};
 
-use super::ApiState;
 use super::error::{after_panic, render};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 64;
 
 /// Wraps the routes; the last one added sees the request first.
-pub(super) fn layers(router: Router<ApiState>) -> Router<ApiState> {
+pub(super) fn layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(
@@ -52,4 +51,30 @@ async fn request_id(mut request: Request, next: Next) -> Response {
 /// Whether a stranger's id may stand in our log.
 fn sane(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn panics() -> &'static str {
+        panic!("the secret is swordfish")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_tells_nothing() {
+        let router = layers(Router::new().route("/", get(panics)));
+        let request = axum::http::Request::get("/").header("x-request-id", "r-1").body(Body::empty());
+        let response = router.oneshot(request.expect("a request")).await.expect("the router always answers");
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        let body: api::ErrorBody = serde_json::from_slice(&body).expect("an error");
+        assert_eq!((body.error.code.as_str(), body.error.request_id.as_str()), ("internal", "r-1"));
+        assert_eq!(body.error.message, "the server has a defect and could not answer");
+    }
 }

@@ -2,8 +2,9 @@
 //! body, because only there the request id is known.
 
 use axum::Json;
+use axum::extract::OriginalUri;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::error::Kind;
 use domain::{Code, Error};
@@ -73,9 +74,8 @@ pub(super) fn render(mut response: Response, request_id: &str) -> Response {
 }
 
 /// The answer where no route is.
-pub(super) async fn unknown_route(uri: Uri) -> Failure {
-    let path = format!("{}{}", api::BASE_PATH, uri.path());
-    Error::new(Code::UnknownRoute, format!("there is nothing at '{path}'"))
+pub(super) async fn unknown_route(OriginalUri(uri): OriginalUri) -> Failure {
+    Error::new(Code::UnknownRoute, format!("there is nothing at '{}'", uri.path()))
         .hint(format!("{}/openapi.json lists all there is", api::BASE_PATH))
         .into()
 }

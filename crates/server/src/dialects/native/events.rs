@@ -62,7 +62,7 @@ pub(super) async fn task_events(
         Some(value) => Some(value.to_str().unwrap_or("(unreadable)").to_owned()),
         None => since,
     };
-    let filter = TASKS.filter(params, Filter::all())?;
+    let filter = TASKS.filter(params, &["since"])?;
     let revision = state.service.revision();
     let newest = *revision.borrow();
     let position = match since {
@@ -160,5 +160,45 @@ impl Watch {
         }
         // Without data it is no event for browsers, but they keep the position.
         Some(Event::default().comment("still here").id(self.position.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use domain::tenant::Tenant;
+    use domain::token::TokenKind;
+    use domain::{Role, Scope};
+    use ledger::{Expect, Ledger, MemoryLedger, Write};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::Service;
+    use crate::secrets::Sealer;
+
+    #[tokio::test]
+    async fn a_stream_does_not_outlive_its_token() {
+        let ledger = Arc::new(MemoryLedger::new());
+        let service = Arc::new(Service::new(ledger.clone(), Sealer::new(&[7; 32]).expect("32 bytes")));
+        let (everything, moment) = (Scope::everything(), service.moment());
+        let root = Write::Put(Box::new(Tenant::root("root", "UTC", moment.now).into()), Expect::New);
+        ledger.commit(&everything, moment, vec![root]).await.expect("the root");
+        let issued = service.issue(&everything, TokenKind::Api, "guest".into(), Role::Admin, None).await;
+        let (token, secret) = issued.expect("a token");
+        let caller = service.authenticate(&secret).await.expect("valid");
+        let mut watch = Watch {
+            state: ApiState { service: service.clone(), shutdown: CancellationToken::new() },
+            caller: caller.clone(),
+            secret: Secret(secret),
+            filter: Filter::all(),
+            position: Rev(7),
+            revision: service.revision(),
+            heartbeat: tokio::time::interval(HEARTBEAT),
+            ready: VecDeque::new(),
+        };
+        assert!(watch.beat().await.is_some());
+        service.revoke_token(&caller, token.id).await.expect("revoked");
+        assert!(watch.beat().await.is_none());
     }
 }

@@ -188,7 +188,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 .hint("send the header 'Content-Type: application/json'")
                 .into());
         }
-        Ok(Body(serde_json::from_slice(&bytes).map_err(|e| misshapen(&e))?))
+        // serde would take a list for an object, by position; nobody shall depend on that.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Error::new(Code::InvalidBody, "the body is a list, and an object is expected").into());
+        }
+        Ok(Body(parse(&bytes)?))
     }
 }
 
@@ -222,21 +226,37 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// What is wrong with a body, out of what serde says: the field is worth a code of its own.
-fn misshapen(e: &serde_json::Error) -> Error {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| misshapen(&e.path().to_string(), e.inner()))?;
+    json.end().map_err(|e| misshapen(".", &e))?;
+    Ok(value)
+}
+
+/// What is wrong with a body, out of where serde stopped (`.` = at the top) and what it says.
+fn misshapen(path: &str, e: &serde_json::Error) -> Error {
     let text = e.to_string();
     let named = |prefix: &str| text.strip_prefix(prefix)?.split_once('`');
+    // Of a missing field serde gives the object around it, of an unknown one the field itself.
+    let around = |name: &str| match path.strip_suffix(name).unwrap_or(path).trim_end_matches('.') {
+        "" => name.to_owned(),
+        object => format!("{object}.{name}"),
+    };
     if !e.is_data() {
         return Error::new(Code::InvalidBody, format!("the body is no JSON: {text}"));
     }
     if let Some((name, rest)) = named("unknown field `") {
         let known: Vec<_> = rest.split('`').skip(1).step_by(2).collect();
-        return super::filter::unknown(name, known);
+        return super::filter::unknown(name, known).field(around(name));
     }
     if let Some((name, _)) = named("missing field `") {
-        return Error::missing(name);
+        return Error::missing(around(name));
     }
-    Error::new(Code::InvalidBody, format!("the body has not the expected shape: {text}"))
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    match path {
+        "." => Error::new(Code::InvalidBody, format!("the body has not the expected shape: {what}")),
+        field => Error::invalid(field, format!("'{field}' has a value that does not fit: {what}")),
+    }
 }
 
 #[cfg(test)]
@@ -245,13 +265,21 @@ mod tests {
 
     #[test]
     fn a_body_names_the_field_that_is_wrong() {
-        let wrong = |text: &str| misshapen(&serde_json::from_str::<api::NewTenant>(text).expect_err("wrong"));
+        let wrong = |text: &str| parse::<api::NewTenant>(text.as_bytes()).expect_err("wrong");
         let error = wrong(r#"{"name": "x", "parnet": 1}"#);
         assert_eq!((error.code, error.field.as_deref()), (Code::UnknownField, Some("parnet")));
         assert_eq!(error.hint.as_deref(), Some("did you mean 'parent'?"));
         let error = wrong("{}");
         assert_eq!((error.code, error.field.as_deref()), (Code::MissingField, Some("name")));
-        assert_eq!(wrong(r#"{"name": 1}"#).code, Code::InvalidBody);
+        let error = wrong(r#"{"name": 1}"#);
+        assert_eq!((error.code, error.field.as_deref()), (Code::InvalidField, Some("name")));
+        let schedule = r#"{"name": "x", "schedule": {"kind": "daily", "at": "25:00", "time_zone": "UTC"}}"#;
+        let error = parse::<api::NewPolicy>(schedule.as_bytes()).expect_err("there is no such hour");
+        assert_eq!((error.code, error.field.as_deref()), (Code::InvalidField, Some("schedule")));
+        let sources = r#"{"name": "x", "kind": "bare_metal", "sources": {"paths": ["/a", 1]}}"#;
+        let error = parse::<api::NewResource>(sources.as_bytes()).expect_err("a path is text");
+        assert_eq!((error.code, error.field.as_deref()), (Code::InvalidField, Some("sources.paths[1]")));
+        assert_eq!(wrong(r#"{"name": "x"} trailing"#).code, Code::InvalidBody);
         assert_eq!(wrong(r#"{"name": "#).code, Code::InvalidBody);
     }
 }

@@ -75,7 +75,7 @@ impl<F: Field> ListOf<F> {
                 return Err(Error::invalid("total", format!("'{other}' is no value for 'total'")).hint("true or false"));
             }
         };
-        let filter = self.filter(params, also)?;
+        let filter = self.read(params, also, &PAGING)?;
         let page = match (number, cursor) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("page", "'page' and 'cursor' do not go together")
@@ -92,15 +92,21 @@ impl<F: Field> ListOf<F> {
         Ok(Query { filter, order, page, total })
     }
 
-    /// The filter of a request that takes no order and no page.
+    /// The filter of a request that takes no order and no page, but these other parameters, which are taken out before.
     ///
     /// # Errors
     /// `unknown_field`, `invalid_field`.
-    pub(super) fn filter(&self, params: super::extract::Params, also: Filter<F>) -> Result<Filter<F>> {
+    pub(super) fn filter(&self, params: super::extract::Params, others: &[&str]) -> Result<Filter<F>> {
+        self.read(params, Filter::all(), others)
+    }
+
+    /// `also` and what the parameters ask. `others` are known too, and were taken out before.
+    fn read(&self, params: super::extract::Params, also: Filter<F>, others: &[&str]) -> Result<Filter<F>> {
         let mut values: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (name, value) in params.rest() {
             let Some(place) = self.parameters.iter().position(|p| p.name == name) else {
-                return Err(unknown(&name, self.names()));
+                let known = self.parameters.iter().map(|p| p.name.as_str()).chain(others.iter().copied());
+                return Err(unknown(&name, known));
             };
             values.entry(place).or_default().push(value);
         }
@@ -118,7 +124,11 @@ impl<F: Field> ListOf<F> {
                     filter = filter.and(field, any_of(values)).map_err(|e| e.field(&parameter.name))?;
                 }
                 Meaning::Contains(field) => {
-                    let patterns = texts.into_iter().filter(|t| !t.is_empty()).map(Pattern::Contains).collect();
+                    // Taken as it is, commas included: it is a piece of somebody's name.
+                    if texts.iter().any(String::is_empty) {
+                        return Err(parameter.empty());
+                    }
+                    let patterns = texts.into_iter().map(Pattern::Contains).collect();
                     filter = filter.and(field, Test::AnyOf(patterns)).map_err(|e| e.field(&parameter.name))?;
                 }
                 Meaning::From(field) => bound(&mut ranges, field, parameter, &texts, true)?,
@@ -147,11 +157,6 @@ impl<F: Field> ListOf<F> {
             terms.push((field, direction));
         }
         Order::by(terms)
-    }
-
-    /// Every parameter the list takes.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.parameters.iter().map(|p| p.name.as_str()).chain(PAGING)
     }
 }
 
@@ -206,10 +211,14 @@ impl<F: Field> Parameter<F> {
             values.push(value);
         }
         if values.iter().any(String::is_empty) {
-            return Err(Error::invalid(&self.name, format!("'{}' has an empty value", self.name))
-                .hint("leave the parameter out to ask for everything"));
+            return Err(self.empty());
         }
         Ok(values)
+    }
+
+    fn empty(&self) -> Error {
+        Error::invalid(&self.name, format!("'{}' has an empty value", self.name))
+            .hint("leave the parameter out to ask for everything")
     }
 }
 

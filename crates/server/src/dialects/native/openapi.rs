@@ -45,14 +45,16 @@ pub(super) fn document(openapi: OpenApi) -> String {
     for (name, schema) in [("ErrorBody", api::ErrorBody::schema()), ("ErrorDetail", api::ErrorDetail::schema())] {
         document["components"]["schemas"][name] = serde_json::to_value(schema).unwrap_or_default();
     }
+    let mut shared = Map::new();
     for operation in operations(&mut document) {
         operation["responses"]["default"] = json!({
             "description": "A refusal or failure",
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/ErrorBody" } } },
         });
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-        add_parameters(operation, parameters_of(&id));
+        add_parameters(operation, parameters_of(&id), &mut shared);
     }
+    document["components"]["parameters"] = shared.into();
     without_null(&mut document);
     let mut text = serde_json::to_string_pretty(&sorted(document)).unwrap_or_default();
     text.push('\n');
@@ -64,7 +66,8 @@ fn operations(document: &mut Value) -> Vec<&mut Value> {
     paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter(|v| v["operationId"].is_string()).collect()
 }
 
-fn add_parameters(operation: &mut Value, more: Vec<Value>) {
+/// Adds parameters by reference: the many of the tasks' filter stand in several operations.
+fn add_parameters(operation: &mut Value, (list, more): (&str, Vec<Value>), shared: &mut Map<String, Value>) {
     if more.is_empty() {
         return;
     }
@@ -72,17 +75,20 @@ fn add_parameters(operation: &mut Value, more: Vec<Value>) {
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
     let Some(parameters) = parameters.as_array_mut() else { return };
     for parameter in more {
+        // One that the handler documents itself is another than the filter's of the same name.
         if parameters.iter().all(|p| p["name"] != parameter["name"]) {
-            parameters.push(parameter);
+            let name = format!("{list}.{}", parameter["name"].as_str().unwrap_or_default());
+            parameters.push(json!({ "$ref": format!("#/components/parameters/{name}") }));
+            shared.insert(name, parameter);
         }
     }
 }
 
-/// The parameters of a list, out of the table that reads them.
-fn parameters_of(operation: &str) -> Vec<Value> {
+/// The parameters of an operation that asks for a list, out of the table that reads them, and the list's name.
+fn parameters_of(operation: &str) -> (&'static str, Vec<Value>) {
     match operation {
         "tasks" => with_paging(&lists::TASKS),
-        "task_counts" | "task_events" => filter(&lists::TASKS),
+        "task_counts" | "task_events" => (lists::TASKS.name, filter(&lists::TASKS)),
         "activities" | "task_activities" => with_paging(&lists::ACTIVITIES),
         "resources" => with_paging(&lists::RESOURCES),
         "policies" => with_paging(&lists::POLICIES),
@@ -92,7 +98,7 @@ fn parameters_of(operation: &str) -> Vec<Value> {
         "repositories" => with_paging(&lists::REPOSITORIES),
         "tenants" => with_paging(&lists::TENANTS),
         "tokens" => with_paging(&lists::TOKENS),
-        _ => Vec::new(),
+        _ => ("", Vec::new()),
     }
 }
 
@@ -120,7 +126,7 @@ fn filter<F: Field>(list: &ListOf<F>) -> Vec<Value> {
     list.parameters.iter().map(parameter).collect()
 }
 
-fn with_paging<F: Field>(list: &ListOf<F>) -> Vec<Value> {
+fn with_paging<F: Field>(list: &ListOf<F>) -> (&'static str, Vec<Value>) {
     let fields: Vec<_> = list.sortable.iter().map(|f| format!("`{}`", f.name())).collect();
     let order = format!(
         "In which order: up to four fields, each with a `-` before it for the other way round, like `-created_at,id`. \
@@ -146,7 +152,7 @@ fn with_paging<F: Field>(list: &ListOf<F>) -> Vec<Value> {
     parameters.extend(paging.into_iter().map(|(name, about, schema)| {
         json!({ "name": name, "in": "query", "required": false, "description": about, "schema": schema })
     }));
-    parameters
+    (list.name, parameters)
 }
 
 fn schema(kind: FieldKind) -> Value {

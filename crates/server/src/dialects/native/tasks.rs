@@ -89,7 +89,7 @@ pub(super) async fn task_counts(
         })
     });
     let by = by.collect::<Result<Vec<_>, Error>>()?;
-    let filter = TASKS.filter(params, Filter::all())?;
+    let filter = TASKS.filter(params, &["by"])?;
     let groups = state.service.task_counts(&caller, &filter, &by).await?;
     Ok(Json(map::counts(&by, groups)))
 }

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderValue;
+use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::query::Filter;
 
 use super::auth::Asking;
@@ -99,10 +99,8 @@ pub(super) async fn create_token(
 ) -> Result<Response, Failure> {
     let new = NewToken { name: body.name, role: body.role, tenant: body.tenant, expires_at: body.expires_at };
     let (token, secret) = state.service.create_token(&caller, new).await?;
-    let token = api::Token::from(&token);
-    let mut response = created("tokens", token.id, api::TokenCreated { token, secret });
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let body = api::TokenCreated { token: (&token).into(), secret };
+    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
 /// Revokes an API token: from now on it is not accepted.

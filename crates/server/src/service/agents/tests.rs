@@ -289,11 +289,11 @@ async fn tasks_that_an_agent_lost_return_to_the_queue_and_undelivered_ones_are_d
     let stale = Assigned { lease: LeaseToken("of yesterday".into()), ..lost.clone() };
 
     let back = world.connect(&[kept, &stale]).await;
-    assert_eq!(back.void, [stale.lease.clone()]);
-    assert_eq!(back.again.iter().map(|a| (a.task.id, &a.lease)).collect::<Vec<_>>(), [(
-        undelivered.task.id,
-        &undelivered.lease
-    )]);
+    assert_eq!(back.void, std::slice::from_ref(&stale.lease));
+    assert_eq!(
+        back.again.iter().map(|a| (a.task.id, &a.lease)).collect::<Vec<_>>(),
+        [(undelivered.task.id, &undelivered.lease)]
+    );
     let lost_now = world.task(lost.task.id).await;
     assert_eq!((lost_now.state(), lost_now.status.assign_count), (State::Enqueued, 1));
     assert_eq!(world.task(kept.task.id).await.state(), State::Started);

@@ -1,0 +1,100 @@
+//! What the acceptance tests share: the built program in a place of its own, its command line, its API, the `restic`
+//! program on its repository, sample trees and their comparison, and Markdown files that run.
+//!
+//! The tests start what a user starts and look at what a user sees. They wait for values with a limit, never for time to
+//! pass, and end only processes that they started.
+
+pub mod journey;
+pub mod machine;
+pub mod place;
+pub mod restic;
+pub mod run;
+pub mod tree;
+
+use std::fs::File;
+use std::future::Future;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use machine::Machine;
+pub use place::{Place, Said};
+pub use run::{Ready, Up};
+
+/// How long anything may take before a test gives up on it: long, because machines that run tests are slow.
+pub const LIMIT: Duration = Duration::from_secs(180);
+
+/// The program under test, as cargo built it beside these tests.
+///
+/// # Panics
+/// When it is not built.
+#[must_use]
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps");
+    let program = profile.join("backstay");
+    assert!(
+        program.is_file(),
+        "{} is not there: run `cargo build -p backstay{}` first",
+        program.display(),
+        if profile.ends_with("release") { " --release" } else { "" }
+    );
+    program
+}
+
+/// Waits until `look` gives a value.
+///
+/// # Panics
+/// When that takes longer than [`LIMIT`].
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let wait = async {
+        loop {
+            if let Some(value) = look().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    match tokio::time::timeout(LIMIT, wait).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {} s in vain until {what}", LIMIT.as_secs()),
+    }
+}
+
+/// Whether the tests run as root, who may do what others may not.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+/// Adds a folder of files that no repository has yet: so much that a backup of them is caught in the middle, because data
+/// is written in packs of some 32 MiB. Gives how many files there are.
+///
+/// # Panics
+/// When they cannot be made.
+pub fn add_much(folder: &Path) -> u64 {
+    const FILES: u64 = 10;
+    let folder = folder.join(format!("much-{}", std::fs::read_dir(folder).map_or(0, Iterator::count)));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for n in 0..FILES {
+        let mut random = File::open("/dev/urandom").expect("random bytes").take(8 << 20);
+        let mut file = File::create(folder.join(n.to_string())).expect("a file");
+        std::io::copy(&mut random, &mut file).expect("random bytes");
+    }
+    FILES
+}
+
+/// Bytes that do not compress and are the same for the same seed.
+#[must_use]
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
