@@ -17,7 +17,18 @@ const USAGE: &str = "usage: cargo xtask <what>
   tidy                 what no compiler checks: layers, file headers, error pages, paths in documents
   generate [--check]   writes (or compares) everything that is generated and committed";
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    match chore() {
+        Ok(code) => code,
+        // Without a backtrace: what failed is outside this program.
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore() -> Result<ExitCode> {
     // So that the chores work from any folder of the project.
     std::env::set_current_dir(root()).context("the project's folder is gone")?;
     let args: Vec<String> = std::env::args().skip(1).collect();

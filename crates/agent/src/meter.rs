@@ -40,6 +40,8 @@ impl Meter {
     /// The engine has counted.
     pub(crate) fn count(&mut self, progress: &engine::Progress, now: Instant) {
         if !matches!(progress.step, Some(Step::Backup | Step::Restore)) {
+            // The index is written to the repository too.
+            self.data.bytes_added = self.data.bytes_added.max(progress.bytes_added);
             return;
         }
         self.data = *progress;
@@ -72,9 +74,10 @@ impl Meter {
         Progress { current, total: 100, speed: self.speed, left, ..counted(&self.data) }
     }
 
-    /// How far a task is that is done.
-    pub(crate) fn done(&self) -> Progress {
-        Progress { current: 100, total: 100, left: None, ..self.task() }
+    /// How far a task is that is done; with what was stored in the end, where that is known.
+    pub(crate) fn done(&self, stored: Option<u64>) -> Progress {
+        let bytes_saved = stored.unwrap_or(self.data.bytes_added);
+        Progress { current: 100, total: 100, bytes_saved, left: None, ..self.task() }
     }
 
     /// Whether it is time to report on the task.
@@ -153,8 +156,9 @@ mod tests {
         assert_eq!(progress.left, Some(SignedDuration::from_secs(6)));
         meter.count(&backup(1000), start + Duration::from_secs(5));
         assert_eq!(meter.task().current, 99);
-        assert_eq!(meter.done().current, 100);
-        assert!(meter.done().validate().is_ok());
+        assert_eq!(meter.done(None).current, 100);
+        assert!(meter.done(Some(7)).validate().is_ok());
+        assert_eq!(meter.done(Some(7)).bytes_saved, 7);
     }
 
     #[test]

@@ -169,8 +169,9 @@ impl Runner<'_> {
         match end {
             JobEnd::Stopped(end) => end,
             JobEnd::Done(Ok(output)) => {
+                let stored = if let Output::Backup(made) = &output { Some(made.bytes_added_packed) } else { None };
                 let outcome = self.succeeded(output, started_at);
-                End::Over(Box::new(outcome), Some(self.meter.done()))
+                End::Over(Box::new(outcome), Some(self.meter.done(stored)))
             }
             JobEnd::Done(Err(error)) => End::Over(Box::new(failed(task_error(error))), Some(self.meter.task())),
         }
@@ -208,6 +209,7 @@ impl Runner<'_> {
         match event {
             EngineEvent::StepStarted { step } => self.begin_step(step),
             EngineEvent::StepFinished { progress, .. } => {
+                self.meter.count(&progress, Instant::now());
                 if let Some(uuid) = self.step.take() {
                     let progress = meter::of_finished_step(&progress);
                     self.report(step_completed(uuid, &Outcome::of(OutcomeCode::Ok), Some(&progress)));

@@ -1,4 +1,4 @@
-//! The agent link.
+//! The agent link: generated messages, and the way between them and the domain.
 
 mod convert;
 #[rustfmt::skip]

@@ -184,7 +184,7 @@ impl<F: Field> Builder<F> {
     pub(super) fn sorted(&self, order: &Order<F>) -> String {
         let term = |(field, direction): &(F, Direction)| {
             let direction = if *direction == Direction::Desc { "DESC" } else { "ASC" };
-            format!("{} {direction}", self.column(*field))
+            format!("{} {direction} NULLS LAST", self.column(*field))
         };
         // Behind the id nothing differs any more.
         let until_id = order.terms().iter().position(|(f, _)| *f == F::ID).map_or(order.terms().len(), |i| i + 1);
