@@ -1,9 +1,9 @@
 //! Markdown that runs: the blocks marked `console` of a file are one session in one shell, and what it prints must be
 //! what the file says.
 //!
-//! A line that begins with `$ ` is a command, lines with `> ` go on with it, and what follows is its output. `[..]`
-//! stands for any text within a line, and a line `...` for any lines. A line `? N` at the end says that the exit code is
-//! N and not 0.
+//! A line that begins with `$ ` is a command, lines with `> ` go on with it, and what follows is its output. `[..]` and a
+//! word in capitals like `[ID]` stand for any text within a line, a line `...` for any lines, and spaces for any number of
+//! spaces. A line `? N` at the end says that the exit code is N and not 0.
 //!
 //! `backstay up ...` runs in the background from its command on: its output is compared as soon as it says that it runs,
 //! ports are chosen freely, and from then on the shell knows `$HTTP`, `$TLS`, `$CA` and `$TOKEN`, out of the ready-file.
@@ -163,15 +163,30 @@ fn fits(expected: &[String], actual: &[String]) -> bool {
 }
 
 fn line_fits(expected: &str, actual: &str) -> bool {
-    let Some((before, after)) = expected.split_once("[..]") else { return expected == actual };
+    // The columns of a table are as wide as what stands in them.
+    let narrow = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text_fits(&narrow(expected), &narrow(actual))
+}
+
+fn text_fits(expected: &str, actual: &str) -> bool {
+    let Some((before, after)) = split_at_placeholder(expected) else { return expected == actual };
     let Some(rest) = actual.strip_prefix(before) else { return false };
-    rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| line_fits(after, &rest[at..]))
+    rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| text_fits(after, &rest[at..]))
+}
+
+/// What stands before and after the first placeholder.
+fn split_at_placeholder(text: &str) -> Option<(&str, &str)> {
+    text.match_indices('[').find_map(|(start, _)| {
+        let (word, after) = text[start + 1..].split_once(']')?;
+        let name = !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase());
+        (name || word == "..").then_some((&text[..start], after))
+    })
 }
 
 impl Place {
-    /// A line without what differs from run to run and cannot be told apart later.
+    /// A line without the name of the temporary folder.
     fn redact(&self, line: &str) -> String {
-        line.replace(&self.root().display().to_string(), "[..]")
+        line.replace(&self.root().display().to_string(), "[DIR]")
     }
 }
 
@@ -253,6 +268,7 @@ mod tests {
             fits(&lines(e), &lines(a))
         };
         assert!(fits("a\n...\nd", "a\nb\nc\nd") && fits("a\n...", "a") && !fits("a\n...\nd", "a\nb"));
-        assert!(fits("id [..] of [..].", "id 12 of 13.") && !fits("id [..].", "id 12"));
+        assert!(fits("id [..] of [ID].", "id 12 of 13.") && !fits("id [ID].", "id 12"));
+        assert!(fits("[]  [a] [ID]", "[] [a]   x") && !fits("[a]", "b"), "only capitals are placeholders");
     }
 }

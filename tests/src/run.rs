@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -19,13 +20,15 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
-use crate::{LIMIT, Place, Said, until};
+use crate::{LIMIT, Place, Said, is_root, until};
 
 /// What the line begins with that says that everything runs.
 const RUNNING: &str = "Backstay is running.";
 /// What a line begins with that comes after the ready-file was written and before a first backup ends.
 const ADDRESSES: &str = "tls ";
 
+/// The user and group `nobody`.
+const NOBODY: u32 = 65_534;
 /// How long a server may take to stop: it gives agent and requests ten seconds each.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,7 @@ pub struct Builder<'p> {
     place: &'p Place,
     args: Vec<OsString>,
     listen: SocketAddr,
+    as_nobody: bool,
 }
 
 /// A server that was started.
@@ -73,7 +77,7 @@ pub struct Ready {
 
 impl<'p> Builder<'p> {
     pub(crate) fn new(place: &'p Place) -> Builder<'p> {
-        Builder { place, args: Vec::new(), listen: ([127, 0, 0, 1], 0).into() }
+        Builder { place, args: Vec::new(), listen: ([127, 0, 0, 1], 0).into(), as_nobody: false }
     }
 
     /// Protects this path.
@@ -87,6 +91,13 @@ impl<'p> Builder<'p> {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Builder<'p> {
         self.listen = address;
+        self
+    }
+
+    /// Runs it as somebody who may not read everything: if the tests run as root, as the user `nobody`.
+    #[must_use]
+    pub fn as_nobody(mut self) -> Builder<'p> {
+        self.as_nobody = true;
         self
     }
 
@@ -124,7 +135,13 @@ impl<'p> Builder<'p> {
     }
 
     fn spawn(&self) -> Up<'p> {
-        let mut command = self.place.command(crate::program());
+        let mut command = if self.as_nobody && is_root() {
+            let mut command = self.place.command(self.place.open_to_nobody());
+            command.uid(NOBODY).gid(NOBODY);
+            command
+        } else {
+            self.place.command(crate::program())
+        };
         command
             .arg("up")
             .arg("--data")
@@ -153,6 +170,17 @@ impl<'p> Builder<'p> {
 }
 
 impl Place {
+    /// Gives the place to nobody, with a copy of the program that he can reach.
+    fn open_to_nobody(&self) -> PathBuf {
+        let program = self.path("backstay");
+        std::fs::copy(crate::program(), &program).expect("a copy of the program");
+        std::fs::set_permissions(self.root(), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        for path in [self.root().to_owned(), self.path("home")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("an owner");
+        }
+        program
+    }
+
     /// How many packs of data its local repository has.
     #[must_use]
     pub fn packs(&self) -> usize {
@@ -308,9 +336,8 @@ impl Up<'_> {
     /// When it does not come that far.
     pub async fn job_in_the_middle(&self) -> Process {
         let before = self.place.packs();
-        let job = self.job().await;
         until("data is written", async || (self.place.packs() > before).then_some(())).await;
-        job
+        self.job().await
     }
 
     /// Ctrl-C, which a terminal sends to the whole group of processes, and waits for its end.

@@ -5,8 +5,10 @@
 //! `local.json` in the user's state folder says which data folder was started last, so that commands work from anywhere.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use domain::{Code, Uuid};
@@ -15,6 +17,9 @@ use server::config::DataFolder;
 use server::secrets::write_private;
 
 use crate::problem::{Exit, Problem};
+
+/// How long the server that a ready-file names may take to accept a connection; it is on this machine.
+const STALE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The data folder that `up` makes where none is named.
 pub(crate) const DEFAULT_DATA: &str = "backstay-data";
@@ -66,6 +71,19 @@ pub(crate) struct Endpoint {
     pub(crate) ca_file: Option<PathBuf>,
     /// The data folder it was found by; none when it was named.
     pub(crate) local: Option<PathBuf>,
+}
+
+/// Takes away a ready-file that a killed server left behind, so that nobody takes the one that starts now for ready. One
+/// whose server answers is that server's and stays.
+pub(crate) fn remove_stale(file: &Path) {
+    let is_file = fs::symlink_metadata(file).is_ok_and(|m| m.is_file());
+    let named = fs::read(file).ok().and_then(|text| serde_json::from_slice::<Connection>(&text).ok());
+    let address = named.and_then(|c| c.http.strip_prefix("http://")?.parse::<SocketAddr>().ok());
+    let answers = address.is_some_and(|a| TcpStream::connect_timeout(&a, STALE_LIMIT).is_ok());
+    if is_file && !answers {
+        // What cannot be removed cannot be written either, and that is told then.
+        let _ = fs::remove_file(file);
+    }
 }
 
 /// Says where the server of this data folder is, for commands on this machine. Both files can be read by their owner only.

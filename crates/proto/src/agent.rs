@@ -1,4 +1,4 @@
-//! The agent link: generated messages, and the way between them and the domain.
+//! The agent link: its messages, and what both sides must agree on beside them.
 
 mod convert;
 #[rustfmt::skip]

@@ -58,6 +58,9 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     if !args.listen.ip().is_loopback() {
         note(format!("warning: plain HTTP on {} can be read by others on the network; use TLS there", args.listen));
     }
+    if let Some(file) = &args.ready_file {
+        connection::remove_stale(file);
+    }
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let config = Config {
         data: server::config::DataFolder::new(data.clone()),

@@ -1,6 +1,7 @@
 //! The agents that are connected now, and a way to talk to each. No transport here: `agents` brings the messages over.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use domain::task::{LeaseToken, TaskId};
@@ -101,6 +102,8 @@ pub struct FileEntry {
 #[derive(Debug, Default)]
 pub struct Hub {
     sessions: Mutex<HashMap<Uuid, Session>>,
+    /// The number of the newest session, of all agents: a late farewell never takes a newer session for its own.
+    last: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -113,9 +116,8 @@ impl Hub {
     /// A new session of an agent; one that it had before is cut off. Give the number back to `leave`.
     pub fn join(&self, agent: Uuid) -> (u64, mpsc::UnboundedReceiver<Command>) {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let mut sessions = self.lock();
-        let number = sessions.get(&agent).map_or(1, |s| s.number + 1);
-        sessions.insert(agent, Session { number, commands });
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(agent, Session { number, commands });
         (number, receiver)
     }
 

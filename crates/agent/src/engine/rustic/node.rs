@@ -88,7 +88,8 @@ impl NodeMaker {
             inode: meta.ino(),
             // Only hard links need it, and device numbers may change at every boot.
             device_id: if !is_dir && meta.nlink() > 1 { meta.dev() } else { 0 },
-            size: if is_dir { 0 } else { meta.len() },
+            // Only files have one, as with restic: the length of a link's target is no data.
+            size: if meta.is_file() { meta.len() } else { 0 },
             links: if is_dir { 0 } else { meta.nlink() },
             ..Metadata::default()
         };
