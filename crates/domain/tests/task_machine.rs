@@ -126,7 +126,7 @@ fn a_lost_executor_means_another_attempt_then_abandonment() {
 #[test]
 fn an_abandoned_task_that_was_to_be_cancelled_is_cancelled() {
     let rules = Rules { cancellable: true, heartbeat_interval: Some(S), max_assign_count: 9, ..Rules::default() };
-    let t = after(task(rules), [claim(1), Event::Start { lease: lease(1) }, Event::Cancel { by: "anna".into() }]);
+    let t = after(task(rules), [claim(1), Event::Start { lease: lease(1) }, Event::Cancel { by: "operator".into() }]);
     assert!(t.status.cancel_requested);
     assert_eq!(reason(&t.settle(at(60)).unwrap().task), (ResultCode::Cancelled, "cancelRequested".into()));
 }
@@ -143,17 +143,17 @@ fn a_sustainable_task_given_back_uses_no_attempt_but_a_silent_executor_does() {
 
 #[test]
 fn cancelling_ends_a_waiting_task_and_asks_a_running_one() {
-    let waiting = task(Rules::default()).apply(Event::Cancel { by: "anna".into() }, at(1)).unwrap().task;
+    let waiting = task(Rules::default()).apply(Event::Cancel { by: "operator".into() }, at(1)).unwrap().task;
     assert_eq!(reason(&waiting), (ResultCode::Cancelled, "cancelRequested".into()));
 
     let fixed = after(task(Rules::default()), [claim(1)]);
-    assert_eq!(fixed.apply(Event::Cancel { by: "anna".into() }, at(2)).unwrap_err().code, Code::NotCancellable);
+    assert_eq!(fixed.apply(Event::Cancel { by: "operator".into() }, at(2)).unwrap_err().code, Code::NotCancellable);
 
     let rules = Rules { cancellable: true, heartbeat_interval: Some(S * 10), ..Rules::default() };
     let running = after(task(rules), [claim(1), Event::Start { lease: lease(1) }]);
-    let asked = running.apply(Event::Cancel { by: "anna".into() }, at(3)).unwrap();
+    let asked = running.apply(Event::Cancel { by: "operator".into() }, at(3)).unwrap();
     assert_eq!(asked.effects, [Effect::StopRequested(lease(1))]);
-    assert!(!asked.task.apply(Event::Cancel { by: "ben".into() }, at(4)).unwrap().changed, "once is enough");
+    assert!(!asked.task.apply(Event::Cancel { by: "somebody else".into() }, at(4)).unwrap().changed, "once is enough");
     let late = asked.task.apply(done(1), at(5)).unwrap().task;
     assert_eq!(reason(&late).0, ResultCode::Ok, "what really happened counts");
 }

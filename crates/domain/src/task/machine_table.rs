@@ -128,7 +128,7 @@ impl Variant {
             EventKind::Claim => {
                 Event::Claim { executor: Executor { id: "a".into(), cluster_id: String::new() }, lease }
             }
-            EventKind::Cancel => Event::Cancel { by: "anna".into() },
+            EventKind::Cancel => Event::Cancel { by: "operator".into() },
             EventKind::Solve => Event::Solve { blocker: Uuid::nil(), solution: answer.clone() },
             EventKind::Skip => Event::Skip { reason: "the former run is not done".into() },
             EventKind::Delete => Event::Delete,
