@@ -2,7 +2,7 @@
 
 mod task;
 
-pub(crate) use task::{finished_task, fraction, payload, progress, reasons, recovery_point, standing, title};
+pub(crate) use task::{finished_task, fraction, left_out, payload, progress, reasons, recovery_point, standing, title};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

@@ -36,11 +36,7 @@ impl TlsListener {
     }
 }
 
-async fn accept(
-    mut tcp: TcpListener,
-    acceptor: TlsAcceptor,
-    done: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
+async fn accept(mut tcp: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>) {
     loop {
         let (stream, peer) = tokio::select! {
             // axum's own `accept` for TCP, which waits out passing errors such as too many open files.

@@ -79,8 +79,8 @@ pub async fn start(config: Config) -> Result<Running> {
     let tls = listen::TlsListener::new(tls, tls_config)?;
 
     let shutdown = CancellationToken::new();
-    let app = dialects::router(service.clone(), shutdown.clone())
-        .merge(agents::router(service.clone(), shutdown.clone()));
+    let app =
+        dialects::router(service.clone(), shutdown.clone()).merge(agents::router(service.clone(), shutdown.clone()));
     let mut parts = JoinSet::new();
     let stop = shutdown.clone();
     let plain = axum::serve(http, app.clone()).with_graceful_shutdown(async move { stop.cancelled().await });

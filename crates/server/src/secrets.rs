@@ -25,7 +25,8 @@ impl Sealer {
     /// # Errors
     /// When the key has not 32 bytes.
     pub fn new(key: &[u8]) -> anyhow::Result<Sealer> {
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the key has not 32 bytes"))?;
+        let key =
+            RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the key has not 32 bytes"))?;
         Ok(Sealer { key })
     }
 
@@ -34,25 +35,27 @@ impl Sealer {
     /// # Errors
     /// When the file cannot be read or made, or holds no key.
     pub fn from_file(path: &Path) -> anyhow::Result<Sealer> {
-        match fs::read_to_string(path) {
-            Ok(text) => {
-                let key = STANDARD.decode(text.trim()).ok().filter(|k| k.len() == KEY_LEN);
-                let Some(key) = key else {
-                    bail!(
-                        "{} holds no server key; restore it from a copy: without it the repository passwords in the ledger \
-                         cannot be read",
-                        path.display()
-                    );
-                };
-                Sealer::new(&key)
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let key = random_bytes();
-                write_private(path, &format!("{}\n", STANDARD.encode(key)))?;
-                Sealer::new(&key)
-            }
-            Err(e) => Err(e).with_context(|| format!("cannot read the server key {}", path.display())),
+        if !path.try_exists().with_context(|| format!("cannot read the server key {}", path.display()))? {
+            write_private(path, &format!("{}\n", STANDARD.encode(random_bytes())))?;
         }
+        Sealer::read(path)
+    }
+
+    /// The sealer with the key in this file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no key.
+    pub fn read(path: &Path) -> anyhow::Result<Sealer> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read the server key {}", path.display()))?;
+        let Some(key) = STANDARD.decode(text.trim()).ok().filter(|k| k.len() == KEY_LEN) else {
+            bail!(
+                "{} holds no server key; restore it from a copy: without it the repository passwords in the ledger cannot \
+                 be read",
+                path.display()
+            );
+        };
+        Sealer::new(&key)
     }
 
     /// Seals a text.

@@ -58,8 +58,8 @@ impl CertFiles {
         let chain = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .with_context(|| format!("{} holds no certificate", self.cert.display()))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .with_context(|| format!("{} holds no key", self.key.display()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).with_context(|| format!("{} holds no key", self.key.display()))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ::ledger::{Ledger as _, SqliteLedger};
+use ::ledger::{Ledger, SqliteLedger};
 use anyhow::{Context as _, Result};
 use api::client::Client;
 use clap::Subcommand;
-use domain::Scope;
+use domain::repository::Repository;
+use domain::{Error, Scope};
 use serde_json::json;
 use server::config::DataFolder;
+use server::secrets::Sealer;
 
 use super::done;
 use crate::connection::{self, Wanted};
@@ -26,6 +28,15 @@ pub(crate) enum LedgerCommand {
     /// Print everything as text, a line for each task, step and record
     #[command(after_help = "Example: backstay ledger dump --data /srv/backstay-data")]
     Dump,
+    /// Print the password of a repository, for the `restic` program; needs only the data folder, no server
+    #[command(
+        after_help = "Example: RESTIC_PASSWORD=$(backstay ledger repository-password) restic -r backstay-data/repository snapshots"
+    )]
+    RepositoryPassword {
+        /// The repository's name
+        #[arg(value_name = "REPOSITORY", default_value = "local")]
+        repository: String,
+    },
 }
 
 pub(crate) async fn run(command: LedgerCommand, wanted: &Wanted, out: &Output) -> Result<ExitCode> {
@@ -37,6 +48,7 @@ pub(crate) async fn run(command: LedgerCommand, wanted: &Wanted, out: &Output) -
     let outcome = match command {
         LedgerCommand::Check => check(&ledger, data.path(), out).await,
         LedgerCommand::Dump => dump(&ledger, out).await,
+        LedgerCommand::RepositoryPassword { repository } => password(&ledger, &data, &repository, out).await,
     };
     ledger.close().await.map_err(Problem::from)?;
     outcome
@@ -59,6 +71,22 @@ async fn check(ledger: &SqliteLedger, data: &Path, out: &Output) -> Result<ExitC
 async fn dump(ledger: &SqliteLedger, out: &Output) -> Result<ExitCode> {
     let text = ledger.dump(&Scope::everything()).await.map_err(Problem::from)?;
     out.line(text.trim_end())?;
+    done()
+}
+
+async fn password(ledger: &SqliteLedger, data: &DataFolder, name: &str, out: &Output) -> Result<ExitCode> {
+    let ledger: &dyn Ledger = ledger;
+    let found = ledger.find::<Repository>(&Scope::everything(), name).await.map_err(Problem::from)?;
+    let Some(repository) = found else {
+        return Err(Problem::from(Error::not_found("repository", name).hint("see `backstay repository list`")).into());
+    };
+    let sealer = Sealer::read(&data.server_key())?;
+    let password = sealer.open(&repository.value.sealed_password).map_err(Problem::from)?;
+    if out.json {
+        out.json(&json!({ "repository": name, "url": repository.value.url, "password": password }))?;
+    } else {
+        out.line(password)?;
+    }
     done()
 }
 

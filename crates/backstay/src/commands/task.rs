@@ -223,8 +223,16 @@ fn show(t: &Task, ctx: &Context) -> Result<ExitCode> {
     }
     if let Some(result) = &t.result {
         let warnings = result.warnings.iter().map(|w| format!("  warning: {}", format::clean(&w.message)));
-        for line in result.error.iter().flat_map(format::reasons).chain(warnings) {
+        let (listed, total) = format::left_out(t);
+        let more = total.saturating_sub(listed.len() as u64);
+        for line in result.error.iter().flat_map(format::reasons).chain(warnings).chain(listed) {
             out.line(line)?;
+        }
+        if more > 0 {
+            out.line(format!(
+                "  and {}",
+                format::counted(more, "other that is not listed", "others that are not listed")
+            ))?;
         }
     }
     done()

@@ -91,7 +91,29 @@ pub(crate) fn finished_task(task: &Task) -> String {
     if texts.len() > SHOWN_WARNINGS {
         lines.push(format!("  and {} more; `backstay task show {}`", texts.len() - SHOWN_WARNINGS, task.id));
     }
+    let (listed, total) = left_out(task);
+    lines.extend(listed.iter().take(SHOWN_WARNINGS).cloned());
+    if let Some(more) = total.checked_sub(SHOWN_WARNINGS as u64).filter(|n| *n > 0) {
+        lines.push(format!("  and {}; `backstay task show {}`", counted(more, "other", "others"), task.id));
+    }
     lines.join("\n")
+}
+
+/// The paths that could not be read or written, a line each with the reason, and how many there were in all.
+pub(crate) fn left_out(task: &Task) -> (Vec<String>, u64) {
+    let Some(result) = &task.result else { return (Vec::new(), 0) };
+    let list = |field: &str| -> Vec<Unread> {
+        result.payload.get(field).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default()
+    };
+    let (listed, total) = match task.kind.as_str() {
+        kind::BACKUP => (list("unreadable"), result.payload.get("unreadable_total")),
+        kind::RECOVERY | kind::FILE_RECOVERY => (list("unwritten"), result.payload.get("unwritten_total")),
+        _ => return (Vec::new(), 0),
+    };
+    let lines: Vec<_> =
+        listed.iter().map(|u| format!("  {}: {}", clean_line(&u.path), clean_line(&u.message))).collect();
+    let total = total.and_then(serde_json::Value::as_u64).unwrap_or(0).max(lines.len() as u64);
+    (lines, total)
 }
 
 /// An error and what led to it, a line each.
@@ -198,6 +220,7 @@ mod tests {
         let payload = json!({
             "snapshot": "s", "created_at": "2026-11-21T10:00:00Z", "incremental": false, "size": 2048, "added": 1024,
             "files": 3, "files_new": 3, "files_changed": 0, "unreadable_total": 1,
+            "unreadable": [{"path": "/x", "message": "cannot be read"}],
         });
         let warning = json!({"domain": "engine", "code": "unreadable", "message": "cannot read /x"});
         let done = task(json!({
@@ -209,7 +232,7 @@ mod tests {
         assert_eq!(lines[0], "task 12, backup of 'home': done, with warnings, after 12s");
         assert_eq!(lines[1], "  2.0 KiB in 3 files, 1.0 KiB newly stored; 1 path could not be read");
         assert_eq!(lines[2], "  warning: cannot read /x");
-        assert_eq!(lines[7..], ["  and 2 more; `backstay task show 12`"]);
+        assert_eq!(lines[7..], ["  and 2 more; `backstay task show 12`", "  /x: cannot be read"]);
 
         let failed = task(json!({
             "state": "completed", "type": "recovery", "started_at": null,

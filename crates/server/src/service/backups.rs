@@ -89,9 +89,11 @@ impl Service {
                 .hint("a path as `backup files` shows it, from the top"));
         }
         let resource = request.resource.unwrap_or(backup.resource);
-        let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| {
-            e.field("resource").hint("name a resource whose machine shall receive the files")
-        })?;
+        let resource = self
+            .ledger
+            .get::<Resource>(scope, resource)
+            .await
+            .map_err(|e| e.field("resource").hint("name a resource whose machine shall receive the files"))?;
         let resource = resource.value;
         let (kind, what) = match request.paths.len() {
             0 => (kind::RECOVERY, "everything".to_owned()),
@@ -112,7 +114,8 @@ impl Service {
         });
         spec.resource = Some(named_resource(&resource));
         if let Some(id) = backup.policy {
-            let name = self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
+            let name =
+                self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
             spec.policy = Some(Named { id: id.to_string(), kind: kind::BACKUP.to_owned(), name });
         }
         spec.started_by = Some(caller.name.clone());
@@ -147,8 +150,10 @@ impl Service {
 
     async fn any_agent(&self, scope: &Scope) -> Result<Uuid> {
         let agents = self.ledger.all::<domain::agent::Agent>(scope, domain::query::Filter::all()).await?;
-        agents.iter().map(|a| a.value.id).find(|id| self.hub.online(*id)).ok_or_else(|| {
-            Error::new(Code::AgentOffline, "no agent that could read the backup is connected")
-        })
+        agents
+            .iter()
+            .map(|a| a.value.id)
+            .find(|id| self.hub.online(*id))
+            .ok_or_else(|| Error::new(Code::AgentOffline, "no agent that could read the backup is connected"))
     }
 }

@@ -225,8 +225,11 @@ impl Service {
         for app in apps {
             if let Some(open) = self.open_task(scope, &app.value).await? {
                 if resource.is_some() {
-                    return Err(Error::new(Code::StateConflict, format!("task {} of this policy and resource is not done", open.id))
-                        .hint("wait for it or cancel it first"));
+                    return Err(Error::new(
+                        Code::StateConflict,
+                        format!("task {} of this policy and resource is not done", open.id),
+                    )
+                    .hint("wait for it or cancel it first"));
                 }
                 continue;
             }
@@ -303,7 +306,13 @@ impl Service {
         Ok(committed.task().cloned())
     }
 
-    fn backup_spec(&self, app: &Application, policy: &Policy, resource: &Resource, started_by: Option<String>) -> TaskSpec {
+    fn backup_spec(
+        &self,
+        app: &Application,
+        policy: &Policy,
+        resource: &Resource,
+        started_by: Option<String>,
+    ) -> TaskSpec {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
         let work = BackupWork {
             archive: app.id,

@@ -176,7 +176,8 @@ impl Service {
     }
 
     async fn live_tasks(&self, scope: &Scope, resource: Uuid) -> Result<Vec<Task>> {
-        let filter = of_resource(resource)?.and(TaskField::State, Test::NoneOf(vec![Value::Enum(State::Completed.ordinal())]))?;
+        let filter = of_resource(resource)?
+            .and(TaskField::State, Test::NoneOf(vec![Value::Enum(State::Completed.ordinal())]))?;
         Ok(self.ledger.tasks(scope, &Query::newest(filter, 100)).await?.items)
     }
 
@@ -210,8 +211,9 @@ impl Service {
     }
 
     async fn next_backup_at(&self, scope: &Scope, resource: Uuid) -> Result<Option<Timestamp>> {
-        let filter =
-            Filter::all().is(RecordField::Resource, Value::Uuid(resource))?.and(RecordField::NextRunAt, Test::Present)?;
+        let filter = Filter::all()
+            .is(RecordField::Resource, Value::Uuid(resource))?
+            .and(RecordField::NextRunAt, Test::Present)?;
         let order = Order::by(vec![(RecordField::NextRunAt, Direction::Asc)])?;
         let query = Query { filter, order, page: Page::first(1), total: false };
         let first = self.ledger.list::<Application>(scope, &query).await?.items.into_iter().next();

@@ -30,7 +30,12 @@ impl Service {
     ///
     /// # Errors
     /// `invalid_field` for more than two fields or one that cannot be grouped by.
-    pub async fn task_counts(&self, caller: &Caller, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
+    pub async fn task_counts(
+        &self,
+        caller: &Caller,
+        filter: &Filter<TaskField>,
+        by: &[TaskField],
+    ) -> Result<Vec<Group>> {
         if by.len() > 2 || by.iter().any(|f| !f.sortable()) {
             return Err(Error::invalid("by", "tasks can be counted by at most two fields, and not by 'tag'"));
         }

@@ -18,7 +18,10 @@ fn openapi_is_committed() {
         std::fs::write(&path, &document).expect("writes");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == document, "docs/openapi.json is not what the handlers say; run `cargo xtask generate` and commit it");
+    assert!(
+        committed == document,
+        "docs/openapi.json is not what the handlers say; run `cargo xtask generate` and commit it"
+    );
 }
 
 #[test]
