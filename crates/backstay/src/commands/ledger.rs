@@ -29,9 +29,7 @@ pub(crate) enum LedgerCommand {
     #[command(after_help = "Example: backstay ledger dump --data /srv/backstay-data")]
     Dump,
     /// Print the password of a repository, for the `restic` program; needs only the data folder, no server
-    #[command(
-        after_help = "Example: RESTIC_PASSWORD=$(backstay ledger repository-password) restic -r backstay-data/repository snapshots"
-    )]
+    #[command(after_help = "Example: backstay ledger repository-password --data /srv/backstay-data")]
     RepositoryPassword {
         /// The repository's name
         #[arg(value_name = "REPOSITORY", default_value = "local")]
