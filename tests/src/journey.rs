@@ -227,10 +227,12 @@ impl Shell {
 
     /// What a command prints, and how it ends.
     fn run(&mut self, command: &str) -> (String, i32) {
-        writeln!(self.input, "{{ {command}\n}} </dev/null\nprintf '\\n%s %d\\n' {} $?", self.mark).expect("the shell listens");
+        writeln!(self.input, "{{ {command}\n}} </dev/null\nprintf '\\n%s %d\\n' {} $?", self.mark)
+            .expect("the shell listens");
         let mut out = String::new();
         loop {
-            let line = self.lines.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("`{command}` does not end ({e})\n{out}"));
+            let line =
+                self.lines.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("`{command}` does not end ({e})\n{out}"));
             if let Some(code) = line.strip_prefix(&self.mark) {
                 // The line break in front of the mark is ours.
                 out.pop();

@@ -310,7 +310,9 @@ impl Up<'_> {
         };
         match tokio::time::timeout(LIMIT, listen).await {
             Ok(task) => task,
-            Err(_) => panic!("task {id} is not {what} after {} s: {:#?}", LIMIT.as_secs(), self.client().task(id).await),
+            Err(_) => {
+                panic!("task {id} is not {what} after {} s: {:#?}", LIMIT.as_secs(), self.client().task(id).await)
+            }
         }
     }
 

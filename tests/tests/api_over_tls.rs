@@ -42,7 +42,8 @@ async fn one_tls_port_speaks_http_1_and_http_2_under_our_own_authority() {
     // In the clear, where only this machine hears it.
     let (spoken, status, _) = get(&place, &format!("{}/api/v1/me", ready.http), &ready.admin_token, &[]);
     assert_eq!((spoken.as_str(), status.as_str()), ("1.1", "200"));
-    let (spoken, _, _) = get(&place, &format!("{}/api/v1/me", ready.http), &ready.admin_token, &["--http2-prior-knowledge"]);
+    let (spoken, _, _) =
+        get(&place, &format!("{}/api/v1/me", ready.http), &ready.admin_token, &["--http2-prior-knowledge"]);
     assert_eq!(spoken, "2");
 }
 
@@ -70,6 +71,36 @@ async fn another_authority_is_not_trusted_and_no_token_no_answer() {
     let agent = fs::read_to_string(place.data().join("keys/agent.token")).expect("the agent's token");
     let (_, status, _) = get(&place, &format!("{}/api/v1/tasks", ready.http), agent.trim(), &[]);
     assert_eq!(status, "401");
+}
+
+#[tokio::test]
+async fn changes_are_told_again_from_any_revision_on() {
+    let place = Place::new();
+    let up = place.start();
+    let source = place.folder("source");
+    let machine = Machine::protect(&up, &source).await;
+    let tasks = [machine.back_up(&up).await.task, machine.back_up(&up).await.task];
+    let told = async |since: i64| {
+        let mut events = up.client().task_events(&ListQuery::new(), Some(since));
+        let next = tokio::time::timeout(LIMIT, events.next()).await.expect("in time");
+        let event = next.expect("the stream goes on").expect("an event");
+        (event.revision, event.task.id)
+    };
+    // Of each task the latest state, in the order of the changes.
+    let (first, id) = told(0).await;
+    assert_eq!(id, tasks[0]);
+    let (second, id) = told(first).await;
+    assert_eq!(id, tasks[1]);
+    assert!(second > first);
+    // Over a restart the numbers go on.
+    let _ = up.interrupt().good();
+    let up = place.start();
+    let mut events = up.client().task_events(&ListQuery::new(), Some(second));
+    let third = machine.run(&up).await.id;
+    let event =
+        tokio::time::timeout(LIMIT, events.next()).await.expect("in time").expect("a stream").expect("an event");
+    assert_eq!(event.task.id, third, "nothing is told twice");
+    assert!(event.revision > second);
 }
 
 /// A tenant with a protected folder, and clients for its people.

@@ -53,7 +53,10 @@ async fn everything_comes_back_as_it_was_through_us_and_through_restic() {
 
     let first = machine.back_up(&up).await;
     assert_eq!((first.kind.name(), first.files), ("full", 16), "{first:#?}");
-    assert!(first.size > 74 << 20 && first.added > 5 << 20 && first.added < 8 << 20, "equal files are stored once: {first:#?}");
+    assert!(
+        first.size > 74 << 20 && first.added > 5 << 20 && first.added < 8 << 20,
+        "equal files are stored once: {first:#?}"
+    );
     let ours = restore(&place, &first, "ours", &[]);
     assert_same(&source, &within(&ours, &source), But::Nothing);
 
@@ -98,7 +101,11 @@ async fn globs_say_what_is_taken_and_what_is_left() {
     let up = place.start();
     let globs = |globs: &[&str]| globs.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>();
     let cases = [
-        ("all but logs and caches", Settings { includes: globs(&[]), excludes: globs(&["*.log", "cache/"]) }, "a.txt docs/c.txt docs/d.md"),
+        (
+            "all but logs and caches",
+            Settings { includes: globs(&[]), excludes: globs(&["*.log", "cache/"]) },
+            "a.txt docs/c.txt docs/d.md",
+        ),
         ("texts alone", Settings { includes: globs(&["*.txt"]), excludes: globs(&[]) }, "a.txt cache/x.txt docs/c.txt"),
         ("both", Settings { includes: globs(&["*.txt"]), excludes: globs(&["cache/"]) }, "a.txt docs/c.txt"),
     ];
@@ -203,7 +210,8 @@ async fn the_steps_of_a_task_are_its_activities() {
     let backup = machine.back_up(&up).await;
     let query = api::client::ListQuery::new().order("id");
     let steps = up.client().task_activities(backup.task, &query).await.expect("activities").items;
-    let seen: Vec<_> = steps.iter().map(|a| (a.kind.as_str(), a.root, a.parent_id, a.result.as_ref().map(|r| r.code))).collect();
+    let seen: Vec<_> =
+        steps.iter().map(|a| (a.kind.as_str(), a.root, a.parent_id, a.result.as_ref().map(|r| r.code))).collect();
     let root = steps[0].id;
     let step = |name| (name, false, Some(root), Some(ResultCode::Ok));
     assert_eq!(seen, [("backup", true, None, Some(ResultCode::Ok)), step("scan"), step("backup"), step("index")]);

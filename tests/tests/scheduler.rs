@@ -111,19 +111,24 @@ async fn a_run_that_is_due_while_the_former_is_open_is_recorded_as_skipped() {
 
     let up = place.start();
     let client = up.client();
-    let second = async || client.tasks(&ListQuery::new().order("-id")).await.expect("tasks").items.into_iter().find(|t| t.id != former.id);
+    let second = async || {
+        client.tasks(&ListQuery::new().order("-id")).await.expect("tasks").items.into_iter().find(|t| t.id != former.id)
+    };
     let skipped = up.completed(until("the run is recorded", second).await.id).await;
     assert_eq!(result(&skipped), ResultCode::Cancelled, "{skipped:#?}");
     let error = skipped.result.as_ref().and_then(|r| r.error.clone()).expect("a reason");
     assert_eq!(error.code, "runSkipped");
     assert!(error.message.contains("was not done"), "{}", error.message);
     assert_eq!(client.task(former.id).await.expect("the former").state, State::Enqueued, "it waits on");
-    let app = client.policy_applications(machine.policy, &ListQuery::new()).await.expect("applications").items.remove(0);
+    let app =
+        client.policy_applications(machine.policy, &ListQuery::new()).await.expect("applications").items.remove(0);
     assert_eq!(app.last_task, Some(former.uuid), "the open one is still the last");
     assert!(app.next_run_at.is_some_and(|t| t > Timestamp::now()));
     // By hand it is refused, with the way out.
     let refused = client.run_policy(machine.policy, Some(machine.resource)).await.expect_err("one is open");
     assert!(refused.is(domain::Code::StateConflict) && refused.api().is_some_and(|e| e.hint.is_some()), "{refused:?}");
+    let waited = place.cli(&["task", "wait", &former.id.to_string(), "--timeout", "1s"]).failed(5);
+    assert!(waited.err.contains("is over") || waited.err.contains("not completed"), "{waited}");
     // What waits is cancelled at once, without the agent.
     let cancelled = client.cancel_task(former.id).await.expect("a cancellation");
     assert_eq!((cancelled.state, result(&cancelled)), (State::Completed, ResultCode::Cancelled));

@@ -2,8 +2,10 @@
 //! where it was.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use acceptance::machine::{Machine, only_backup, result};
 use acceptance::restic::Restic;
@@ -29,7 +31,8 @@ async fn the_data_folder_and_its_keys_are_closed_to_others() {
     let up = place.start();
     assert_eq!(mode(&place.data()), 0o700);
     assert_eq!(mode(&place.data().join("keys")), 0o700);
-    let keys: Vec<_> = fs::read_dir(place.data().join("keys")).expect("keys").map(|e| e.expect("a key").path()).collect();
+    let keys: Vec<_> =
+        fs::read_dir(place.data().join("keys")).expect("keys").map(|e| e.expect("a key").path()).collect();
     assert!(keys.len() >= 6, "{keys:?}");
     for key in keys {
         assert_eq!(mode(&key), 0o600, "{}", key.display());
@@ -190,6 +193,33 @@ async fn sigterm_in_the_middle_of_a_backup_is_as_good_as_ctrl_c() {
 }
 
 #[tokio::test]
+async fn on_a_terminal_a_bar_shows_how_far_it_is() {
+    let place = Place::new();
+    let up = place.start();
+    let machine = Machine::protect(&up, &much(&place)).await;
+    let task = machine.run(&up).await.id;
+    // Held in the middle for as long as somebody looks.
+    let job = up.job_in_the_middle().await;
+    job.send(Signal::SIGSTOP);
+    up.task_until(task, "counted", |t| t.progress.as_ref().is_some_and(|p| p.files_total == 10)).await;
+    let watch = format!("stty cols 150; {} task watch {task}", acceptance::program().display());
+    let mut terminal = place.command("script");
+    let mut terminal = terminal.args(["-qec", &watch, "/dev/null"]).stdout(Stdio::piped()).spawn().expect("a terminal");
+    let mut screen = BufReader::new(terminal.stdout.take().expect("piped"));
+    let mut seen = String::new();
+    // A bar is drawn anew over the last one.
+    while !(seen.contains(" % ") && seen.contains("of 80.0 MiB") && seen.contains("of 10 files")) {
+        let mut part = Vec::new();
+        assert_ne!(screen.read_until(b'\r', &mut part).expect("readable"), 0, "no bar was drawn:\n{seen}");
+        seen.push_str(&String::from_utf8_lossy(&part));
+    }
+    job.send(Signal::SIGCONT);
+    screen.read_to_string(&mut seen).expect("the rest");
+    assert!(terminal.wait().expect("its end").success(), "{seen}");
+    assert!(seen.contains("done after"), "{seen}");
+}
+
+#[tokio::test]
 async fn the_data_folder_is_not_backed_up_into_itself() {
     let place = Place::new();
     fs::write(place.path("mine"), "text").expect("a file");
@@ -225,8 +255,13 @@ async fn the_repository_password_is_where_nobody_looks() {
         up.err(),
     ];
     assert!(shown.iter().all(|text| !text.contains(&password)), "it is shown");
+    // Nor are tokens kept, only their hashes.
+    let tokens =
+        ["keys/admin.token", "keys/agent.token"].map(|f| fs::read_to_string(place.data().join(f)).expect("a token"));
     for file in ["ledger.db", "ledger.db-wal"] {
         let bytes = fs::read(place.data().join(file)).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&bytes).contains(&password), "it stands in {file}");
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains(&password), "it stands in {file}");
+        assert!(tokens.iter().all(|t| !text.contains(t.trim())), "a token stands in {file}");
     }
 }

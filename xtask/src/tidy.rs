@@ -23,7 +23,11 @@ const CRATES: &[(&str, &[&str])] = &[
 /// What no file below a folder may name, with the reason.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("crates/server/src/service", &["axum", "tonic", "crate::dialects", "crate::agents"], "services know no transport"),
-    ("crates/server/src/dialects", &["ledger::Sqlite", "ledger::Memory", "rusqlite", "crate::scheduler"], "dialects translate, they never decide"),
+    (
+        "crates/server/src/dialects",
+        &["ledger::Sqlite", "ledger::Memory", "rusqlite", "crate::scheduler"],
+        "dialects translate, they never decide",
+    ),
     ("crates/server/src/scheduler", &["crate::dialects", "axum", "tonic"], "the scheduler uses services"),
     ("crates/server/src", &["rusqlite", "SELECT ", "INSERT INTO"], "SQL stands only in the ledger"),
     ("crates/backstay/src", &["rusqlite", "axum::", "tonic::"], "the program puts parts together"),
@@ -82,7 +86,8 @@ fn check_file(file: &Path, findings: &mut Vec<String>) -> Result<()> {
     }
     let lines = text.lines().count();
     if lines > MAX_LINES && !text.contains("// long: ") {
-        findings.push(format!("{}: {lines} lines; split it, or say why not in a line `// long: <reason>`", file.display()));
+        findings
+            .push(format!("{}: {lines} lines; split it, or say why not in a line `// long: <reason>`", file.display()));
     }
     for (number, line) in text.lines().enumerate() {
         if line.contains("#[allow(") && !line.contains("contains(") {
@@ -148,13 +153,16 @@ fn check_documents(findings: &mut Vec<String>) -> Result<()> {
     let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(PathBuf::from).into();
     for folder in ["docs/concepts", "docs/guides", "docs/decisions"] {
         if let Ok(entries) = fs::read_dir(folder) {
-            documents.extend(entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "md")));
+            documents.extend(
+                entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "md")),
+            );
         }
     }
     for document in documents {
         let text = fs::read_to_string(&document).with_context(|| format!("{} is missing", document.display()))?;
         let quoted = text.split('`').skip(1).step_by(2);
-        let paths = quoted.filter(|q| ["crates/", "docs/", "tests/", "xtask/", ".ci/"].iter().any(|p| q.starts_with(p)));
+        let paths =
+            quoted.filter(|q| ["crates/", "docs/", "tests/", "xtask/", ".ci/"].iter().any(|p| q.starts_with(p)));
         for path in paths.filter(|p| !p.contains(['*', '<', '{', ' ', '\n'])) {
             if !Path::new(path.split(':').next().unwrap_or(path)).exists() {
                 findings.push(format!("{}: `{path}` does not exist", document.display()));
@@ -172,7 +180,9 @@ fn check_documents(findings: &mut Vec<String>) -> Result<()> {
 }
 
 fn check_banned(findings: &mut Vec<String>) -> Result<()> {
-    let tree = Command::new("cargo").args(["tree", "--workspace", "--locked", "--prefix", "none", "--format", "{p}"]).output()?;
+    let tree = Command::new("cargo")
+        .args(["tree", "--workspace", "--locked", "--prefix", "none", "--format", "{p}"])
+        .output()?;
     let tree = String::from_utf8(tree.stdout)?;
     for (name, reason) in BANNED {
         if tree.lines().any(|l| l.split(' ').next() == Some(name)) {

@@ -72,7 +72,9 @@ impl MeteredBackend {
     fn write_failed(&self, error: EngineError) -> EngineError {
         let place = self.inner.location();
         let message = match error.code {
-            ErrorCode::NoSpace => format!("the disk of the repository {place} is full; make room there and run it again"),
+            ErrorCode::NoSpace => {
+                format!("the disk of the repository {place} is full; make room there and run it again")
+            }
             ErrorCode::PermissionDenied => format!("the repository {place} cannot be written to by this agent"),
             _ => return error,
         };
