@@ -37,12 +37,12 @@ impl Meter {
         self.step_told = None;
     }
 
-    /// The engine has counted.
-    pub(crate) fn count(&mut self, progress: &engine::Progress, now: Instant) {
+    /// The engine has counted; says whether it was the work itself, and not what comes before and after it.
+    pub(crate) fn count(&mut self, progress: &engine::Progress, now: Instant) -> bool {
         if !matches!(progress.step, Some(Step::Backup | Step::Restore)) {
             // The index is written to the repository too.
             self.data.bytes_added = self.data.bytes_added.max(progress.bytes_added);
-            return;
+            return false;
         }
         self.data = *progress;
         match self.sample {
@@ -58,6 +58,7 @@ impl Meter {
                 }
             }
         }
+        true
     }
 
     /// How far the task is.

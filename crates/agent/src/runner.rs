@@ -217,8 +217,8 @@ impl Runner<'_> {
             }
             EngineEvent::Progress(progress) => {
                 let now = Instant::now();
-                self.meter.count(&progress, now);
-                if self.meter.task_due(now) {
+                // Not at the scan: its report would be empty and keep the first one of the work waiting.
+                if self.meter.count(&progress, now) && self.meter.task_due(now) {
                     self.report(Event::Progress((&self.meter.task()).into()));
                 }
                 if let Some(uuid) = self.step
