@@ -221,7 +221,7 @@ impl Shell {
             }
         });
         // One stream for both, so that the order is that of a terminal. Quiet curl, because its meter is nobody's output.
-        writeln!(input, "exec 2>&1; curl() {{ command curl -sS \"$@\"; }}").expect("the shell listens");
+        writeln!(input, "exec 2>&1; umask 022; curl() {{ command curl -sS \"$@\"; }}").expect("the shell listens");
         Shell { child, input, lines, mark: format!("end-of-command-{}", std::process::id()) }
     }
 

@@ -1,14 +1,8 @@
-//! The `restic` program on the repository of a place, with the password as a person recovers it who has only the data
-//! folder: out of the ledger, opened with `keys/server.key`.
+//! The `restic` program on the repository of a place, with the password as a person gets it who has only the data folder:
+//! `backstay ledger repository-password`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-
-use domain::Scope;
-use domain::repository::Repository;
-use ledger::{Ledger, SqliteLedger};
-use server::config::DataFolder;
-use server::secrets::Sealer;
 
 use crate::Place;
 use crate::place::said;
@@ -22,20 +16,17 @@ pub struct Restic<'p> {
 }
 
 impl<'p> Restic<'p> {
-    /// Recovers the password. A server may run meanwhile.
+    /// Asks for the password. A server may run meanwhile.
     ///
     /// # Panics
     /// When the data folder does not hold what is needed.
-    pub async fn of(place: &'p Place) -> Restic<'p> {
-        let folder = DataFolder::new(place.data());
-        let sealer = Sealer::from_file(&folder.server_key()).expect("the server's key");
-        let ledger = SqliteLedger::open(&folder.ledger()).expect("the ledger");
-        let all: &dyn Ledger = &ledger;
-        let found = all.find::<Repository>(&Scope::everything(), "local").await.expect("a ledger that can be read");
-        let repository = found.expect("the local repository").value;
-        ledger.close().await.expect("the ledger closes");
-        let password = sealer.open(&repository.sealed_password).expect("a password sealed under this key");
-        Restic { place, url: repository.url, password }
+    #[must_use]
+    pub fn of(place: &'p Place) -> Restic<'p> {
+        let data = place.data();
+        let said =
+            place.cli(&[OsStr::new("ledger"), "repository-password".as_ref(), "--data".as_ref(), data.as_ref()]).good();
+        let url = data.join("repository").to_str().expect("the place has a plain name").to_owned();
+        Restic { place, url, password: said.out.trim().to_owned() }
     }
 
     /// The password, to see where it does not stand.

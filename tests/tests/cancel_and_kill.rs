@@ -26,7 +26,7 @@ async fn a_running_backup_is_cancelled_within_seconds_and_the_next_one_is_good()
     let place = Place::new();
     let source = much(&place);
     let up = place.start();
-    let restic = Restic::of(&place).await;
+    let restic = Restic::of(&place);
     let machine = Machine::protect(&up, &source).await;
     let task = machine.run(&up).await.id;
     let job = up.job_in_the_middle().await;
@@ -75,7 +75,7 @@ async fn kill_9_of_everything_in_the_middle_of_a_backup_costs_an_attempt_and_not
     assert_eq!((result(&done), done.assign_count, done.uuid), (ResultCode::Ok, 2, task.uuid), "{done:#?}");
     let backup = only_backup(&up.client(), task.id).await.expect("a backup");
     assert_eq!(backup.files, 10);
-    let restic = Restic::of(&place).await;
+    let restic = Restic::of(&place);
     restic.check();
     let snapshots = restic.snapshots_by_task();
     assert_eq!(snapshots.into_iter().collect::<Vec<_>>(), [(task.uuid.to_string(), 1)]);
@@ -103,7 +103,7 @@ async fn kill_9_of_the_job_alone_is_an_error_that_says_so() {
     assert_eq!((error.domain.as_str(), error.code.as_str()), ("engine", "engineCrashed"));
     assert!(error.message.contains("SIGKILL"), "{}", error.message);
     let _ = place.cli(&["task", "wait", &task.to_string()]).failed(3);
-    let restic = Restic::of(&place).await;
+    let restic = Restic::of(&place);
     restic.check();
     machine.back_up(&up).await;
     restic.check();
@@ -177,7 +177,7 @@ async fn whenever_the_power_goes_what_was_acknowledged_ends_rightly_and_once() {
     assert!(tasks.iter().all(|t| t.state == State::Completed), "{tasks:#?}");
     let backups = up.client().backups(&ListQuery::new().limit(1000)).await.expect("backups").items;
     assert_eq!(backups.len(), points.len() + 1, "one for each task");
-    let restic = Restic::of(&place).await;
+    let restic = Restic::of(&place);
     let by_task = restic.snapshots_by_task();
     assert_eq!(by_task.len(), backups.len());
     assert!(by_task.values().all(|n| *n == 1), "{by_task:?}");

@@ -60,7 +60,7 @@ async fn everything_comes_back_as_it_was_through_us_and_through_restic() {
     let ours = restore(&place, &first, "ours", &[]);
     assert_same(&source, &within(&ours, &source), But::Nothing);
 
-    let restic = Restic::of(&place).await;
+    let restic = Restic::of(&place);
     restic.check();
     let theirs = place.path("theirs");
     restic.run(&["restore", &first.snapshot, "--target", theirs.to_str().expect("UTF-8")]);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Programs that tests run, with the Debian package that brings each.
-const PROGRAMS: &[(&str, &str)] = &[("restic", "restic"), ("cc", "gcc"), ("cmake", "cmake"), ("curl", "curl")];
+const PROGRAMS: &[(&str, &str)] = &[("restic", "restic"), ("cc", "gcc"), ("curl", "curl"), ("script", "bsdutils")];
 
 /// Installs what is missing and runs `cargo test` over the whole project.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
