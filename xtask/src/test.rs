@@ -1,5 +1,6 @@
 //! `cargo xtask test`: installs what tests need beside Rust, then runs all of them.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,46 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     super::cargo(&["build", "--locked", "--workspace", "--all-targets"])?;
     let mut all = vec!["test", "--locked", "--workspace"];
     all.extend(args);
-    super::cargo(&all)
+    let line = format!("cargo {}", all.join(" "));
+    eprintln!("$ {line}");
+    let mut tests = Command::new("cargo").args(&all).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut total = Total::default();
+    for line in BufReader::new(tests.stdout.take().context("cargo's output is not there")?).lines() {
+        let line = line?;
+        println!("{line}");
+        total.add(&line);
+    }
+    let status = tests.wait()?;
+    println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored);
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// The sum of what the test programs say, because the last of them says little about all.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Total {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Total {
+    /// Counts a line such as `test result: ok. 41 passed; 0 failed; 0 ignored; ...`.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|l| l.split_once(". ")) else { return };
+        for count in counts.split("; ") {
+            let Some((number, what)) = count.split_once(' ') else { continue };
+            let number: u64 = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
 }
 
 fn install() -> Result<()> {
@@ -46,4 +86,18 @@ fn apt(args: &[&str]) -> Result<()> {
 fn is_there(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
     found.is_ok_and(|s| s.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Total;
+
+    #[test]
+    fn results_are_summed_and_other_lines_are_not() {
+        let mut total = Total::default();
+        total.add("test result: ok. 41 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.05s");
+        total.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.05s");
+        total.add("test this_one ... ok");
+        assert_eq!(total, Total { passed: 42, failed: 3, ignored: 2 });
+    }
 }
