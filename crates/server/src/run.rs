@@ -56,6 +56,12 @@ pub async fn start(config: Config) -> Result<Running> {
     let Config { data, listen, listen_tls, host, history } = config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
+    // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
+    // Who connects already waits until everything is there.
+    let http = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let tls = TcpListener::bind(listen_tls).await.with_context(|| format!("cannot listen on {listen_tls}"))?;
+    let (http_address, tls_address) = (http.local_addr()?, tls.local_addr()?);
+
     make_folder(&data.keys())?;
     let sealer = Sealer::from_file(&data.server_key())?;
     let ledger_path = data.ledger();
@@ -71,9 +77,6 @@ pub async fn start(config: Config) -> Result<Running> {
         first.token(&data.admin_token(), TokenKind::Api, "local administrator", Role::Admin).await?;
     let (agent_token, _) = first.token(&data.agent_token(), TokenKind::Agent, "local agent", Role::Operator).await?;
 
-    let http = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let tls = TcpListener::bind(listen_tls).await.with_context(|| format!("cannot listen on {listen_tls}"))?;
-    let (http_address, tls_address) = (http.local_addr()?, tls.local_addr()?);
     let files = tls::CertFiles::in_folder(&data.keys());
     let tls_config = files.server_config(&tls::host_names(tls_address.ip(), &host), service.moment().now)?;
     let tls = listen::TlsListener::new(tls, tls_config)?;
