@@ -44,7 +44,7 @@ pub(crate) async fn run(desk: Arc<Desk>, program: Program, assign: Assign, order
     };
     let end = match Plan::of(&assign) {
         Ok(plan) => runner.carry_out(plan).await,
-        Err(error) => End::Over(Box::new(failed(error)), None),
+        Err(error) => End::Over(Box::new(failed(*error)), None),
     };
     let event = match end {
         End::Over(outcome, progress) => {
@@ -70,11 +70,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(assign: &Assign) -> Result<Plan, TaskError> {
-        let argument = json_of("work", &assign.work_json).map_err(|e| agent_error("invalidTask", e.to_string()))?;
-        let uuid = uuid_of("uuid", &assign.uuid).map_err(|e| agent_error("invalidTask", e.to_string()))?;
+    fn of(assign: &Assign) -> Result<Plan, Box<TaskError>> {
+        let invalid = |why: String| Box::new(agent_error("invalidTask", why));
+        let argument = json_of("work", &assign.work_json).map_err(|e| invalid(e.to_string()))?;
+        let uuid = uuid_of("uuid", &assign.uuid).map_err(|e| invalid(e.to_string()))?;
         let spec = TaskSpec { argument, ..TaskSpec::new(uuid, &assign.r#type, "", Uuid::nil()) };
-        let job = match Work::of(&spec).map_err(|e| agent_error("invalidTask", e.message))? {
+        let job = match Work::of(&spec).map_err(|e| invalid(e.message))? {
             Work::Backup(work) => Job::Backup(backup_job(uuid, &assign.host, work)),
             Work::Recovery(work) => Job::Restore(restore_job(work)),
         };
@@ -350,7 +351,7 @@ fn task_error(error: EngineError) -> TaskError {
         code: error.code.as_str().to_owned(),
         message: sentence(&error.message),
         context,
-        cause: None,
+        ..TaskError::default()
     }
 }
 

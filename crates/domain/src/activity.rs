@@ -293,6 +293,14 @@ impl Activity {
         Some(Activity { body: Body::Step(spec.clone(), next), ..self.clone() })
     }
 
+    /// The step stamped anew, because its task was deleted and it with it. Nothing for the root, which shows its task.
+    #[must_use]
+    pub fn stamped(&self, now: Timestamp) -> Option<Activity> {
+        let Body::Step(spec, status) = &self.body else { return None };
+        let next = ActivityStatus { updated_at: now, ..status.clone() };
+        Some(Activity { body: Body::Step(spec.clone(), next), ..self.clone() })
+    }
+
     /// The step after its task is over, or nothing for one that was over before.
     #[must_use]
     pub fn abandoned(&self, message: &str, now: Timestamp) -> Option<Activity> {

@@ -20,6 +20,8 @@ pub enum Kind {
     TooLarge,
     /// The body is of a type that is not understood.
     UnsupportedMedia,
+    /// It was tried too often; trying again later is right.
+    TooMany,
     /// The server cannot do it now; trying again later may help.
     Unavailable,
     /// There is no room to store what was asked.
@@ -71,7 +73,7 @@ codes! {
     InvalidBody, "invalid_body", Invalid;
     /// A paging cursor is damaged or belongs to another query.
     InvalidCursor, "invalid_cursor", Invalid;
-    /// No token, or one that is not known or no longer valid.
+    /// No token or secret, or one that is not known or no longer valid.
     Unauthenticated, "unauthenticated", Unauthenticated;
     /// The caller's role does not allow this.
     Forbidden, "forbidden", Forbidden;
@@ -101,7 +103,9 @@ codes! {
     BodyTooLarge, "body_too_large", TooLarge;
     /// The body's media type is not JSON.
     UnsupportedMediaType, "unsupported_media_type", UnsupportedMedia;
-    /// The server is starting or stopping.
+    /// Signing in failed too often with this name or from this address; the next attempt has to wait.
+    TooManyAttempts, "too_many_attempts", TooMany;
+    /// The server is starting or stopping, or has too much to do.
     Unavailable, "unavailable", Unavailable;
     /// The disk of the ledger is full; reads go on, writes are refused.
     StorageFull, "storage_full", StorageFull;
@@ -125,6 +129,8 @@ pub struct Error {
     pub field: Option<String>,
     /// What would be right, or what to do.
     pub hint: Option<String>,
+    /// After how many seconds it is worth trying again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// A result with the domain's error.
@@ -133,7 +139,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), field: None, hint: None }
+        Error { code, message: message.into(), field: None, hint: None, retry_after: None }
     }
 
     /// A value that is not allowed for `field`.
@@ -163,6 +169,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with the seconds after which it is worth trying again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Error {
+        self.retry_after = Some(seconds);
         self
     }
 }

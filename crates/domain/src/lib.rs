@@ -3,9 +3,11 @@
 
 pub mod activity;
 pub mod agent;
+pub mod audit;
 pub mod backup;
 pub mod caller;
 pub mod error;
+pub mod identity;
 pub mod plan;
 pub mod policy;
 pub mod query;
@@ -17,7 +19,7 @@ pub mod tenant;
 pub mod token;
 pub mod work;
 
-pub use caller::{Caller, Role, Scope};
+pub use caller::{Actor, ActorKind, Caller, Right, Role, Scope};
 pub use error::{Code, Error, Result};
 pub use jiff::{SignedDuration, Timestamp};
 pub use uuid::Uuid;

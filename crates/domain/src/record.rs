@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::audit::AuditEntry;
 use crate::backup::Backup;
+use crate::identity::{ApiClient, SigningKey, User};
 use crate::policy::{Application, Policy};
 use crate::repository::Repository;
 use crate::resource::Resource;
@@ -29,8 +31,16 @@ named_enum! {
         Repository = "repository",
         /// A recovery point.
         Backup = "backup",
-        /// A credential.
+        /// A credential that lives until it is revoked.
         Token = "token",
+        /// A person.
+        User = "user",
+        /// A program with a secret.
+        ApiClient = "client",
+        /// A key that signs access tokens.
+        SigningKey = "signing_key",
+        /// Who did what.
+        AuditEntry = "audit",
     }
 }
 
@@ -47,6 +57,10 @@ pub enum Record {
     Repository(Repository),
     Backup(Backup),
     Token(Token),
+    User(User),
+    ApiClient(ApiClient),
+    SigningKey(SigningKey),
+    AuditEntry(AuditEntry),
 }
 
 /// A type that is kept as a record.
@@ -114,7 +128,20 @@ macro_rules! entities {
     };
 }
 
-entities!(Tenant, Resource, Policy, Application, Agent, Repository, Backup, Token);
+entities!(
+    Tenant,
+    Resource,
+    Policy,
+    Application,
+    Agent,
+    Repository,
+    Backup,
+    Token,
+    User,
+    ApiClient,
+    SigningKey,
+    AuditEntry
+);
 
 impl Record {
     /// The owner; a tenant owns itself, so that it is seen from within.
@@ -129,6 +156,10 @@ impl Record {
             Record::Repository(v) => v.tenant,
             Record::Backup(v) => v.tenant,
             Record::Token(v) => v.tenant,
+            Record::User(v) => v.tenant,
+            Record::ApiClient(v) => v.tenant,
+            Record::SigningKey(v) => v.tenant,
+            Record::AuditEntry(v) => v.tenant,
         }
     }
 
@@ -144,6 +175,8 @@ impl Record {
             Record::Repository(v) => Some(v.name.clone()),
             Record::Backup(v) => Some(format!("task {}", v.task)),
             Record::Token(v) => Some(v.hash.clone()),
+            Record::User(v) => Some(User::login_key(&v.login)),
+            Record::ApiClient(_) | Record::SigningKey(_) | Record::AuditEntry(_) => None,
         }
     }
 

@@ -34,6 +34,15 @@ pub struct Tenant {
     pub updated_at: Timestamp,
 }
 
+/// How a caller names a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantRef {
+    /// The id.
+    Id(Uuid),
+    /// The number.
+    Number(i64),
+}
+
 impl Tenant {
     /// The root of the tree.
     #[must_use]

@@ -8,7 +8,7 @@ use domain::task::{Applied, Effect, Event, LeaseToken, Priority, State, Task, Ta
 use domain::tenant::{ROOT_LOCATOR, Tenant};
 use domain::{Code, Error, Moment, Result, Scope, SignedDuration, Timestamp, Uuid};
 
-use crate::{Claim, Committed, Expect, Rev, Stored, Write, Written, activity_not_found, task_not_found};
+use crate::{Claim, Committed, Expect, Head, Rev, Stored, Write, Written, activity_not_found, task_not_found};
 
 /// What the ledger has given out so far; none of it is ever given out again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,13 @@ pub(crate) struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Counters { rev: Rev(0), stamp: Timestamp::UNIX_EPOCH, task: TaskId(0), activity: ActivityId(0) }
+    }
+}
+
+impl Counters {
+    /// How far the ledger has come.
+    pub(crate) fn head(&self) -> Head {
+        Head { rev: self.rev, horizon: self.stamp }
     }
 }
 
@@ -47,8 +54,8 @@ pub(crate) trait Tx {
 
     fn activity(&mut self, activity: ActivityRef) -> Result<Option<Activity>>;
     fn root_of(&mut self, task: TaskId) -> Result<Option<Activity>>;
-    /// The steps of a task that are not over, by id.
-    fn open_activities(&mut self, task: TaskId) -> Result<Vec<Activity>>;
+    /// The steps of a task, by id.
+    fn steps(&mut self, task: TaskId) -> Result<Vec<Activity>>;
     fn insert_activity(&mut self, activity: &Activity) -> Result<()>;
     fn update_activity(&mut self, activity: &Activity) -> Result<()>;
 
@@ -231,11 +238,12 @@ impl Commit<'_> {
                 Effect::OpenRoot => self.open_root(&task)?,
                 Effect::ReturnActivities { sustainable } => {
                     let sustainable = *sustainable;
-                    self.close_activities(task.id, |a, now| a.after_return(sustainable, now))?;
+                    self.change_steps(task.id, |a, now| a.after_return(sustainable, now))?;
                 }
                 Effect::CloseActivities => {
-                    self.close_activities(task.id, |a, now| a.abandoned("Its task ended before it did.", now))?;
+                    self.change_steps(task.id, |a, now| a.abandoned("Its task ended before it did.", now))?;
                 }
+                Effect::StampActivities => self.change_steps(task.id, Activity::stamped)?,
                 Effect::StopRequested(_) | Effect::LeaseVoid(_) => {}
             }
             self.effects.push((task.id, effect));
@@ -251,8 +259,8 @@ impl Commit<'_> {
         self.tx.insert_activity(&Activity::root(id, task, task.status.updated_at))
     }
 
-    fn close_activities(&mut self, task: TaskId, f: impl Fn(&Activity, Timestamp) -> Option<Activity>) -> Result<()> {
-        for activity in self.tx.open_activities(task)? {
+    fn change_steps(&mut self, task: TaskId, f: impl Fn(&Activity, Timestamp) -> Option<Activity>) -> Result<()> {
+        for activity in self.tx.steps(task)? {
             let now = self.stamp()?.now;
             if let Some(next) = f(&activity, now) {
                 self.tx.update_activity(&next)?;

@@ -33,6 +33,15 @@ impl fmt::Display for Rev {
     }
 }
 
+/// How far the ledger has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The newest revision.
+    pub rev: Rev,
+    /// Every change stamped (`updated_at`) at or before this time can be seen; later ones are stamped later.
+    pub horizon: Timestamp,
+}
+
 /// A record with the revision that last changed it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored<R> {
@@ -163,6 +172,13 @@ pub trait Ledger: Send + Sync {
     async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView>;
     /// Activities that match.
     async fn activities(&self, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>>;
+    /// How many activities match, grouped as tasks are.
+    async fn activity_counts(
+        &self,
+        scope: &Scope,
+        filter: &Filter<ActivityField>,
+        by: &[ActivityField],
+    ) -> Result<Vec<Group>>;
 
     /// One record.
     async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>>;
@@ -180,8 +196,8 @@ pub trait Ledger: Send + Sync {
     async fn changes(&self, scope: &Scope, since: Rev, limit: u32) -> Result<Changes>;
     /// Open tasks one of whose timers may have run out by then; after a restart some may not have (see `Moment`).
     async fn due(&self, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>>;
-    /// The newest revision, as it grows.
-    fn revision(&self) -> watch::Receiver<Rev>;
+    /// How far the ledger has come, as it goes on.
+    fn head(&self) -> watch::Receiver<Head>;
 
     /// Looks for damage; one sentence for each finding.
     async fn check(&self, scope: &Scope) -> Result<Vec<String>>;
@@ -265,8 +281,7 @@ const MAX_FILTER_VALUES: usize = 10_000;
 /// Refuses what no store should have to carry out.
 pub(crate) fn check_filter<F: Field>(filter: &Filter<F>) -> Result<()> {
     let values = filter.clauses().iter().map(|c| match c.test() {
-        Test::AnyOf(patterns) => patterns.len(),
-        Test::NoneOf(values) => values.len(),
+        Test::AnyOf(patterns) | Test::NoneOf(patterns) => patterns.len(),
         Test::Range { .. } => 2,
         Test::Present | Test::Absent => 1,
     });

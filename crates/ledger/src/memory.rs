@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::commit::{Counters, Place, Tx, commit};
 use crate::{
-    Changes, Claim, Committed, Ledger, Rev, Stored, Write, activity_not_found, check_groups, check_query, dump,
+    Changes, Claim, Committed, Head, Ledger, Rev, Stored, Write, activity_not_found, check_groups, check_query, dump,
     task_not_found,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct MemoryLedger {
     state: Mutex<State>,
-    revision: watch::Sender<Rev>,
+    head: watch::Sender<Head>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ impl MemoryLedger {
     /// An empty ledger.
     #[must_use]
     pub fn new() -> MemoryLedger {
-        MemoryLedger { state: Mutex::default(), revision: watch::Sender::new(Rev(0)) }
+        MemoryLedger { state: Mutex::default(), head: watch::Sender::new(Counters::default().head()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -64,8 +64,8 @@ impl Ledger for MemoryLedger {
             state.roll_back(before, undo);
         }
         // Sent while the state is locked, so that revisions are never announced out of order.
-        let rev = state.counters.rev;
-        self.revision.send_if_modified(|newest| std::mem::replace(newest, rev) != rev);
+        let head = state.counters.head();
+        self.head.send_if_modified(|newest| std::mem::replace(newest, head) != head);
         result
     }
 
@@ -78,18 +78,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
-        check_groups(filter, by)?;
-        let mut counts: HashMap<Vec<Option<Value>>, u64> = HashMap::new();
-        if by.is_empty() {
-            counts.insert(Vec::new(), 0);
-        }
-        for (_, task) in self.state().tasks(scope).filter(|(_, t)| filter.matches(t)) {
-            let values = by.iter().map(|f| f.read(&task).single().map(|c| c.to_value())).collect();
-            *counts.entry(values).or_default() += 1;
-        }
-        let mut groups: Vec<_> = counts.into_iter().map(|(values, count)| Group { values, count }).collect();
-        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| compare_values(&a.values, &b.values)));
-        Ok(groups)
+        counted(filter, by, self.state().tasks(scope).map(|(_, t)| t))
     }
 
     async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView> {
@@ -102,6 +91,15 @@ impl Ledger for MemoryLedger {
 
     async fn activities(&self, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
         answer(query, self.state().views(scope), |v| v)
+    }
+
+    async fn activity_counts(
+        &self,
+        scope: &Scope,
+        filter: &Filter<ActivityField>,
+        by: &[ActivityField],
+    ) -> Result<Vec<Group>> {
+        counted(filter, by, self.state().views(scope).into_iter())
     }
 
     async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>> {
@@ -145,8 +143,8 @@ impl Ledger for MemoryLedger {
         Ok(due.into_iter().map(|(_, id)| id).collect())
     }
 
-    fn revision(&self) -> watch::Receiver<Rev> {
-        self.revision.subscribe()
+    fn head(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
     }
 
     async fn check(&self, scope: &Scope) -> Result<Vec<String>> {
@@ -178,6 +176,22 @@ fn answer<F: Field, T>(query: &Query<F>, rows: Vec<T>, row: impl Fn(&T) -> &F::R
     let items: Vec<T> = rows.by_ref().take(page.limit() as usize).collect();
     let next = rows.next().and_then(|_| items.last()).map(|last| order.key(row(last)));
     Ok(Slice { items, next, total })
+}
+
+/// What counts mean, in one place.
+fn counted<F: Field>(filter: &Filter<F>, by: &[F], rows: impl Iterator<Item = F::Row>) -> Result<Vec<Group>> {
+    check_groups(filter, by)?;
+    let mut counts: HashMap<Vec<Option<Value>>, u64> = HashMap::new();
+    if by.is_empty() {
+        counts.insert(Vec::new(), 0);
+    }
+    for row in rows.filter(|r| filter.matches(r)) {
+        let values = by.iter().map(|f| f.read(&row).single().map(|c| c.to_value())).collect();
+        *counts.entry(values).or_default() += 1;
+    }
+    let mut groups: Vec<_> = counts.into_iter().map(|(values, count)| Group { values, count }).collect();
+    groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| compare_values(&a.values, &b.values)));
+    Ok(groups)
 }
 
 fn compare_values(a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
@@ -369,8 +383,8 @@ impl Tx for MemoryTx<'_> {
         Ok(self.state.activities.values().find(|a| a.task == task && a.is_root()).cloned())
     }
 
-    fn open_activities(&mut self, task: TaskId) -> Result<Vec<Activity>> {
-        Ok(self.state.activities.values().filter(|a| a.task == task && a.is_open()).cloned().collect())
+    fn steps(&mut self, task: TaskId) -> Result<Vec<Activity>> {
+        Ok(self.state.activities.values().filter(|a| a.task == task && !a.is_root()).cloned().collect())
     }
 
     fn insert_activity(&mut self, activity: &Activity) -> Result<()> {

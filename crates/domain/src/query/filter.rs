@@ -4,8 +4,8 @@ use std::ops::Bound;
 
 use super::value::{fold, nanos};
 use super::{Cell, Field, FieldKind, Read, Value};
-use crate::Timestamp;
 use crate::error::{Error, Result};
+use crate::{Timestamp, Uuid};
 
 /// The most values in one clause.
 pub const MAX_VALUES: usize = 1000;
@@ -15,6 +15,8 @@ pub const MAX_VALUES: usize = 1000;
 pub enum Pattern {
     /// Equal.
     Is(Value),
+    /// Text that is this uuid, in any letter case: one machine occurs as `3b91..` and as `3B91..` (Acronis D21).
+    IsUuid(Uuid),
     /// Holds this text, without regard to case.
     Contains(String),
     /// Begins with this text, without regard to case.
@@ -28,8 +30,8 @@ pub enum Pattern {
 pub enum Test {
     /// At least one pattern holds; of several texts in a row, one is enough.
     AnyOf(Vec<Pattern>),
-    /// There is a value, and none of these.
-    NoneOf(Vec<Value>),
+    /// There is a value, and none of these patterns holds.
+    NoneOf(Vec<Pattern>),
     /// The value lies between.
     Range {
         /// Not before.
@@ -61,29 +63,8 @@ impl<F: Field> Clause<F> {
         let name = field.name();
         let wrong = |message: String| Err(Error::invalid(name, message));
         let test = match test {
-            Test::AnyOf(patterns) => {
-                count(name, patterns.len())?;
-                let textual = matches!(kind, FieldKind::Text | FieldKind::Texts);
-                for pattern in &patterns {
-                    match pattern {
-                        Pattern::Is(value) if !kind.admits(value) => {
-                            return wrong(format!("'{name}' has no such values"));
-                        }
-                        Pattern::Contains(_) | Pattern::StartsWith(_) | Pattern::EndsWith(_) if !textual => {
-                            return wrong(format!("'{name}' is no text; parts of it cannot be searched"));
-                        }
-                        _ => {}
-                    }
-                }
-                Test::AnyOf(patterns.into_iter().map(folded).collect())
-            }
-            Test::NoneOf(values) => {
-                count(name, values.len())?;
-                if values.iter().any(|v| !kind.admits(v)) {
-                    return wrong(format!("'{name}' has no such values"));
-                }
-                Test::NoneOf(values.into_iter().map(clamped).collect())
-            }
+            Test::AnyOf(patterns) => Test::AnyOf(checked(name, kind, patterns)?),
+            Test::NoneOf(patterns) => Test::NoneOf(checked(name, kind, patterns)?),
             Test::Range { from, to } => {
                 if kind == FieldKind::Texts {
                     return wrong(format!("'{name}' has several values; ranges do not fit it"));
@@ -137,7 +118,7 @@ impl Test {
     fn holds(&self, cell: Cell<'_>) -> bool {
         match self {
             Test::AnyOf(patterns) => patterns.iter().any(|p| p.holds(cell)),
-            Test::NoneOf(values) => values.iter().all(|v| v.cell() != cell),
+            Test::NoneOf(patterns) => !patterns.iter().any(|p| p.holds(cell)),
             Test::Range { from, to } => {
                 let above = match from {
                     Bound::Included(v) => cell >= v.cell(),
@@ -161,6 +142,10 @@ impl Pattern {
     fn holds(&self, cell: Cell<'_>) -> bool {
         match (self, cell) {
             (Pattern::Is(v), cell) => v.cell() == cell,
+            (Pattern::IsUuid(id), Cell::Text(t)) => {
+                let mut buffer = Uuid::encode_buffer();
+                t.eq_ignore_ascii_case(id.hyphenated().encode_lower(&mut buffer))
+            }
             // The needle was folded when the clause was built.
             (Pattern::Contains(s), Cell::Text(t)) => fold(t).contains(s.as_str()),
             (Pattern::StartsWith(s), Cell::Text(t)) => fold(t).starts_with(s.as_str()),
@@ -219,6 +204,23 @@ impl<F: Field> Filter<F> {
     }
 }
 
+/// Patterns that fit the field, as they are compared.
+fn checked(name: &str, kind: FieldKind, patterns: Vec<Pattern>) -> Result<Vec<Pattern>> {
+    count(name, patterns.len())?;
+    let textual = matches!(kind, FieldKind::Text | FieldKind::Texts);
+    for pattern in &patterns {
+        match pattern {
+            Pattern::Is(value) if !kind.admits(value) => {
+                return Err(Error::invalid(name, format!("'{name}' has no such values")));
+            }
+            Pattern::Is(_) => {}
+            _ if textual => {}
+            _ => return Err(Error::invalid(name, format!("'{name}' is no text; parts of it cannot be searched"))),
+        }
+    }
+    Ok(patterns.into_iter().map(folded).collect())
+}
+
 fn count(name: &str, n: usize) -> Result<()> {
     match n {
         0 => Err(Error::invalid(name, format!("'{name}' is given without a value"))),
@@ -237,6 +239,7 @@ fn value_of(bound: &Bound<Value>) -> Option<&Value> {
 fn folded(pattern: Pattern) -> Pattern {
     match pattern {
         Pattern::Is(v) => Pattern::Is(clamped(v)),
+        Pattern::IsUuid(id) => Pattern::IsUuid(id),
         Pattern::Contains(s) => Pattern::Contains(fold(&s)),
         Pattern::StartsWith(s) => Pattern::StartsWith(fold(&s)),
         Pattern::EndsWith(s) => Pattern::EndsWith(fold(&s)),

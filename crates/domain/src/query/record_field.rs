@@ -39,8 +39,12 @@ fields! {
         CreatedAt = "created_at": FieldKind::Time,
         /// The last change.
         UpdatedAt = "updated_at": FieldKind::Time,
-        /// When it ceased to count: a token's revocation.
+        /// When it ceased to count: the revocation of a credential.
         EndedAt = "ended_at": FieldKind::Time,
+        /// The credential behind it.
+        Actor = "actor": FieldKind::Uuid,
+        /// What was acted on.
+        Object = "object": FieldKind::Text,
     }
 }
 
@@ -58,6 +62,9 @@ impl RecordKind {
             RecordKind::Repository => &[F::Name],
             RecordKind::Backup => &[F::Name, F::Kind, F::Resource, F::Policy, F::Repository, F::Task],
             RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
+            RecordKind::User | RecordKind::ApiClient => &[F::Name, F::EndedAt],
+            RecordKind::SigningKey => &[F::EndedAt],
+            RecordKind::AuditEntry => &[F::Name, F::Kind, F::Actor, F::Object],
         }
     }
 }
@@ -90,10 +97,14 @@ impl Field for RecordField {
             (F::Name, Record::Repository(v)) => Read::text(&v.name),
             (F::Name, Record::Backup(v)) => Read::text(&v.resource_name),
             (F::Name, Record::Token(v)) => Read::text(&v.name),
+            (F::Name, Record::User(v)) => Read::text(&v.login),
+            (F::Name, Record::ApiClient(v)) => Read::text(&v.name),
+            (F::Name, Record::AuditEntry(v)) => Read::text(&v.actor_name),
             (F::Kind, Record::Resource(v)) => Read::text(v.kind.name()),
             (F::Kind, Record::Policy(v)) => Read::text(&v.kind),
             (F::Kind, Record::Backup(v)) => Read::text(v.kind.name()),
             (F::Kind, Record::Token(v)) => Read::text(v.kind.name()),
+            (F::Kind, Record::AuditEntry(v)) => Read::text(&v.action),
             (F::InstanceId, Record::Resource(v)) => Read::text(&v.instance_id),
             (F::Number, Record::Tenant(v)) => Read::One(Cell::Int(v.number)),
             (F::Parent, Record::Tenant(v)) => Read::opt(v.parent.map(Cell::Uuid)),
@@ -107,6 +118,11 @@ impl Field for RecordField {
             (F::Task, Record::Backup(v)) => Read::One(Cell::Int(v.task)),
             (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),
             (F::EndedAt, Record::Token(v)) => Read::time(v.revoked_at),
+            (F::EndedAt, Record::User(v)) => Read::time(v.revoked_at),
+            (F::EndedAt, Record::ApiClient(v)) => Read::time(v.revoked_at),
+            (F::EndedAt, Record::SigningKey(v)) => Read::time(v.revoked_at),
+            (F::Actor, Record::AuditEntry(v)) => uuid(v.actor),
+            (F::Object, Record::AuditEntry(v)) => Read::text(&v.object),
             _ => Read::Absent,
         }
     }

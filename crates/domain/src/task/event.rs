@@ -153,7 +153,7 @@ impl Event {
     }
 }
 
-/// What must happen elsewhere because a task changed. The ledger carries out the first three in the same commit.
+/// What must happen elsewhere because a task changed. The ledger carries out those on activities in the same commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// The root activity is made, if it is not there yet.
@@ -166,6 +166,8 @@ pub enum Effect {
     },
     /// The task is over: every open activity completes as abandoned.
     CloseActivities,
+    /// The task is deleted, and its activities with it: they are stamped, so that mirrors learn of it.
+    StampActivities,
     /// The executor under this lease should stop: somebody wants the task cancelled.
     StopRequested(LeaseToken),
     /// The lease is void: its executor must stop at once.

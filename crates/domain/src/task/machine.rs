@@ -140,7 +140,7 @@ impl Task {
                     return Ok(next.reported());
                 }
                 next.status.deleted_at = Some(now);
-                Ok(next.changed(now, vec![]))
+                Ok(next.changed(now, vec![Effect::StampActivities]))
             }
             (phase, _) => Err(refusal(self, phase.state(), kind)),
         }

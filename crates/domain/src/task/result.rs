@@ -1,7 +1,7 @@
 //! How a task or activity ended.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::named_enum;
 
@@ -69,6 +69,9 @@ pub struct TaskError {
     /// What led to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<TaskError>>,
+    /// What else the executor sent with it, kept as sent (Acronis D51: `kbLink`, `debug`).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
 }
 
 impl TaskError {

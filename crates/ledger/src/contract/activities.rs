@@ -130,3 +130,22 @@ pub(super) async fn steps_are_fenced(w: &mut World) -> Result<()> {
     assert_eq!(refusal(w.commit(vec![missing]).await), Code::NotFound);
     Ok(())
 }
+
+pub(super) async fn steps_are_deleted_with_their_task(w: &mut World) -> Result<()> {
+    w.plain().await?;
+    let (task, lease) = w.start("a1").await?;
+    let spec = ActivitySpec::new(w.id(), "read");
+    w.step(task.id, &lease, spec).await?;
+    w.complete(task.id, &lease).await?;
+    let before = w.steps(task.id).await?;
+    let deleted = w.event(task.id, Event::Delete).await?;
+    let after = w.steps(task.id).await?;
+    assert_eq!((before.len(), after.len()), (2, 2));
+    for (before, after) in before.iter().zip(&after) {
+        assert!(after.updated_at() > before.updated_at(), "who mirrors activities learns of it, too");
+        assert_eq!((after.task.status.deleted_at, after.state()), (deleted.status.deleted_at, before.state()));
+    }
+    let stamps: Vec<_> = after.iter().map(domain::activity::ActivityView::updated_at).collect();
+    assert_ne!(stamps[0], stamps[1], "each change has a stamp of its own");
+    Ok(())
+}

@@ -83,12 +83,45 @@ pub(super) async fn only_changes_take_a_revision(w: &mut World) -> Result<()> {
 }
 
 pub(super) async fn the_newest_revision_is_announced(w: &mut World) -> Result<()> {
-    let mut newest = w.ledger.revision();
-    let start = *newest.borrow_and_update();
+    let mut newest = w.ledger.head();
+    let start = newest.borrow_and_update().rev;
     let task = w.plain().await?;
-    assert_eq!(*newest.borrow_and_update(), Rev(start.0 + 1), "before the answer");
+    assert_eq!(newest.borrow_and_update().rev, Rev(start.0 + 1), "before the answer");
     super::world::refusal(w.event(TaskId(99), Event::Delete).await);
     w.settle(task.id).await?;
     assert!(!newest.has_changed().expect("the ledger is open"), "nothing happened");
+    Ok(())
+}
+
+/// Who remembers the horizon and asks for what is stamped later misses nothing and meets nothing twice.
+pub(super) async fn nothing_appears_behind_the_horizon(w: &mut World) -> Result<()> {
+    let mut horizon = w.ledger.head().borrow().horizon;
+    for round in 0..6 {
+        if round == 3 {
+            // The clock was set back; the stamps are not.
+            w.pass(domain::SignedDuration::from_secs(-3600));
+        }
+        let mut changed = vec![w.plain().await?.id];
+        let (task, lease) = w.start("a1").await?;
+        changed.push(task.id);
+        if round % 2 == 0 {
+            w.complete(task.id, &lease).await?;
+        }
+        changed.sort();
+        changed.dedup();
+        let later = domain::query::Test::Range {
+            from: std::ops::Bound::Excluded(domain::query::Value::Time(horizon)),
+            to: std::ops::Bound::Unbounded,
+        };
+        let query = domain::query::Query {
+            filter: domain::query::Filter::all().and(domain::query::TaskField::UpdatedAt, later)?,
+            order: domain::query::Order::oldest(),
+            ..all()
+        };
+        let seen = w.ledger.tasks(&everything(), &query).await?.items;
+        assert_eq!(seen.iter().map(|t| t.id).collect::<Vec<_>>(), changed);
+        horizon = w.ledger.head().borrow().horizon;
+        assert!(seen.iter().all(|t| t.status.updated_at <= horizon), "what can be seen is within the horizon");
+    }
     Ok(())
 }

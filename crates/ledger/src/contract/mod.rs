@@ -73,6 +73,7 @@ suite! {
         steps_end_with_their_task,
         steps_of_a_task_that_returns,
         steps_are_fenced,
+        steps_are_deleted_with_their_task,
     }
     scopes {
         foreigners_see_nothing,
@@ -95,6 +96,8 @@ suite! {
         text_without_regard_to_case,
         labels,
         groups,
+        groups_of_activities,
+        ids_in_any_letter_case,
         what_cannot_be_asked,
     }
     feed {
@@ -102,5 +105,6 @@ suite! {
         a_revision_is_never_cut,
         only_changes_take_a_revision,
         the_newest_revision_is_announced,
+        nothing_appears_behind_the_horizon,
     }
 }

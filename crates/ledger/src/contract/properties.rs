@@ -67,7 +67,7 @@ impl Pair {
     async fn ask(&self, dice: &mut Dice) -> Result<()> {
         let (oracle, store) = (&self.oracle.ledger, &self.store.ledger);
         let scope = random::scope(dice, &self.oracle);
-        match dice.roll(6) {
+        match dice.roll(7) {
             0 | 1 => {
                 let rows = oracle.tasks(&everything(), &all()).await?.items;
                 let query = random::query::<TaskField>(dice, &rows);
@@ -86,6 +86,15 @@ impl Pair {
                 let query = random::query::<RecordField>(dice, &rows);
                 let (given, expected) = (store.records(&scope, kind, &query), oracle.records(&scope, kind, &query));
                 assert_eq!(given.await, expected.await, "{query:#?}");
+            }
+            5 => {
+                let rows = oracle.activities(&everything(), &all()).await?.items;
+                let filter = random::filter::<ActivityField>(dice, &rows);
+                let fields = random::order(dice, <ActivityField as domain::query::Field>::ALL);
+                let by: Vec<_> = fields.terms().iter().map(|(f, _)| *f).filter(|f| *f != ActivityField::Id).collect();
+                let (given, expected) =
+                    (store.activity_counts(&scope, &filter, &by), oracle.activity_counts(&scope, &filter, &by));
+                assert_eq!(given.await, expected.await, "{filter:#?} by {by:?}");
             }
             4 => {
                 let rows = oracle.tasks(&everything(), &all()).await?.items;

@@ -241,6 +241,10 @@ fn renamed(dice: &mut Dice, mut record: Record) -> Record {
         Record::Agent(v) => v.name = word,
         Record::Repository(v) => v.name = word,
         Record::Backup(v) => (v.resource_name, v.task) = (word, dice.roll(5) as i64),
+        Record::User(v) => v.login = word,
+        Record::ApiClient(v) => v.name = word,
+        Record::SigningKey(v) => v.revoked_at = v.revoked_at.filter(|_| dice.one_in(2)),
+        Record::AuditEntry(v) => v.object = word,
         Record::Token(v) => (v.hash, v.revoked_at) = (word, v.revoked_at.filter(|_| dice.one_in(2))),
     }
     record
@@ -278,7 +282,7 @@ pub(super) fn filter<F: Field>(dice: &mut Dice, rows: &[F::Row]) -> Filter<F> {
         let test = match dice.roll(6) {
             0 => Test::Present,
             1 => Test::Absent,
-            2 => Test::NoneOf((0..1 + dice.roll(2)).map(|_| value(dice, field, rows)).collect()),
+            2 => Test::NoneOf((0..1 + dice.roll(2)).map(|_| pattern(dice, field, rows)).collect()),
             3 => Test::Range { from: bound(dice, field, rows), to: bound(dice, field, rows) },
             _ => Test::AnyOf((0..1 + dice.roll(3)).map(|_| pattern(dice, field, rows)).collect()),
         };
@@ -301,6 +305,9 @@ fn pattern<F: Field>(dice: &mut Dice, field: F, rows: &[F::Row]) -> Pattern {
     let Value::Text(text) = value else { return Pattern::Is(value) };
     let chars: Vec<char> = text.chars().collect();
     let part = |from: usize, to: usize| chars[from.min(to)..to].iter().collect::<String>().to_uppercase();
+    if let (Ok(id), true) = (Uuid::parse_str(&text), dice.one_in(2)) {
+        return Pattern::IsUuid(id);
+    }
     match dice.roll(4) {
         0 => Pattern::Contains(part(dice.roll(3), chars.len())),
         1 => Pattern::StartsWith(part(0, dice.roll(chars.len() + 1))),

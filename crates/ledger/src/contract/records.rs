@@ -1,14 +1,16 @@
 //! Records: replaced whole, under a check of the revision, with keys that are unique on the server.
 
 use domain::agent::Agent;
+use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind};
+use domain::identity::{ApiClient, SigningKey, User};
 use domain::policy::{Application, Policy, Schedule, Settings};
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::token::{Token, TokenKind};
-use domain::{Code, Result, Role, Timestamp, Uuid};
+use domain::{ActorKind, Code, Result, Role, Timestamp, Uuid};
 use serde_json::json;
 
 use super::world::{World, everything, refusal, seconds};
@@ -120,7 +122,55 @@ pub(super) fn one_of_each(w: &World) -> Vec<Record> {
         created_at,
         updated_at,
     };
+    let user = User {
+        id: w.id(),
+        tenant,
+        login: "Ops@Example.com".into(),
+        name: "Operations".into(),
+        roles: vec![Role::Viewer, Role::Issuer],
+        password_hash: "$argon2id$x".into(),
+        created_at,
+        updated_at,
+        revoked_at: None,
+    };
+    let client = ApiClient {
+        id: w.id(),
+        tenant,
+        name: "dashboard".into(),
+        roles: vec![Role::Consumer],
+        executor: Some("worker-1".into()),
+        secret_hash: "$argon2id$y".into(),
+        created_at,
+        updated_at,
+        revoked_at: Some(w.moment.now),
+    };
+    let key = SigningKey {
+        id: w.id(),
+        tenant,
+        sealed_private_key: "sealed".into(),
+        x: "x".into(),
+        y: "y".into(),
+        created_at,
+        updated_at,
+        revoked_at: None,
+    };
+    let entry = AuditEntry {
+        id: w.id(),
+        tenant,
+        actor_kind: ActorKind::User,
+        actor: user.id,
+        actor_name: "Operations".into(),
+        action: "token.create".into(),
+        object: token.id.to_string(),
+        object_name: "monitor".into(),
+        created_at,
+        updated_at,
+    };
     vec![
+        user.into(),
+        client.into(),
+        key.into(),
+        entry.into(),
         machine.into(),
         repository.into(),
         policy.into(),

@@ -152,6 +152,7 @@ pub(super) async fn a_task_in_its_executors_hands(w: &mut World) -> Result<()> {
         message: "It failed.".into(),
         context: json!({"path": "/x"}),
         cause,
+        extra: json!({"debug": {"msg": "x"}}).as_object().cloned().unwrap_or_default(),
     };
     let outcome = Outcome {
         code: OutcomeCode::Error,

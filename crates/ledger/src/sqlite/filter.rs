@@ -217,15 +217,12 @@ impl<F: Field> Builder<F> {
                 format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE {one})")
             }
             Test::AnyOf(patterns) => self.any_of(column, patterns),
-            Test::NoneOf(values) => {
-                let listed = values.iter().map(|v| self.bind(rows::value(v))).collect::<Vec<_>>().join(", ");
-                if several {
-                    let one = format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE j.value IN ({listed}))");
-                    format!("({column} IS NOT NULL AND NOT {one})")
-                } else {
-                    format!("{column} NOT IN ({listed})")
-                }
+            Test::NoneOf(patterns) if several => {
+                let one = self.any_of("j.value", patterns);
+                format!("({column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each({column}) j WHERE {one}))")
             }
+            // Of an absent value every pattern is unknown, so it passes neither this nor its opposite.
+            Test::NoneOf(patterns) => format!("NOT {}", self.any_of(column, patterns)),
             Test::Range { from, to } => {
                 let mut bounds = Vec::new();
                 match from {
@@ -252,6 +249,11 @@ impl<F: Field> Builder<F> {
                     equal.push(self.bind(rows::value(value)));
                     continue;
                 }
+                Pattern::IsUuid(id) => {
+                    let id = self.bind(rows::uuid(*id));
+                    ways.push(format!("({column} = {id} COLLATE NOCASE)"));
+                    continue;
+                }
                 Pattern::Contains(part) => ("folded_contains", part),
                 Pattern::StartsWith(part) => ("folded_starts", part),
                 Pattern::EndsWith(part) => ("folded_ends", part),
@@ -260,7 +262,7 @@ impl<F: Field> Builder<F> {
             ways.push(format!("{function}({column}, {part})"));
         }
         if !equal.is_empty() {
-            ways.push(format!("{column} IN ({})", equal.join(", ")));
+            ways.push(format!("({column} IN ({}))", equal.join(", ")));
         }
         any(ways)
     }

@@ -4,6 +4,7 @@
 mod check;
 mod error;
 mod filter;
+mod load;
 mod read;
 mod rows;
 mod schema;
@@ -26,9 +27,11 @@ use domain::{Code, Error, Moment, Result, Scope, Timestamp, Uuid};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+pub use self::load::Loader;
+
 use self::error::{Sql, unavailable};
 use self::writer::{Job, Writer};
-use crate::{Changes, Committed, Ledger, Rev, Stored, Write, activity_not_found, task_not_found};
+use crate::{Changes, Committed, Head, Ledger, Rev, Stored, Write, activity_not_found, task_not_found};
 
 /// How many questions are answered at the same time.
 const READERS: u32 = 4;
@@ -41,7 +44,7 @@ pub struct SqliteLedger {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: Arc<Readers>,
-    revision: watch::Receiver<Rev>,
+    head: watch::Receiver<Head>,
     transactions: Arc<AtomicU64>,
 }
 
@@ -61,10 +64,10 @@ impl SqliteLedger {
     /// or a newer version of this one, `unavailable` when it cannot be opened.
     pub fn open(path: &Path) -> Result<SqliteLedger> {
         let conn = schema::open_writer(path)?;
-        let (revision, newest) = watch::channel(tx::counters(&conn)?.rev);
+        let (head, newest) = watch::channel(tx::counters(&conn)?.head());
         let transactions = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel(WAITING);
-        let writer = Writer { conn, revision, transactions: transactions.clone() };
+        let writer = Writer { conn, head, transactions: transactions.clone() };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(queue))
@@ -77,7 +80,7 @@ impl SqliteLedger {
                 idle: Mutex::default(),
                 permits: Arc::new(Semaphore::new(READERS as usize)),
             }),
-            revision: newest,
+            head: newest,
             transactions,
         })
     }
@@ -165,7 +168,7 @@ impl Ledger for SqliteLedger {
 
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
         let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
-        self.read(move |conn| read::task_counts(conn, &scope, &filter, &by)).await
+        self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::tasks())).await
     }
 
     async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView> {
@@ -180,6 +183,16 @@ impl Ledger for SqliteLedger {
     async fn activities(&self, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
         let (scope, query) = (scope.clone(), query.clone());
         self.read(move |conn| read::activities(conn, &scope, &query)).await
+    }
+
+    async fn activity_counts(
+        &self,
+        scope: &Scope,
+        filter: &Filter<ActivityField>,
+        by: &[ActivityField],
+    ) -> Result<Vec<Group>> {
+        let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
+        self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::activities())).await
     }
 
     async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>> {
@@ -220,8 +233,8 @@ impl Ledger for SqliteLedger {
         self.read(move |conn| read::due(conn, &scope, by)).await
     }
 
-    fn revision(&self) -> watch::Receiver<Rev> {
-        self.revision.clone()
+    fn head(&self) -> watch::Receiver<Head> {
+        self.head.clone()
     }
 
     async fn check(&self, scope: &Scope) -> Result<Vec<String>> {

@@ -138,14 +138,15 @@ fn count<F: Field>(conn: &Connection, builder: &Builder<F>) -> Result<u64> {
     Ok(n.unsigned_abs())
 }
 
-pub(super) fn task_counts(
+pub(super) fn counts<F: Field>(
     conn: &Connection,
     scope: &Scope,
-    filter: &Filter<TaskField>,
-    by: &[TaskField],
+    filter: &Filter<F>,
+    by: &[F],
+    source: Source<F>,
 ) -> Result<Vec<Group>> {
     check_groups(filter, by)?;
-    let builder = Builder::within(scope, filter::tasks()).matching(filter);
+    let builder = Builder::within(scope, source).matching(filter);
     if by.is_empty() {
         return Ok(vec![Group { values: Vec::new(), count: count(conn, &builder)? }]);
     }

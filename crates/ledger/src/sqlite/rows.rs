@@ -221,6 +221,10 @@ pub(super) fn table(kind: RecordKind) -> &'static str {
         RecordKind::Repository => "repositories",
         RecordKind::Backup => "backups",
         RecordKind::Token => "tokens",
+        RecordKind::User => "users",
+        RecordKind::ApiClient => "clients",
+        RecordKind::SigningKey => "signing_keys",
+        RecordKind::AuditEntry => "audit",
     }
 }
 

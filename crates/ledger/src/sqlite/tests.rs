@@ -40,7 +40,7 @@ async fn everything_is_there_again() -> Result<()> {
     let (task, lease) = w.start("a1").await?;
     w.plain().await?;
     w.complete(task.id, &lease).await?;
-    let (before, rev) = (w.dump().await, *ledger.revision().borrow());
+    let (before, rev) = (w.dump().await, *ledger.head().borrow());
     ledger.close().await?;
     ledger.close().await?;
     assert_eq!(refusal(w.plain().await), Code::Unavailable);
@@ -49,7 +49,7 @@ async fn everything_is_there_again() -> Result<()> {
 
     let again = SqliteLedger::open(&path)?;
     assert_eq!(again.dump(&everything()).await?, before);
-    assert_eq!(*again.revision().borrow(), rev);
+    assert_eq!(*again.head().borrow(), rev);
     again.close().await?;
 
     // Without a proper end, as after a crash: a copy of the files while the ledger is open.

@@ -175,8 +175,8 @@ impl Tx for SqlTx<'_> {
         self.one(&sql, [task.0], |r| Columns::of(r).activity())
     }
 
-    fn open_activities(&mut self, task: TaskId) -> Result<Vec<Activity>> {
-        let sql = format!("SELECT {} FROM activities WHERE task = ? AND state < 4 ORDER BY id", ACTIVITY.join(", "));
+    fn steps(&mut self, task: TaskId) -> Result<Vec<Activity>> {
+        let sql = format!("SELECT {} FROM activities WHERE task = ? AND root = 0 ORDER BY id", ACTIVITY.join(", "));
         let mut statement = self.conn.prepare_cached(&sql).sql()?;
         let found = statement.query_map([task.0], |r| Columns::of(r).activity()).sql()?;
         found.collect::<rusqlite::Result<_>>().sql()

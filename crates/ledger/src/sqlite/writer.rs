@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::{Sql, unavailable};
 use super::tx::{SqlTx, counters, set_counters};
 use crate::commit::commit;
-use crate::{Committed, Rev, Write};
+use crate::{Committed, Head, Write};
 
 /// The most commits in one transaction: enough to hide the disk, few enough that nobody waits long.
 const MAX_GROUP: usize = 256;
@@ -38,7 +38,7 @@ pub(super) enum Job {
 /// The writer's side.
 pub(super) struct Writer {
     pub(super) conn: Connection,
-    pub(super) revision: watch::Sender<Rev>,
+    pub(super) head: watch::Sender<Head>,
     /// How many transactions were made durable.
     pub(super) transactions: Arc<AtomicU64>,
 }
@@ -73,9 +73,9 @@ impl Writer {
                 return;
             }
         };
-        if let Ok(rev) = outcome {
+        if let Ok(head) = outcome {
             // Before the answers, so that a caller who looks finds its own revision.
-            self.revision.send_if_modified(|last| std::mem::replace(last, rev) != rev);
+            self.head.send_if_modified(|last| std::mem::replace(last, head) != head);
         }
         for (answer, result) in answers {
             let result = match &outcome {
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     /// The transaction: what each caller gets if it is durable, and whether it is.
-    fn attempt(&self, group: Vec<Job>) -> (Answers, Result<Rev>) {
+    fn attempt(&self, group: Vec<Job>) -> (Answers, Result<Head>) {
         let mut answers = Answers::with_capacity(group.len());
         let outcome = self.transaction(group, &mut answers);
         if outcome.is_err() {
@@ -97,7 +97,7 @@ impl Writer {
         (answers, outcome)
     }
 
-    fn transaction(&self, group: Vec<Job>, answers: &mut Answers) -> Result<Rev> {
+    fn transaction(&self, group: Vec<Job>, answers: &mut Answers) -> Result<Head> {
         let mut failed = self.conn.execute_batch("BEGIN IMMEDIATE").sql().err();
         // Read each time: another program, such as a repair, may have written meanwhile.
         let before = match failed {
@@ -130,7 +130,7 @@ impl Writer {
             // Nothing was changed, so nothing need reach the disk.
             self.conn.execute_batch("ROLLBACK").sql()?;
         }
-        Ok(tx.counters.rev)
+        Ok(tx.counters.head())
     }
 
     /// One caller's commit: all of it or nothing, without regard to the others. `failed` says that the transaction as a

@@ -115,6 +115,7 @@ impl TryFrom<v1::TaskError> for TaskError {
             message: e.message,
             context: json_of("context", &e.context_json)?,
             cause: e.cause.map(|c| TaskError::try_from(*c)).transpose()?.map(Box::new),
+            extra: serde_json::Map::new(),
         })
     }
 }
