@@ -36,7 +36,7 @@ async fn one_tls_port_speaks_http_1_and_http_2_under_our_own_authority() {
         for (wish, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
             let (spoken, status, body) = get(&place, &url, &ready.admin_token, &["--cacert", &ca, wish]);
             assert_eq!((spoken.as_str(), status.as_str()), (version, "200"), "{body}");
-            assert_eq!(body["role"], "admin");
+            assert_eq!(body["roles"][0], "admin");
         }
     }
     // In the clear, where only this machine hears it.

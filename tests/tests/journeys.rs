@@ -32,6 +32,7 @@ journeys! {
     tokens_and_roles = "tokens-and-roles.md";
     the_rest_api = "the-rest-api.md";
     watching = "watching.md";
+    people_programs_and_keys = "people-programs-and-keys.md";
 }
 
 fn folder() -> &'static Path {

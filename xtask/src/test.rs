@@ -6,11 +6,23 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Programs that tests run, with the Debian package that brings each.
-const PROGRAMS: &[(&str, &str)] = &[("restic", "restic"), ("cc", "gcc"), ("curl", "curl"), ("script", "bsdutils")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("restic", "restic"),
+    ("cc", "gcc"),
+    ("curl", "curl"),
+    ("script", "bsdutils"),
+    ("jq", "jq"),
+    ("python3", "python3"),
+];
+
+/// Where the Python packages of clients are installed, and which they are.
+const CLIENTS: &str = "target/clients";
+const REQUIREMENTS: &str = "tests/clients/acronis/requirements.txt";
 
 /// Installs what is missing and runs `cargo test` over the whole project.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     install()?;
+    install_clients()?;
     // The acceptance tests run the program itself. All targets at once, so that dependencies are built only once.
     super::cargo(&["build", "--locked", "--workspace", "--all-targets"])?;
     let mut all = vec!["test", "--locked", "--workspace"];
@@ -71,6 +83,23 @@ fn install() -> Result<()> {
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())
 }
 
+/// Puts the packages that the tests of clients need into an environment of their own, if it is not as it should be.
+fn install_clients() -> Result<()> {
+    let wanted = std::fs::read_to_string(REQUIREMENTS).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+    let installed = format!("{CLIENTS}/installed.txt");
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(());
+    }
+    if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
+        apt(&["update"])?;
+        apt(&["install", "--yes", "--no-install-recommends", "python3-venv"])?;
+    }
+    super::run(Command::new("python3").args(["-m", "venv", "--clear", CLIENTS]))?;
+    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--requirement", REQUIREMENTS];
+    super::run(Command::new(format!("{CLIENTS}/bin/python")).args(pip))?;
+    std::fs::write(&installed, wanted).with_context(|| format!("cannot write {installed}"))
+}
+
 fn apt(args: &[&str]) -> Result<()> {
     let root = Command::new("id").arg("-u").output().context("cannot run `id`")?.stdout == b"0\n";
     let mut command = if root {
@@ -84,8 +113,12 @@ fn apt(args: &[&str]) -> Result<()> {
 }
 
 fn is_there(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
-    found.is_ok_and(|s| s.success())
+    succeeds("sh", &["-c", &format!("command -v {program}")])
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    let status = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|s| s.success())
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("api", &["domain"]),
     ("server", &["domain", "ledger", "proto", "api"]),
     ("agent", &["domain", "proto"]),
-    ("backstay", &["domain", "ledger", "api", "server", "agent"]),
+    ("bench", &["domain", "ledger", "server"]),
+    ("backstay", &["domain", "ledger", "api", "server", "agent", "bench"]),
 ];
 
 /// What no file below a folder may name, with the reason.
@@ -32,6 +33,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("crates/server/src", &["rusqlite", "SELECT ", "INSERT INTO"], "SQL stands only in the ledger"),
     ("crates/backstay/src", &["rusqlite", "axum::", "tonic::"], "the program puts parts together"),
     ("crates/agent/src", &["SELECT ", "axum"], "the agent moves data"),
+    ("crates/bench/src", &["rusqlite", "SELECT ", "axum", "server::dialects"], "benchmarks use what everybody uses"),
 ];
 
 /// Crates that must not be built, with the reason.

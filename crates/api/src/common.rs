@@ -1,10 +1,10 @@
 //! Bodies that every part of the API uses: lists, errors, and what the server says of itself and of the caller.
 
-use domain::{Caller, Role, Uuid};
+use domain::{ActorKind, Caller, Role, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::names::RoleName;
+use crate::names::{ActorKindName, RoleName};
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -55,18 +55,27 @@ pub struct ErrorDetail {
 pub struct Me {
     /// The name that is shown as "started by".
     pub name: String,
+    /// What sort of credential is behind the call.
+    #[schema(value_type = ActorKindName)]
+    pub kind: ActorKind,
+    /// The id of the credential.
+    pub id: Uuid,
     /// What the caller may do.
-    #[schema(value_type = RoleName)]
-    pub role: Role,
+    #[schema(value_type = Vec<RoleName>)]
+    pub roles: Vec<Role>,
     /// The tenant whose subtree the caller sees.
     pub tenant: Uuid,
-    /// The id of the token.
-    pub token: Uuid,
 }
 
 impl From<&Caller> for Me {
     fn from(caller: &Caller) -> Me {
-        Me { name: caller.name.clone(), role: caller.role, tenant: caller.scope().tenant(), token: caller.token }
+        Me {
+            name: caller.name.clone(),
+            kind: caller.actor.kind,
+            id: caller.actor.id,
+            roles: caller.roles().to_vec(),
+            tenant: caller.tenant(),
+        }
     }
 }
 

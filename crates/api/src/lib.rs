@@ -5,6 +5,8 @@
 
 mod activity;
 mod agent;
+mod api_client;
+mod audit;
 mod backup;
 #[cfg(feature = "client")]
 pub mod client;
@@ -12,24 +14,33 @@ mod common;
 mod names;
 mod policy;
 mod resource;
+mod signing_key;
 mod task;
 mod tenant;
+mod user;
 
 pub use activity::Activity;
 pub use agent::{Agent, Repository};
+pub use api_client::{ApiClient, ApiClientWithSecret, NewApiClient};
+pub use audit::AuditEntry;
 pub use backup::{Backup, File, FileList, Restore};
 pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};
 pub use names::{
-    ActivityState, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName, ResultName,
-    RoleName, TaskState, TokenKindName,
+    ActivityState, ActorKindName, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName,
+    ResultName, RoleName, TaskState, TokenKindName,
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
+pub use signing_key::{KeySet, PublicKey, SigningKey};
 pub use task::{
     Affinity, Blocker, BlockerMessage, Bottleneck, Executor, Named, ParentEntity, Progress, Rules, Task, TaskCount,
     TaskCounts, TaskError, TaskEvent, TaskResult,
 };
 pub use tenant::{NewTenant, NewToken, Tenant, Token, TokenCreated};
+pub use user::{NewPassword, NewUser, User, UserWithPassword};
 
 /// The path below which the API lives.
 pub const BASE_PATH: &str = "/api/v1";
+
+/// Where the public keys are, for whoever checks access tokens without asking this server; outside [`BASE_PATH`].
+pub const KEYS_PATH: &str = "/.well-known/jwks.json";

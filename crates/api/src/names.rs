@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use domain::Role;
 use domain::backup::BackupKind;
 use domain::resource::{Registration, ResourceKind, ResourceStatus};
 use domain::task::{Priority, ResultCode, State};
 use domain::token::TokenKind;
+use domain::{ActorKind, Role};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -43,7 +43,8 @@ names! {
     ActivityState of State: "Where an activity is; it is never `assigned`, unless it is its task's root.";
     ResultName of ResultCode: "How a task or activity ended.";
     PriorityName of Priority: "How urgent a task is.";
-    RoleName of Role: "What a caller may do; each role may do all that the ones before it may.";
+    RoleName of Role: "What a caller may do: `viewer` sees everything, `operator` also creates and cancels tasks, runs policies and restores, `admin` may do all; `issuer` only creates and cancels tasks, `consumer` only takes and reports on them.";
+    ActorKindName of ActorKind: "What sort of credential is behind a call.";
     TokenKindName of TokenKind: "Whom a token stands for.";
     BackupKindName of BackupKind: "Whether a backup is the first of its archive; every backup restores alone.";
     ResourceKindName of ResourceKind: "What sort of thing is protected.";

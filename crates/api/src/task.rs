@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::task::{self, Priority, ResultCode, State};
 use domain::{SignedDuration, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::names::{PriorityName, ResultName, TaskState};
@@ -185,6 +185,9 @@ pub struct TaskError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(no_recursion)]
     pub cause: Option<Box<TaskError>>,
+    /// What else the executor sent with it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
 }
 
 impl From<&task::TaskError> for TaskError {
@@ -195,6 +198,7 @@ impl From<&task::TaskError> for TaskError {
             message: error.message.clone(),
             context: error.context.clone(),
             cause: error.cause.as_deref().map(|c| Box::new(c.into())),
+            extra: error.extra.clone(),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use api::client::{Client, Error, ListQuery};
-use api::{NewPolicy, NewResource, NewTenant, NewToken, PolicyChange, ResourceChange, Restore, Sources};
+use api::{
+    NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange, ResourceChange,
+    Restore, Sources,
+};
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
 use domain::{Code, Role, Uuid};
@@ -108,6 +111,9 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
     let restore = &Restore { to: "/tmp/back".into(), paths: Vec::new(), resource: None };
     let tenant = &NewTenant { name: "branch".into(), parent: None, description: String::new() };
     let token = &NewToken { name: "ci".into(), role: Role::Viewer, tenant: None, expires_at: None };
+    let roles = || vec![Role::Viewer];
+    let user = &NewUser { login: "ops".into(), name: String::new(), roles: roles(), tenant: None, password: None };
+    let program = &NewApiClient { name: "reports".into(), roles: roles(), tenant: None, executor: None };
     ask! {
         health(); version(); me();
         tasks(all); task(7); cancel_task(7); task_counts(all, &["state"]); task_activities(7, all);
@@ -119,6 +125,9 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
         agents(all); repositories(all); repository(a);
         tenants(all); tenant(a); create_tenant(tenant); tokens(all); create_token(token); revoke_token(a);
+        users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
+        clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);
+        signing_keys(all); rotate_signing_key(); revoke_signing_key(a); jwks(); audit_log(all);
     }
     let events = asked_by(|c| async move { c.task_events(all, None).next().await.expect("an answer") }).await;
     asked.insert("task_events", events);
@@ -132,7 +141,9 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
             let path = path.replace("{id}", &if number { "7".into() } else { a.to_string() });
             let path = path.replace("{resource}", &b.to_string());
             let id = operation["operationId"].as_str().expect("an id");
-            documented.insert(id, format!("{} /api/v1{path}", method.to_uppercase()));
+            let base = operation["servers"][0]["url"].as_str().or(document["servers"][0]["url"].as_str());
+            let base = base.expect("a server").trim_end_matches('/');
+            documented.insert(id, format!("{} {base}{path}", method.to_uppercase()));
         }
     }
     let without_query: BTreeMap<&str, String> =

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    activity, agent, backup, completions, explain, ledger, policy, repository, resource, restore, task, tenant, token,
-    up,
+    activity, agent, audit, backup, bench, client, completions, explain, key, ledger, policy, repository, resource,
+    restore, task, tenant, token, up, user,
 };
 
 const AFTER: &str = "\
@@ -88,12 +88,27 @@ pub(crate) enum Command {
     /// What programs and people show to be let in
     #[command(subcommand, arg_required_else_help = true)]
     Token(token::TokenCommand),
+    /// People who sign in with a login and a password
+    #[command(subcommand, arg_required_else_help = true)]
+    User(user::UserCommand),
+    /// Programs that sign in with an id and a secret
+    #[command(subcommand, arg_required_else_help = true)]
+    Client(client::ClientCommand),
+    /// What the access tokens of users and clients are signed with
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(key::KeyCommand),
+    /// Who did what
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(audit::AuditCommand),
     /// The owners of everything, in a tree
     #[command(subcommand, arg_required_else_help = true)]
     Tenant(tenant::TenantCommand),
     /// The durable record of a server on this machine
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(ledger::LedgerCommand),
+    /// How fast this program is on this machine
+    #[command(subcommand, arg_required_else_help = true)]
+    Bench(bench::BenchCommand),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
     /// Do one job, read from standard input: what an agent starts for each task

@@ -49,6 +49,7 @@ impl Exit {
             | Kind::Conflict
             | Kind::TooLarge
             | Kind::UnsupportedMedia
+            | Kind::TooMany
             | Kind::Unavailable
             | Kind::StorageFull
             | Kind::Internal => Exit::Failure,

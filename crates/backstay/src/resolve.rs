@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use api::client::{self, Client, ListQuery};
-use api::{Agent, Backup, List, Policy, Repository, Resource, Tenant, Token};
+use api::{Agent, ApiClient, Backup, List, Policy, Repository, Resource, SigningKey, Tenant, Token, User};
 use domain::{Code, Uuid};
 
 use crate::output::short_ids;
@@ -23,24 +23,27 @@ pub(crate) trait Thing: Sized {
     const NOUN: &str;
     /// The command that shows which there are.
     const LIST: &str;
+    /// The filter of its list that takes an exact name; none where there are no names.
+    const NAMED_BY: Option<&str> = Some("name");
 
     fn id(&self) -> Uuid;
     /// What tells it from others of its sort.
-    fn name(&self) -> &str;
+    fn shown(&self) -> &str;
     async fn list(client: &Client, query: &ListQuery) -> client::Result<List<Self>>;
 }
 
 macro_rules! things {
-    ($($type:ident $method:ident $noun:literal $list:literal $name:ident;)+) => {
+    ($($type:ident $method:ident $noun:literal $list:literal $name:ident $($named_by:expr)?;)+) => {
         $(impl Thing for $type {
             const NOUN: &str = $noun;
             const LIST: &str = $list;
+            $(const NAMED_BY: Option<&str> = $named_by;)?
 
             fn id(&self) -> Uuid {
                 self.id
             }
 
-            fn name(&self) -> &str {
+            fn shown(&self) -> &str {
                 &self.$name
             }
 
@@ -57,6 +60,9 @@ things! {
     Agent agents "agent" "agent list" name;
     Tenant tenants "tenant" "tenant list" name;
     Token tokens "token" "token list" name;
+    User users "user" "user list" login Some("login");
+    ApiClient clients "client" "client list" name;
+    SigningKey signing_keys "key" "key list" algorithm None;
     Repository repositories "repository" "repository list" name;
     Backup backups "backup" "backup list" resource_name;
 }
@@ -72,9 +78,11 @@ pub(crate) async fn one<T: Thing>(client: &Client, text: &str) -> Result<T> {
             return Ok(thing);
         }
     }
-    let named = T::list(client, &ListQuery::new().exact("name", text).limit(1000)).await?.items;
-    if !named.is_empty() {
-        return only(text, named);
+    if let Some(field) = T::NAMED_BY {
+        let named = T::list(client, &ListQuery::new().exact(field, text).limit(1000)).await?.items;
+        if !named.is_empty() {
+            return only(text, named);
+        }
     }
     let begun = match prefix(text) {
         Some(prefix) => beginning_with(client, &prefix).await?,
@@ -177,7 +185,7 @@ fn only<T: Thing>(text: &str, mut found: Vec<T>) -> Result<T> {
         n => {
             let ids: Vec<_> = found.iter().map(Thing::id).collect();
             let shown = short_ids(&ids).into_iter().zip(&found).take(SHOWN);
-            let mut names: Vec<_> = shown.map(|(id, thing)| format!("{id} ({})", thing.name())).collect();
+            let mut names: Vec<_> = shown.map(|(id, thing)| format!("{id} ({})", thing.shown())).collect();
             if n > SHOWN {
                 names.push(format!("{} more", n - SHOWN));
             }
@@ -218,7 +226,7 @@ mod tests {
             self.0
         }
 
-        fn name(&self) -> &str {
+        fn shown(&self) -> &str {
             self.1
         }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use domain::repository::Repository;
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
-use domain::{Code, Moment, Role, Scope, Uuid};
+use domain::{Caller, Code, Moment, Role, Scope, Uuid};
 use ledger::{Expect, Ledger, SqliteLedger, Stored, Write};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -85,20 +85,8 @@ pub async fn start(config: Config) -> Result<Running> {
     let app =
         dialects::router(service.clone(), shutdown.clone()).merge(agents::router(service.clone(), shutdown.clone()));
     let mut parts = JoinSet::new();
-    let stop = shutdown.clone();
-    let plain = axum::serve(http, app.clone()).with_graceful_shutdown(async move { stop.cancelled().await });
-    parts.spawn(async move {
-        if let Err(error) = plain.await {
-            tracing::error!(%error, "plain HTTP ended");
-        }
-    });
-    let stop = shutdown.clone();
-    let secure = axum::serve(tls, app).with_graceful_shutdown(async move { stop.cancelled().await });
-    parts.spawn(async move {
-        if let Err(error) = secure.await {
-            tracing::error!(%error, "TLS ended");
-        }
-    });
+    parts.spawn(listen::serve_plain(http, app.clone(), shutdown.clone()));
+    parts.spawn(listen::serve_tls(tls, app, shutdown.clone()));
     parts.spawn(scheduler::run(service.clone(), history, shutdown.clone()));
 
     let running = Running {
@@ -249,7 +237,8 @@ impl FirstStart<'_> {
                 Err(e) => return Err(explain(e)),
             }
         }
-        let issued = self.service.issue(&Scope::everything(), kind, name.to_owned(), role, None).await;
+        let issued =
+            self.service.issue(&Caller::server(), &Scope::everything(), kind, name.to_owned(), role, None).await;
         let (_, secret) = issued.map_err(explain)?;
         write_private(path, &format!("{secret}\n"))?;
         Ok((secret, true))

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -17,6 +18,7 @@ const KEY_LEN: usize = 32;
 /// Seals and opens secrets with AES-256-GCM; the nonce stands before the sealed text, all in base64.
 pub struct Sealer {
     key: RandomizedNonceKey,
+    derive: hmac::Key,
 }
 
 impl Sealer {
@@ -25,9 +27,16 @@ impl Sealer {
     /// # Errors
     /// When the key has not 32 bytes.
     pub fn new(key: &[u8]) -> anyhow::Result<Sealer> {
+        let derive = hmac::Key::new(hmac::HMAC_SHA256, key);
         let key =
             RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| anyhow::anyhow!("the key has not 32 bytes"))?;
-        Ok(Sealer { key })
+        Ok(Sealer { key, derive })
+    }
+
+    /// A key for authenticating texts of one purpose, the same after every restart.
+    #[must_use]
+    pub fn mac_key(&self, purpose: &str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.derive, purpose.as_bytes()).as_ref())
     }
 
     /// The sealer with the key in this file, which is made with mode 0600 if it is not there.

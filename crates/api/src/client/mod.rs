@@ -17,9 +17,10 @@ pub use events::Events;
 pub use query::ListQuery;
 
 use crate::{
-    Activity, Agent, Application, Backup, FileList, Health, List, Me, NewPolicy, NewResource, NewTenant, NewToken,
-    Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, Task, TaskCounts, Tenant, Token,
-    TokenCreated, Version,
+    Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, FileList, Health, KeySet, List,
+    Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange,
+    PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey, Task, TaskCounts, Tenant, Token,
+    TokenCreated, User, UserWithPassword, Version,
 };
 
 /// How long a connection may take.
@@ -288,8 +289,83 @@ impl Client {
 
     /// Revokes an API token.
     pub async fn revoke_token(&self, id: Uuid) -> Result<Token> {
-        let request = self.request(Method::DELETE, &["tokens", &id.to_string()], &[])?;
+        self.end(&["tokens", &id.to_string()]).await
+    }
+
+    /// People who match.
+    pub async fn users(&self, query: &ListQuery) -> Result<List<User>> {
+        self.get(&["users"], query.pairs()).await
+    }
+
+    /// One person.
+    pub async fn user(&self, id: Uuid) -> Result<User> {
+        self.get(&["users", &id.to_string()], &[]).await
+    }
+
+    /// Lets a person in; a password that was made is in the answer, this once.
+    pub async fn create_user(&self, user: &NewUser) -> Result<UserWithPassword> {
+        self.send(Method::POST, &["users"], user).await
+    }
+
+    /// Gives a person another password; one that was made is in the answer, this once.
+    pub async fn set_password(&self, id: Uuid, password: &NewPassword) -> Result<UserWithPassword> {
+        self.send(Method::POST, &["users", &id.to_string(), "password"], password).await
+    }
+
+    /// Revokes a person's access.
+    pub async fn revoke_user(&self, id: Uuid) -> Result<User> {
+        self.end(&["users", &id.to_string()]).await
+    }
+
+    /// Programs that match.
+    pub async fn clients(&self, query: &ListQuery) -> Result<List<ApiClient>> {
+        self.get(&["clients"], query.pairs()).await
+    }
+
+    /// One program.
+    pub async fn client(&self, id: Uuid) -> Result<ApiClient> {
+        self.get(&["clients", &id.to_string()], &[]).await
+    }
+
+    /// Lets a program in; its secret is in the answer, this once.
+    pub async fn create_client(&self, client: &NewApiClient) -> Result<ApiClientWithSecret> {
+        self.send(Method::POST, &["clients"], client).await
+    }
+
+    /// Gives a program another secret, which is in the answer, this once.
+    pub async fn rotate_client_secret(&self, id: Uuid) -> Result<ApiClientWithSecret> {
+        self.send(Method::POST, &["clients", &id.to_string(), "secret"], &Nothing {}).await
+    }
+
+    /// Revokes a program's access.
+    pub async fn revoke_client(&self, id: Uuid) -> Result<ApiClient> {
+        self.end(&["clients", &id.to_string()]).await
+    }
+
+    /// Keys under which access tokens are signed.
+    pub async fn signing_keys(&self, query: &ListQuery) -> Result<List<SigningKey>> {
+        self.get(&["signing-keys"], query.pairs()).await
+    }
+
+    /// Makes a key that signs from now on.
+    pub async fn rotate_signing_key(&self) -> Result<SigningKey> {
+        self.send(Method::POST, &["signing-keys"], &Nothing {}).await
+    }
+
+    /// Revokes a key, and with it what was signed under it.
+    pub async fn revoke_signing_key(&self, id: Uuid) -> Result<SigningKey> {
+        self.end(&["signing-keys", &id.to_string()]).await
+    }
+
+    /// The public keys with which access tokens can be checked. Needs no token.
+    pub async fn jwks(&self) -> Result<KeySet> {
+        let request = self.request_below(crate::KEYS_PATH, Method::GET, &[], &[])?;
         self.read(request).await
+    }
+
+    /// Who did what.
+    pub async fn audit_log(&self, query: &ListQuery) -> Result<List<AuditEntry>> {
+        self.get(&["audit"], query.pairs()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(String, String)]) -> Result<T> {
@@ -302,17 +378,33 @@ impl Client {
         self.read(request).await
     }
 
+    /// Ends what stays readable; answers with it.
+    async fn end<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
+        let request = self.request(Method::DELETE, path, &[])?;
+        self.read(request).await
+    }
+
     async fn delete(&self, path: &[&str]) -> Result<()> {
         let request = self.request(Method::DELETE, path, &[])?;
         self.answer(request.timeout(ANSWER_TIMEOUT)).await.map(drop)
     }
 
     fn request(&self, method: Method, path: &[&str], query: &[(String, String)]) -> Result<reqwest::RequestBuilder> {
+        self.request_below(crate::BASE_PATH, method, path, query)
+    }
+
+    fn request_below(
+        &self,
+        base: &str,
+        method: Method,
+        path: &[&str],
+        query: &[(String, String)],
+    ) -> Result<reqwest::RequestBuilder> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| Error::Setup(format!("'{}' is no address of a server", self.base)))?
             .pop_if_empty()
-            .extend(crate::BASE_PATH.trim_start_matches('/').split('/'))
+            .extend(base.split('/').filter(|part| !part.is_empty()))
             .extend(path);
         let mut request = self.http.request(method, url);
         if !query.is_empty() {

@@ -2,9 +2,13 @@
 
 pub(crate) mod activity;
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod bench;
+pub(crate) mod client;
 pub(crate) mod completions;
 pub(crate) mod explain;
+pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod policy;
 pub(crate) mod repository;
@@ -14,18 +18,20 @@ pub(crate) mod task;
 pub(crate) mod tenant;
 pub(crate) mod token;
 pub(crate) mod up;
+pub(crate) mod user;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use api::Task;
 use api::client::Client;
+use domain::{Role, Timestamp};
 use serde::Serialize;
 
 use crate::connection::{self, Wanted};
-use crate::output::{Cell, Output, footer};
+use crate::output::{Cell, Output, Tone, footer};
 use crate::problem::Exit;
 use crate::{format, progress};
 
@@ -37,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) out: Output,
     /// Whether the server is the one on this machine, so that relative paths mean something to it.
     pub(crate) local: bool,
+    /// The authority that the server's certificate must come from; none = the system's.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl Context {
@@ -48,7 +56,8 @@ impl Context {
         };
         let ca = endpoint.ca_file.as_ref().map(read).transpose()?;
         let client = Client::new(&endpoint.url, &endpoint.token, ca.as_deref())?;
-        Ok(Context { client, out: Output::new(json), local: endpoint.local.is_some() })
+        let local = endpoint.local.is_some();
+        Ok(Context { client, out: Output::new(json), local, ca_file: endpoint.ca_file })
     }
 
     /// Prints a page of a list: JSON, or a table with what it leaves out.
@@ -122,6 +131,26 @@ impl Context {
 /// The usual end.
 fn done() -> Result<ExitCode> {
     Ok(Exit::Ok.into())
+}
+
+/// A role, for clap.
+fn roles() -> impl clap::builder::TypedValueParser<Value = Role> {
+    use clap::builder::TypedValueParser as _;
+    let names = clap::builder::PossibleValuesParser::new(Role::NAMES);
+    names.try_map(|name| Role::parse(&name).ok_or("no such role"))
+}
+
+/// Roles on one line.
+fn joined_roles(roles: &[Role]) -> String {
+    roles.iter().map(|r| r.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether something that can be revoked still counts.
+fn access_cell(revoked_at: Option<Timestamp>) -> Cell {
+    match revoked_at {
+        None => Cell::toned("valid", Tone::Good),
+        Some(_) => Cell::toned("revoked", Tone::Faint),
+    }
 }
 
 /// Several values in one cell.

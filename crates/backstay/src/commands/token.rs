@@ -7,7 +7,7 @@ use api::{NewToken, Tenant, Token};
 use clap::{Args, Subcommand};
 use domain::{Role, Timestamp};
 
-use super::{Context, done};
+use super::{Context, done, roles};
 use crate::cli::PageArgs;
 use crate::output::{Cell, Tone, short_ids};
 use crate::{format, resolve, times};
@@ -37,7 +37,8 @@ pub(crate) enum TokenCommand {
 pub(crate) struct CreateArgs {
     /// What it is for; shown as "started by"
     name: String,
-    /// What it allows: viewer sees, operator also runs, cancels and restores, admin also changes everything
+    /// What it allows: viewer sees, operator also runs, cancels and restores, admin also changes everything; issuer only
+    /// creates and cancels tasks, consumer only takes and reports on them
     #[arg(long, value_name = "ROLE", value_parser = roles())]
     role: Role,
     /// The tenant that it opens, with all below; your own where none is named
@@ -46,12 +47,6 @@ pub(crate) struct CreateArgs {
     /// How long it is accepted, like 90d, or until when; until it is revoked where this is not given
     #[arg(long, value_name = "TIME", value_parser = times::until)]
     expires: Option<Timestamp>,
-}
-
-fn roles() -> impl clap::builder::TypedValueParser<Value = Role> {
-    use clap::builder::TypedValueParser as _;
-    let names = clap::builder::PossibleValuesParser::new(Role::NAMES);
-    names.try_map(|name| Role::parse(&name).ok_or("no such role"))
 }
 
 pub(crate) async fn run(command: TokenCommand, ctx: &Context) -> Result<ExitCode> {

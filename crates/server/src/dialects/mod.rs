@@ -1,7 +1,12 @@
 //! The APIs as they stand on the wire, one folder each. A dialect parses, calls one service function, and prints; see
 //! `README.md` beside this file for what each of them must do.
 
+pub mod acronis;
+mod bearer;
+mod body;
+mod edge;
 pub mod native;
+mod suggest;
 
 use std::sync::Arc;
 
@@ -12,5 +17,6 @@ use crate::Service;
 
 /// Every dialect on one router, each at its own paths.
 pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
-    native::router(native::ApiState { service, shutdown })
+    let acronis = acronis::router(service.clone(), shutdown.clone());
+    native::router(native::ApiState { service, shutdown }).merge(acronis)
 }

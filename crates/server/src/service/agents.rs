@@ -234,7 +234,7 @@ impl Service {
     pub async fn agent_gone(&self, agent: &AgentIdentity, session: u64) -> Result<()> {
         self.hub.leave(agent.id, session);
         let now = self.moment().now;
-        self.change::<Agent>(&agent.scope, agent.id, |a| {
+        self.note::<Agent>(&agent.scope, agent.id, |a| {
             a.last_seen_at = Some(now);
             Ok(())
         })
@@ -429,18 +429,22 @@ impl Service {
         }
     }
 
-    /// Tells agents what a commit means for them. To be called after every commit that changes tasks.
+    /// Tells agents and waiting consumers what a commit means for them. To be called after every commit that changes tasks.
     pub(crate) fn deliver(&self, committed: &Committed) {
         for (task, effect) in &committed.effects {
             let (lease, command): (_, fn(TaskId, LeaseToken) -> Command) = match effect {
                 Effect::StopRequested(lease) => (lease, |task, lease| Command::Stop { task, lease }),
                 Effect::LeaseVoid(lease) => (lease, |task, lease| Command::Void { task, lease }),
-                Effect::OpenRoot | Effect::ReturnActivities { .. } | Effect::CloseActivities => continue,
+                Effect::OpenRoot
+                | Effect::ReturnActivities { .. }
+                | Effect::CloseActivities
+                | Effect::StampActivities => continue,
             };
             if let Some(agent) = holder(lease) {
                 self.hub.tell(agent, command(*task, lease.clone()));
             }
         }
+        self.queues.announce(committed);
         let waiting = committed.written.iter().filter_map(|w| match w {
             Written::Task { task, changed: true } if waits_for_agent(task) => Some(task),
             _ => None,

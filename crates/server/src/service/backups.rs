@@ -7,11 +7,12 @@ use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::{Affinity, Named, Task, TaskSpec, kind};
 use domain::work::RecoveryWork;
-use domain::{Caller, Code, Error, Result, Role, Scope, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::Write;
 use serde_json::json;
 
 use super::policies::{named_resource, own_rules};
+use super::queue::MAINTENANCE;
 use super::{FileList, ListFiles, RepositoryAccess, Service};
 
 /// A recovery that is asked for.
@@ -33,7 +34,7 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn backups(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Backup>> {
-        Ok(self.ledger.list::<Backup>(caller.scope(), query).await?.map(|s| s.value))
+        Ok(self.ledger.list::<Backup>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
     /// One backup.
@@ -41,7 +42,7 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn backup(&self, caller: &Caller, id: Uuid) -> Result<Backup> {
-        Ok(self.ledger.get::<Backup>(caller.scope(), id).await?.value)
+        Ok(self.ledger.get::<Backup>(caller.may(Right::View)?, id).await?.value)
     }
 
     /// The entries of a folder in a backup, as the agent that reaches the repository reads them.
@@ -56,7 +57,7 @@ impl Service {
         after: Option<String>,
         limit: u32,
     ) -> Result<FileList> {
-        let scope = caller.scope();
+        let scope = caller.may(Right::View)?;
         let backup = self.backup(caller, id).await?;
         let agent = match self.ledger.get::<Resource>(scope, backup.resource).await {
             Ok(resource) => resource.value.agent,
@@ -78,7 +79,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below operator, `not_found`, `invalid_field`.
     pub async fn restore(&self, caller: &Caller, request: RestoreRequest) -> Result<Task> {
-        let scope = caller.at_least(Role::Operator)?;
+        let scope = caller.may(Right::Operate)?;
         let backup = self.ledger.get::<Backup>(scope, request.backup).await.map_err(|e| e.field("backup"))?.value;
         if !request.to.starts_with('/') {
             return Err(Error::invalid("to", format!("'{}' is no absolute path", request.to))
@@ -116,7 +117,7 @@ impl Service {
         if let Some(id) = backup.policy {
             let name =
                 self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: id.to_string(), kind: kind::BACKUP.to_owned(), name });
+            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
         }
         spec.started_by = Some(caller.name.clone());
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
@@ -131,7 +132,7 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn repositories(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Repository>> {
-        Ok(self.ledger.list::<Repository>(caller.scope(), query).await?.map(|s| s.value))
+        Ok(self.ledger.list::<Repository>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
     /// One repository.
@@ -139,7 +140,7 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn repository(&self, caller: &Caller, id: Uuid) -> Result<Repository> {
-        Ok(self.ledger.get::<Repository>(caller.scope(), id).await?.value)
+        Ok(self.ledger.get::<Repository>(caller.may(Right::View)?, id).await?.value)
     }
 
     /// What an agent needs to open a repository. It may belong to a tenant above the one whose backups lie in it.

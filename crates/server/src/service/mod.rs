@@ -4,26 +4,35 @@
 mod agents;
 mod backups;
 mod hub;
+mod identity;
 mod policies;
+mod queue;
 mod resources;
 mod tasks;
+mod tenant_tree;
 mod tenants;
 mod tokens;
 
 use std::sync::Arc;
 
 use domain::agent::Agent;
-use domain::query::{Query, RecordField, Slice};
-use domain::record::Entity;
-use domain::{Caller, Code, Error, Moment, Result, Scope, Timestamp, Uuid};
-use ledger::{Committed, Expect, Ledger, Rev, Stored, Write, Written};
+use domain::audit::AuditEntry;
+use domain::query::{Cell, Field, Query, RecordField, Slice};
+use domain::record::{Entity, Record};
+use domain::{Caller, Code, Error, Moment, Result, Right, Scope, Timestamp, Uuid};
+use ledger::{Committed, Expect, Head, Ledger, Stored, Write, Written};
 use tokio::sync::{Notify, watch};
 
 pub use agents::*;
 pub use backups::RestoreRequest;
 pub use hub::{Command, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
+pub(crate) use identity::AccessClaims;
+pub use identity::{Credential, Grant, NewClient, NewUser, Wish};
 pub use policies::{NewPolicy, PolicyChange};
+pub use queue::Take;
 pub use resources::{NewResource, ResourceChange, ResourceView};
+pub use tasks::{BlockerRef, View};
+pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::NewTenant;
 pub use tokens::{NewToken, hash_secret};
 
@@ -43,6 +52,8 @@ pub struct Service {
     ledger: Arc<dyn Ledger>,
     sealer: Sealer,
     hub: Hub,
+    identity: identity::Identity,
+    queues: queue::Queues,
     up_since: Timestamp,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
@@ -52,7 +63,15 @@ impl Service {
     /// The services over a ledger.
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, sealer: Sealer) -> Service {
-        Service { ledger, sealer, hub: Hub::default(), up_since: Timestamp::now(), scheduler: Notify::new() }
+        Service {
+            ledger,
+            sealer,
+            hub: Hub::default(),
+            identity: identity::Identity::default(),
+            queues: queue::Queues::default(),
+            up_since: Timestamp::now(),
+            scheduler: Notify::new(),
+        }
     }
 
     /// The time now.
@@ -67,10 +86,10 @@ impl Service {
         &self.hub
     }
 
-    /// The newest revision, as it grows.
+    /// How far the ledger has come, as it goes on.
     #[must_use]
-    pub fn revision(&self) -> watch::Receiver<Rev> {
-        self.ledger.revision()
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.ledger.head()
     }
 
     /// Waits until somebody nudges the scheduler.
@@ -90,6 +109,12 @@ impl Service {
         self.sealer.seal(plain)
     }
 
+    /// A key for authenticating texts of one purpose, the same after every restart.
+    #[must_use]
+    pub fn mac_key(&self, purpose: &str) -> aws_lc_rs::hmac::Key {
+        self.sealer.mac_key(purpose)
+    }
+
     pub(crate) fn ledger(&self) -> &dyn Ledger {
         &*self.ledger
     }
@@ -99,19 +124,44 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn agents(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<AgentView>> {
-        let slice = self.ledger.list::<Agent>(caller.scope(), query).await?;
+        let slice = self.ledger.list::<Agent>(caller.may(Right::View)?, query).await?;
         Ok(slice.map(|s| AgentView { online: self.hub.online(s.value.id), agent: s.value }))
     }
 
-    /// Writes a new record, and gives it as the ledger stamped it.
-    pub(crate) async fn create<E: Entity>(&self, scope: &Scope, value: E) -> Result<E> {
-        let write = Write::Put(Box::new(value.into()), Expect::New);
-        stamped(self.ledger.commit(scope, self.moment(), vec![write]).await?)
+    /// Writes a new record with its audit entry, and gives it as the ledger stamped it.
+    pub(crate) async fn create<E: Entity>(&self, by: &Caller, scope: &Scope, value: E) -> Result<E> {
+        let record: Record = value.into();
+        let entry = self.audit(by, "create", &record);
+        let writes = vec![Write::Put(Box::new(record), Expect::New), entry];
+        stamped(self.ledger.commit(scope, self.moment(), writes).await?)
     }
 
-    /// Reads a record, changes it and writes it back, again until nobody came between.
-    pub(crate) async fn change<E: Entity>(
+    /// Reads a record, changes it and writes it back with an audit entry that says `verb`, again until nobody came
+    /// between.
+    pub(crate) async fn edit<E: Entity>(
         &self,
+        by: &Caller,
+        verb: &str,
+        scope: &Scope,
+        id: Uuid,
+        change: impl FnMut(&mut E) -> Result<()>,
+    ) -> Result<E> {
+        self.write_back(Some((by, verb)), scope, id, change).await
+    }
+
+    /// As `edit`, for what the server notes by itself: without an audit entry.
+    pub(crate) async fn note<E: Entity>(
+        &self,
+        scope: &Scope,
+        id: Uuid,
+        change: impl FnMut(&mut E) -> Result<()>,
+    ) -> Result<E> {
+        self.write_back(None, scope, id, change).await
+    }
+
+    async fn write_back<E: Entity>(
+        &self,
+        by: Option<(&Caller, &str)>,
         scope: &Scope,
         id: Uuid,
         mut change: impl FnMut(&mut E) -> Result<()>,
@@ -119,13 +169,54 @@ impl Service {
         loop {
             let Stored { rev, mut value } = self.ledger.get::<E>(scope, id).await?;
             change(&mut value)?;
-            let write = Write::Put(Box::new(value.into()), Expect::Rev(rev));
-            match self.ledger.commit(scope, self.moment(), vec![write]).await {
+            let record: Record = value.into();
+            let entry = by.map(|(by, verb)| self.audit(by, verb, &record));
+            let writes = [Write::Put(Box::new(record), Expect::Rev(rev))].into_iter().chain(entry).collect();
+            match self.ledger.commit(scope, self.moment(), writes).await {
                 Err(e) if e.code == Code::RevisionConflict => {}
                 Err(e) => return Err(e),
                 Ok(committed) => return stamped(committed),
             }
         }
+    }
+
+    /// The audit entry that tells what somebody did with a record, for the commit that does it.
+    pub(crate) fn audit(&self, by: &Caller, verb: &str, record: &Record) -> Write {
+        // A tenant is made and seen from above; everything else belongs to its owner.
+        let tenant = match record {
+            Record::Tenant(t) => t.parent.unwrap_or(t.id),
+            other => other.tenant(),
+        };
+        let name = match RecordField::Name.read(record).single() {
+            Some(Cell::Text(name)) => name.to_owned(),
+            _ => String::new(),
+        };
+        self.audit_entry(by, &format!("{}.{verb}", record.kind()), tenant, record.id().to_string(), name)
+    }
+
+    /// The audit entry that tells what somebody did.
+    pub(crate) fn audit_entry(
+        &self,
+        by: &Caller,
+        action: &str,
+        tenant: Uuid,
+        object: String,
+        object_name: String,
+    ) -> Write {
+        let now = self.moment().now;
+        let entry = AuditEntry {
+            id: Uuid::now_v7(),
+            tenant,
+            actor_kind: by.actor.kind,
+            actor: by.actor.id,
+            actor_name: by.name.clone(),
+            action: action.to_owned(),
+            object,
+            object_name,
+            created_at: now,
+            updated_at: now,
+        };
+        Write::Put(Box::new(entry.into()), Expect::New)
     }
 }
 

@@ -7,10 +7,10 @@ use domain::query::{Filter, Query, RecordField, Slice, Test, Value};
 use domain::record::RecordKind;
 use domain::repository::Repository;
 use domain::resource::Resource;
-use domain::task::{Affinity, Event, Named, Rules, State, Task, TaskRef, TaskSpec, kind};
+use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::tenant::{Tenant, check_name};
 use domain::work::BackupWork;
-use domain::{Caller, Code, Error, Result, Role, Scope, SignedDuration, Timestamp, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid};
 use jiff::tz::TimeZone;
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
@@ -23,6 +23,9 @@ const HEARTBEAT: SignedDuration = SignedDuration::from_secs(10);
 const ACK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a task of ours is handed out before it counts as abandoned.
 const ATTEMPTS: u32 = 3;
+
+/// The members that the context of every run has: what it does in a sentence, and who began it.
+pub(super) const RUN_KEYS: [&str; 2] = ["title", "run_mode"];
 
 /// A policy that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,13 +57,31 @@ pub struct PolicyChange {
     pub settings: Option<Settings>,
 }
 
+/// Who wants a run, beside the schedule.
+#[derive(Default)]
+struct Run {
+    started_by: Option<String>,
+    wish: Option<Wish>,
+}
+
+/// What an issuer may say of a run; the rest follows from policy and resource.
+pub(super) struct Wish {
+    pub(super) uuid: Uuid,
+    pub(super) priority: Priority,
+    pub(super) tags: Vec<String>,
+    pub(super) context: serde_json::Value,
+    pub(super) workflow_id: Option<i64>,
+    pub(super) issuer: Issuer,
+    pub(super) rules: Rules,
+}
+
 impl Service {
     /// Policies that match.
     ///
     /// # Errors
     /// Those of the ledger.
     pub async fn policies(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Policy>> {
-        Ok(self.ledger.list::<Policy>(caller.scope(), query).await?.map(|s| s.value))
+        Ok(self.ledger.list::<Policy>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
     /// One policy.
@@ -68,7 +89,7 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn policy(&self, caller: &Caller, id: Uuid) -> Result<Policy> {
-        Ok(self.ledger.get::<Policy>(caller.scope(), id).await?.value)
+        Ok(self.ledger.get::<Policy>(caller.may(Right::View)?, id).await?.value)
     }
 
     /// Makes a policy.
@@ -76,7 +97,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `invalid_field`, `not_found` for a tenant or repository.
     pub async fn create_policy(&self, caller: &Caller, new: NewPolicy) -> Result<Policy> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         check_name("name", &new.name)?;
         check_schedule(&new.schedule)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
@@ -101,7 +122,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        self.create(scope, policy).await
+        self.create(caller, scope, policy).await
     }
 
     /// Changes a policy; when it next runs is decided anew for every resource it is applied to.
@@ -109,7 +130,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found`, `invalid_field`.
     pub async fn change_policy(&self, caller: &Caller, id: Uuid, change: PolicyChange) -> Result<Policy> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -117,7 +138,7 @@ impl Service {
             check_schedule(schedule)?;
         }
         let policy = self
-            .change::<Policy>(scope, id, |p| {
+            .edit::<Policy>(caller, "change", scope, id, |p| {
                 let PolicyChange { name, enabled, schedule, settings } = change.clone();
                 p.name = name.unwrap_or_else(|| p.name.clone());
                 p.enabled = enabled.unwrap_or(p.enabled);
@@ -129,7 +150,7 @@ impl Service {
         if change.enabled.is_some() || change.schedule.is_some() {
             for app in self.applications_of(scope, id).await? {
                 let next = self.next_run(&policy)?;
-                self.change::<Application>(scope, app.value.id, |a| {
+                self.note::<Application>(scope, app.value.id, |a| {
                     a.next_run_at = next;
                     Ok(())
                 })
@@ -145,14 +166,15 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found`, `in_use`.
     pub async fn delete_policy(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let scope = caller.at_least(Role::Admin)?;
-        self.ledger.get::<Policy>(scope, id).await?;
+        let scope = caller.may(Right::Administer)?;
+        let policy = self.ledger.get::<Policy>(scope, id).await?.value;
         let applied = self.applications_of(scope, id).await?.len();
         if applied > 0 {
             return Err(Error::new(Code::InUse, format!("the policy is applied to {applied} resources"))
                 .hint("revoke it from them first"));
         }
-        self.ledger.commit(scope, self.moment(), vec![Write::Remove(RecordKind::Policy, id)]).await?;
+        let entry = self.audit(caller, "delete", &policy.into());
+        self.ledger.commit(scope, self.moment(), vec![Write::Remove(RecordKind::Policy, id), entry]).await?;
         Ok(())
     }
 
@@ -161,7 +183,7 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn applications(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Application>> {
-        Ok(self.ledger.list::<Application>(caller.scope(), query).await?.map(|s| s.value))
+        Ok(self.ledger.list::<Application>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
     /// Applies a policy to a resource; applying it again changes nothing.
@@ -169,7 +191,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found`.
     pub async fn apply_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<Application> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
         let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| e.field("resource"))?.value;
         if let Some(found) = self.application(scope, policy.id, resource.id).await? {
@@ -187,7 +209,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        let app = self.create(scope, app).await?;
+        let app = self.create(caller, scope, app).await?;
         self.nudge();
         Ok(app)
     }
@@ -197,11 +219,13 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found` when it is not applied.
     pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         let Some(app) = self.application(scope, policy, resource).await? else {
             return Err(Error::new(Code::NotFound, "the policy is not applied to this resource"));
         };
-        self.ledger.commit(scope, self.moment(), vec![Write::Remove(RecordKind::Application, app.value.id)]).await?;
+        let entry = self.audit(caller, "delete", &app.value.clone().into());
+        let writes = vec![Write::Remove(RecordKind::Application, app.value.id), entry];
+        self.ledger.commit(scope, self.moment(), writes).await?;
         Ok(())
     }
 
@@ -211,7 +235,7 @@ impl Service {
     /// `forbidden` below operator, `not_found` when it is applied to none, `state_conflict` while the former run of the
     /// one resource that was named is not done.
     pub async fn run_policy(&self, caller: &Caller, policy: Uuid, resource: Option<Uuid>) -> Result<Vec<Task>> {
-        let scope = caller.at_least(Role::Operator)?;
+        let scope = caller.may(Right::Operate)?;
         let policy = self.ledger.get::<Policy>(scope, policy).await?.value;
         let mut apps = self.applications_of(scope, policy.id).await?;
         if let Some(resource) = resource {
@@ -225,19 +249,34 @@ impl Service {
         for app in apps {
             if let Some(open) = self.open_task(scope, &app.value).await? {
                 if resource.is_some() {
-                    return Err(Error::new(
-                        Code::StateConflict,
-                        format!("task {} of this policy and resource is not done", open.id),
-                    )
-                    .hint("wait for it or cancel it first"));
+                    return Err(not_done(&open));
                 }
                 continue;
             }
             let started_by = Some(caller.name.clone());
             let next_run_at = app.value.next_run_at;
-            tasks.extend(self.start_run(scope, app, &policy, Decision::Run, started_by, next_run_at).await?);
+            let run = Run { started_by, wish: None };
+            tasks.extend(self.start_run(scope, app, &policy, Decision::Run, run, next_run_at).await?);
         }
         Ok(tasks)
+    }
+
+    /// Runs a policy for one resource as an issuer wishes.
+    pub(super) async fn run_for(
+        &self,
+        scope: &Scope,
+        app: Stored<Application>,
+        policy: &Policy,
+        started_by: Option<String>,
+        wish: Wish,
+    ) -> Result<Task> {
+        if let Some(open) = self.open_task(scope, &app.value).await? {
+            return Err(not_done(&open));
+        }
+        let next_run_at = app.value.next_run_at;
+        let run = Run { started_by, wish: Some(wish) };
+        let task = self.start_run(scope, app, policy, Decision::Run, run, next_run_at).await?;
+        task.ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
     }
 
     /// Makes tasks for everything that is due. Takes no input: the way after a crash is the way of every day.
@@ -267,7 +306,7 @@ impl Service {
         let open = self.open_task(scope, &app.value).await?;
         let plan = plan(&app.value, &policy, open.is_some(), self.moment().now, &zone);
         let decision = if resource.enabled { plan.decision } else { Decision::Wait };
-        match self.start_run(scope, app, &policy, decision, None, plan.next_run_at).await {
+        match self.start_run(scope, app, &policy, decision, Run::default(), plan.next_run_at).await {
             // Somebody else changed it meanwhile; the next turn sees what they made of it.
             Err(e) if e.code == Code::RevisionConflict => Ok(()),
             other => other.map(|_| ()),
@@ -281,7 +320,7 @@ impl Service {
         app: Stored<Application>,
         policy: &Policy,
         decision: Decision,
-        started_by: Option<String>,
+        run: Run,
         next_run_at: Option<Timestamp>,
     ) -> Result<Option<Task>> {
         let moment = self.moment();
@@ -289,7 +328,7 @@ impl Service {
         let mut changed = Application { next_run_at, ..app.value.clone() };
         if decision != Decision::Wait {
             let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
-            let spec = self.backup_spec(&app.value, policy, &resource, started_by);
+            let spec = self.backup_spec(&app.value, policy, &resource, run);
             let uuid = spec.uuid;
             writes.push(Write::CreateTask(Box::new(spec)));
             if decision == Decision::Skip {
@@ -306,13 +345,8 @@ impl Service {
         Ok(committed.task().cloned())
     }
 
-    fn backup_spec(
-        &self,
-        app: &Application,
-        policy: &Policy,
-        resource: &Resource,
-        started_by: Option<String>,
-    ) -> TaskSpec {
+    fn backup_spec(&self, app: &Application, policy: &Policy, resource: &Resource, run: Run) -> TaskSpec {
+        let Run { started_by, wish } = run;
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
         let work = BackupWork {
             archive: app.id,
@@ -325,13 +359,23 @@ impl Service {
         spec.seeding = resource.last_backup_at.is_none();
         spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
         spec.resource = Some(named_resource(resource));
-        spec.context = json!({
-            "title": format!("Running backup of '{}' by plan '{}'", resource.name, policy.name),
-            "run_mode": if started_by.is_some() { "manual" } else { "scheduled" },
-        });
+        let title = format!("Running backup of '{}' by plan '{}'", resource.name, policy.name);
+        let mode = if started_by.is_some() { "manual" } else { "scheduled" };
+        spec.context = json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: mode });
         spec.started_by = started_by;
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
         spec.rules = own_rules();
+        if let Some(wish) = wish {
+            spec.uuid = wish.uuid;
+            spec.priority = wish.priority;
+            spec.tags = wish.tags;
+            spec.workflow_id = wish.workflow_id;
+            spec.issuer = wish.issuer;
+            spec.rules = backup_rules(&wish.rules);
+            if let (Some(ours), serde_json::Value::Object(theirs)) = (spec.context.as_object_mut(), wish.context) {
+                ours.extend(theirs);
+            }
+        }
         spec
     }
 
@@ -377,6 +421,29 @@ impl Service {
     fn next_run(&self, policy: &Policy) -> Result<Option<Timestamp>> {
         let zone = time_zone(policy.schedule.time_zone())?;
         Ok(if policy.enabled { policy.schedule.next_after(self.moment().now, &zone) } else { None })
+    }
+}
+
+fn not_done(open: &Task) -> Error {
+    Error::new(Code::StateConflict, format!("task {} of this policy and resource is not done", open.id))
+        .hint("wait for it or cancel it first")
+}
+
+/// The rules of a backup of which an issuer wants these: what is left out is ours to say.
+pub(super) fn backup_rules(wish: &Rules) -> Rules {
+    let (ours, unset) = (own_rules(), Rules::default());
+    let given = |wish: SignedDuration, unset: SignedDuration| Some(wish).filter(|w| *w != unset);
+    Rules {
+        cancellable: ours.cancellable,
+        sustainable: wish.sustainable || ours.sustainable,
+        max_assign_count: Some(wish.max_assign_count)
+            .filter(|n| *n != unset.max_assign_count)
+            .unwrap_or(ours.max_assign_count),
+        heartbeat_interval: wish.heartbeat_interval.or(ours.heartbeat_interval),
+        ack_timeout: given(wish.ack_timeout, unset.ack_timeout).unwrap_or(ours.ack_timeout),
+        queue_timeout: wish.queue_timeout.or(ours.queue_timeout),
+        exec_timeout: wish.exec_timeout.or(ours.exec_timeout),
+        life_time: wish.life_time.or(ours.life_time),
     }
 }
 

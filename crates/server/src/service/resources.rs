@@ -6,7 +6,7 @@ use domain::query::{Direction, Filter, Order, Page, Pattern, Query, RecordField,
 use domain::resource::{MAX_INSTANCE_ID, Registration, Resource, ResourceKind, ResourceStatus, Sources};
 use domain::task::{ResultCode, State, Task, kind};
 use domain::tenant::{Tenant, check_name};
-use domain::{Caller, Code, Error, Result, Role, Scope, Timestamp, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
 use ledger::Write;
 
 use super::Service;
@@ -64,11 +64,11 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn resources(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<ResourceView>> {
-        let slice = self.ledger.list::<Resource>(caller.scope(), query).await?;
+        let slice = self.ledger.list::<Resource>(caller.may(Right::View)?, query).await?;
         let (next, total) = (slice.next, slice.total);
         let mut items = Vec::with_capacity(slice.items.len());
         for stored in slice.items {
-            items.push(self.view(caller.scope(), stored.value).await?);
+            items.push(self.view(caller.may(Right::View)?, stored.value).await?);
         }
         Ok(Slice { items, next, total })
     }
@@ -78,8 +78,8 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn resource(&self, caller: &Caller, id: Uuid) -> Result<ResourceView> {
-        let resource = self.ledger.get::<Resource>(caller.scope(), id).await?.value;
-        self.view(caller.scope(), resource).await
+        let resource = self.ledger.get::<Resource>(caller.may(Right::View)?, id).await?.value;
+        self.view(caller.may(Right::View)?, resource).await
     }
 
     /// Registers a resource.
@@ -87,7 +87,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `invalid_field`, `already_exists`, `not_found` for a tenant or agent.
     pub async fn add_resource(&self, caller: &Caller, new: NewResource) -> Result<ResourceView> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         check_name("name", &new.name)?;
         let id = Uuid::now_v7();
         let instance_id = new.instance_id.unwrap_or_else(|| id.simple().to_string());
@@ -118,7 +118,7 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        let resource = self.create(scope, resource).await?;
+        let resource = self.create(caller, scope, resource).await?;
         self.view(scope, resource).await
     }
 
@@ -127,7 +127,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found`, `invalid_field`.
     pub async fn change_resource(&self, caller: &Caller, id: Uuid, change: ResourceChange) -> Result<ResourceView> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -135,7 +135,7 @@ impl Service {
             check_sources(sources)?;
         }
         let resource = self
-            .change::<Resource>(scope, id, |r| {
+            .edit::<Resource>(caller, "change", scope, id, |r| {
                 let ResourceChange { name, enabled, sources, metadata } = change.clone();
                 r.name = name.unwrap_or_else(|| r.name.clone());
                 r.enabled = enabled.unwrap_or(r.enabled);
@@ -152,8 +152,8 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found`, `in_use` while a task of it is open.
     pub async fn delete_resource(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let scope = caller.at_least(Role::Admin)?;
-        self.ledger.get::<Resource>(scope, id).await?;
+        let scope = caller.may(Right::Administer)?;
+        let resource = self.ledger.get::<Resource>(scope, id).await?.value;
         if let Some(task) = self.live_tasks(scope, id).await?.first() {
             return Err(Error::new(Code::InUse, format!("task {} of this resource is not done", task.id))
                 .hint("wait for it or cancel it first"));
@@ -163,6 +163,7 @@ impl Service {
         let mut writes: Vec<_> =
             applications.iter().map(|a| Write::Remove(domain::record::RecordKind::Application, a.value.id)).collect();
         writes.push(Write::Remove(domain::record::RecordKind::Resource, id));
+        writes.push(self.audit(caller, "delete", &resource.into()));
         self.ledger.commit(scope, self.moment(), writes).await?;
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Service {
 
     async fn live_tasks(&self, scope: &Scope, resource: Uuid) -> Result<Vec<Task>> {
         let filter = of_resource(resource)?
-            .and(TaskField::State, Test::NoneOf(vec![Value::Enum(State::Completed.ordinal())]))?;
+            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
         Ok(self.ledger.tasks(scope, &Query::newest(filter, 100)).await?.items)
     }
 
@@ -222,7 +223,7 @@ impl Service {
 }
 
 fn of_resource(id: Uuid) -> Result<Filter<TaskField>> {
-    Filter::all().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::Is(Value::Text(id.to_string()))]))
+    Filter::all().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::IsUuid(id)]))
 }
 
 fn check_sources(sources: &Sources) -> Result<()> {

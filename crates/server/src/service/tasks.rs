@@ -1,89 +1,256 @@
-//! Tasks and activities as callers see them: list, read, count, watch, cancel.
+//! Tasks and activities as callers see them: list, read, count, watch, cancel, answer.
+
+use std::collections::HashMap;
 
 use domain::activity::{ActivityRef, ActivityView};
-use domain::query::{ActivityField, Field, Filter, Group, Query, Slice, TaskField, Test};
-use domain::task::{Event, Task, TaskRef};
-use domain::{Caller, Code, Error, Result, Role};
+use domain::query::{ActivityField, Field, Filter, Group, Pattern, Query, RecordField, Slice, TaskField, Test, Value};
+use domain::task::{Event, Message, ResultCode, Task, TaskRef};
+use domain::tenant::{Tenant, TenantRef};
+use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
 use ledger::{Changes, Rev, Write};
 
 use super::Service;
 
+/// What of the ledger a question looks at, within what the caller sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct View {
+    /// Also what was deleted and is not purged yet.
+    pub deleted: bool,
+    /// Only this tenant and what is below it; nothing, if the caller does not see it.
+    pub subtree: Option<TenantRef>,
+}
+
+impl View {
+    fn shown<F: Field>(self, filter: &Filter<F>, deleted_at: F) -> Result<Filter<F>> {
+        if self.deleted || filter.clauses().iter().any(|c| c.field() == deleted_at) {
+            return Ok(filter.clone());
+        }
+        filter.clone().and(deleted_at, Test::Absent)
+    }
+}
+
+/// Which blocker of a task is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockerRef {
+    /// Its place among the task's blockers, from 1; it never changes.
+    Place(u32),
+    /// Its uuid.
+    Uuid(Uuid),
+}
+
 impl Service {
-    /// Tasks that match. Deleted ones are shown only to those who filter by `deleted_at`.
+    /// Tasks that match. Deleted ones are shown only to those who want them or filter by `deleted_at`.
     ///
     /// # Errors
-    /// Those of the ledger.
-    pub async fn tasks(&self, caller: &Caller, query: &Query<TaskField>) -> Result<Slice<Task>> {
-        let query = Query { filter: undeleted(&query.filter, TaskField::DeletedAt)?, ..query.clone() };
-        self.ledger.tasks(caller.scope(), &query).await
+    /// `forbidden`, and those of the ledger.
+    pub async fn tasks(&self, caller: &Caller, query: &Query<TaskField>, view: View) -> Result<Slice<Task>> {
+        let Some(scope) = self.viewed(caller, view).await? else { return Ok(nothing(query)) };
+        let query = Query { filter: view.shown(&query.filter, TaskField::DeletedAt)?, ..query.clone() };
+        self.ledger.tasks(&scope, &query).await
     }
 
     /// One task.
     ///
     /// # Errors
-    /// `not_found`.
-    pub async fn task(&self, caller: &Caller, task: TaskRef) -> Result<Task> {
-        self.ledger.task(caller.scope(), task).await
+    /// `forbidden`, and `not_found` also for a deleted one, unless it is wanted.
+    pub async fn task(&self, caller: &Caller, task: TaskRef, deleted: bool) -> Result<Task> {
+        let found = self.ledger.task(caller.may(Right::View)?, task).await?;
+        if found.status.deleted_at.is_some() && !deleted {
+            return Err(match task {
+                TaskRef::Id(id) => Error::not_found("task", id),
+                TaskRef::Uuid(uuid) => Error::not_found("task", uuid),
+            });
+        }
+        Ok(found)
     }
 
     /// How many tasks match, grouped.
     ///
     /// # Errors
-    /// `invalid_field` for more than two fields or one that cannot be grouped by.
+    /// `forbidden`, and `invalid_field` for more than two fields or one that cannot be grouped by.
     pub async fn task_counts(
         &self,
         caller: &Caller,
         filter: &Filter<TaskField>,
         by: &[TaskField],
+        view: View,
     ) -> Result<Vec<Group>> {
-        if by.len() > 2 || by.iter().any(|f| !f.sortable()) {
-            return Err(Error::invalid("by", "tasks can be counted by at most two fields, and not by 'tag'"));
-        }
-        self.ledger.task_counts(caller.scope(), &undeleted(filter, TaskField::DeletedAt)?, by).await
+        check_groups(by)?;
+        let Some(scope) = self.viewed(caller, view).await? else { return Ok(no_groups(by)) };
+        self.ledger.task_counts(&scope, &view.shown(filter, TaskField::DeletedAt)?, by).await
     }
 
-    /// Cancels a task: at once if it waits, else by asking its executor to stop.
+    /// Cancels a task: at once if it waits, else by asking its executor to stop. To do so again, because the answer was
+    /// lost, is no error, also if the task is cancelled by now.
     ///
     /// # Errors
-    /// `forbidden` below operator, `not_found`, `already_completed`, `not_cancellable`.
+    /// `forbidden`, `not_found`, `already_completed`, `not_cancellable`.
     pub async fn cancel_task(&self, caller: &Caller, task: TaskRef) -> Result<Task> {
-        let scope = caller.at_least(Role::Operator)?;
         let event = Event::Cancel { by: caller.name.clone() };
-        let committed = self.ledger.commit(scope, self.moment(), vec![Write::Task(task, event)]).await?;
+        match self.decide(caller, task, event, "task.cancel").await {
+            Err(e) if e.code == Code::AlreadyCompleted => {
+                let found = self.ledger.task(caller.may(Right::Issue)?, task).await?;
+                let as_asked = found.result().is_some_and(|r| r.code == ResultCode::Cancelled);
+                if found.status.cancel_requested && as_asked { Ok(found) } else { Err(e) }
+            }
+            decided => decided,
+        }
+    }
+
+    /// Answers a blocker of a task.
+    ///
+    /// # Errors
+    /// `forbidden`, `not_found`, `invalid_field` for an answer that is none of those offered, `state_conflict` when there
+    /// is another answer already.
+    pub async fn solve(&self, caller: &Caller, task: TaskRef, blocker: BlockerRef, solution: Message) -> Result<Task> {
+        let blocker = match blocker {
+            BlockerRef::Uuid(uuid) => uuid,
+            BlockerRef::Place(place) => {
+                let found = self.ledger.task(caller.may(Right::Issue)?, task).await?;
+                let index = place.checked_sub(1).and_then(|i| usize::try_from(i).ok());
+                let blocker = index.and_then(|i| found.status.blockers.get(i));
+                blocker.ok_or_else(|| Error::not_found("blocker", place))?.id
+            }
+        };
+        self.decide(caller, task, Event::Solve { blocker, solution }, "task.solve").await
+    }
+
+    /// Lets a person's decision happen to a task, with its audit entry.
+    async fn decide(&self, caller: &Caller, task: TaskRef, event: Event, action: &str) -> Result<Task> {
+        let scope = caller.may(Right::Issue)?;
+        let found = self.ledger.task(scope, task).await?;
+        let name = found.spec.resource.as_ref().map(|r| r.name.clone()).unwrap_or_default();
+        let entry = self.audit_entry(caller, action, found.spec.tenant, found.id.to_string(), name);
+        let writes = vec![Write::Task(TaskRef::Id(found.id), event), entry];
+        let committed = self.ledger.commit(scope, self.moment(), writes).await?;
         self.deliver(&committed);
-        let cancelled = committed.task().cloned();
-        cancelled.ok_or_else(|| Error::new(Code::Internal, "the cancelled task is not in the commit"))
+        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
     }
 
     /// Tasks that changed after a revision.
     ///
     /// # Errors
-    /// Those of the ledger.
+    /// `forbidden`, and those of the ledger.
     pub async fn task_changes(&self, caller: &Caller, since: Rev, limit: u32) -> Result<Changes> {
-        self.ledger.changes(caller.scope(), since, limit).await
+        self.ledger.changes(caller.may(Right::View)?, since, limit).await
     }
 
-    /// Activities that match; those of deleted tasks only for those who filter by `deleted_at`.
+    /// Activities that match; those of deleted tasks only for those who want them or filter by `deleted_at`.
     ///
     /// # Errors
-    /// Those of the ledger.
-    pub async fn activities(&self, caller: &Caller, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
-        let query = Query { filter: undeleted(&query.filter, ActivityField::DeletedAt)?, ..query.clone() };
-        self.ledger.activities(caller.scope(), &query).await
+    /// `forbidden`, and those of the ledger.
+    pub async fn activities(
+        &self,
+        caller: &Caller,
+        query: &Query<ActivityField>,
+        view: View,
+    ) -> Result<Slice<ActivityView>> {
+        let Some(scope) = self.viewed(caller, view).await? else { return Ok(nothing(query)) };
+        let query = Query { filter: view.shown(&query.filter, ActivityField::DeletedAt)?, ..query.clone() };
+        self.ledger.activities(&scope, &query).await
+    }
+
+    /// How many activities match, grouped.
+    ///
+    /// # Errors
+    /// Those of `task_counts`.
+    pub async fn activity_counts(
+        &self,
+        caller: &Caller,
+        filter: &Filter<ActivityField>,
+        by: &[ActivityField],
+        view: View,
+    ) -> Result<Vec<Group>> {
+        check_groups(by)?;
+        let Some(scope) = self.viewed(caller, view).await? else { return Ok(no_groups(by)) };
+        self.ledger.activity_counts(&scope, &view.shown(filter, ActivityField::DeletedAt)?, by).await
     }
 
     /// One activity.
     ///
     /// # Errors
-    /// `not_found`.
-    pub async fn activity(&self, caller: &Caller, activity: ActivityRef) -> Result<ActivityView> {
-        self.ledger.activity(caller.scope(), activity).await
+    /// `forbidden`, and `not_found` also for one of a deleted task, unless it is wanted.
+    pub async fn activity(&self, caller: &Caller, activity: ActivityRef, deleted: bool) -> Result<ActivityView> {
+        let found = self.ledger.activity(caller.may(Right::View)?, activity).await?;
+        if found.task.status.deleted_at.is_some() && !deleted {
+            return Err(match activity {
+                ActivityRef::Id(id) => Error::not_found("activity", id),
+                ActivityRef::Uuid(uuid) => Error::not_found("activity", uuid),
+            });
+        }
+        Ok(found)
+    }
+
+    /// Everything that changed up to this time can be seen now; what changes later is stamped later.
+    #[must_use]
+    pub fn horizon(&self) -> Timestamp {
+        self.ledger.head().borrow().horizon
+    }
+
+    /// The tenants with these ids, of those that the caller sees.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn tenants_by_id(
+        &self,
+        caller: &Caller,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, Tenant>> {
+        let scope = caller.scope();
+        let mut ids: Vec<Uuid> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut tenants = HashMap::new();
+        if let [only] = ids[..] {
+            tenants.insert(only, self.ledger.get::<Tenant>(scope, only).await?.value);
+            return Ok(tenants);
+        }
+        for part in ids.chunks(domain::query::MAX_VALUES) {
+            let wanted = part.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
+            let filter = Filter::all().and(RecordField::Id, Test::AnyOf(wanted))?;
+            tenants.extend(self.ledger.all::<Tenant>(scope, filter).await?.into_iter().map(|t| (t.value.id, t.value)));
+        }
+        Ok(tenants)
+    }
+
+    /// The tenant that is meant, if the caller sees it.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn find_tenant(&self, caller: &Caller, tenant: TenantRef) -> Result<Option<Tenant>> {
+        let scope = caller.scope();
+        let found = match tenant {
+            TenantRef::Id(id) => self.ledger.get::<Tenant>(scope, id).await.map(Some),
+            TenantRef::Number(number) => self.ledger.find::<Tenant>(scope, &number.to_string()).await,
+        };
+        match found {
+            Ok(found) => Ok(found.map(|t| t.value)),
+            Err(e) if e.code == Code::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The scope of a question; none if there is nothing in it that the caller sees.
+    async fn viewed(&self, caller: &Caller, view: View) -> Result<Option<Scope>> {
+        let scope = caller.may(Right::View)?;
+        match view.subtree {
+            None => Ok(Some(scope.clone())),
+            Some(tenant) => Ok(self.find_tenant(caller, tenant).await?.map(|t| Scope::subtree(&t))),
+        }
     }
 }
 
-fn undeleted<F: Field>(filter: &Filter<F>, deleted_at: F) -> Result<Filter<F>> {
-    if filter.clauses().iter().any(|c| c.field() == deleted_at) {
-        return Ok(filter.clone());
+fn check_groups<F: Field>(by: &[F]) -> Result<()> {
+    if by.len() > 2 || by.iter().any(|f| !f.sortable()) {
+        return Err(Error::invalid("by", "rows can be counted by at most two fields, and not by 'tag'"));
     }
-    filter.clone().and(deleted_at, Test::Absent)
+    Ok(())
+}
+
+fn nothing<F: Field, T>(query: &Query<F>) -> Slice<T> {
+    Slice { items: Vec::new(), next: None, total: query.total.then_some(0) }
+}
+
+fn no_groups<F>(by: &[F]) -> Vec<Group> {
+    if by.is_empty() { vec![Group { values: Vec::new(), count: 0 }] } else { Vec::new() }
 }

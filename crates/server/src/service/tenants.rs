@@ -2,7 +2,7 @@
 
 use domain::query::{Query, RecordField, Slice};
 use domain::tenant::Tenant;
-use domain::{Caller, Code, Error, Result, Role, Scope, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 
 use super::Service;
 
@@ -23,7 +23,7 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn tenants(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Tenant>> {
-        Ok(self.ledger.list::<Tenant>(caller.scope(), query).await?.map(|s| s.value))
+        Ok(self.ledger.list::<Tenant>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
     /// One tenant.
@@ -31,7 +31,7 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn tenant(&self, caller: &Caller, id: Uuid) -> Result<Tenant> {
-        Ok(self.ledger.get::<Tenant>(caller.scope(), id).await?.value)
+        Ok(self.ledger.get::<Tenant>(caller.may(Right::View)?, id).await?.value)
     }
 
     /// Makes a tenant below the caller's or another one in its subtree.
@@ -39,14 +39,14 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin, `not_found` for the parent, `invalid_field`.
     pub async fn create_tenant(&self, caller: &Caller, new: NewTenant) -> Result<Tenant> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         let parent = new.parent.unwrap_or(scope.tenant());
         let parent = self.ledger.get::<Tenant>(scope, parent).await.map_err(|e| e.field("parent"))?.value;
         loop {
             let number = self.next_tenant_number().await?;
             let mut tenant = parent.child(Uuid::now_v7(), number, &new.name, self.moment().now)?;
             tenant.description.clone_from(&new.description);
-            match self.create(scope, tenant).await {
+            match self.create(caller, scope, tenant).await {
                 // Two tenants were made at once and this number is taken: take the next.
                 Err(e) if e.code == Code::AlreadyExists => {}
                 other => return other,

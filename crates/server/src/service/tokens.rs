@@ -2,11 +2,12 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use domain::query::{Query, RecordField, Slice};
-use domain::tenant::{Tenant, check_name};
+use domain::tenant::check_name;
 use domain::token::{Token, TokenKind};
-use domain::{Caller, Error, Result, Role, Scope, Timestamp, Uuid};
+use domain::{Caller, Error, Result, Right, Role, Scope, Timestamp, Uuid};
 
 use super::Service;
+use super::identity::check_within;
 use crate::secrets::random_secret;
 
 /// A token that is asked for.
@@ -32,17 +33,17 @@ impl Service {
     /// Makes a token; the secret is given out here and never again.
     ///
     /// # Errors
-    /// `forbidden` for a role above admin's own, `invalid_field`, `not_found` for a tenant out of scope.
+    /// `forbidden` below admin or for a role above the caller's, `invalid_field`, `not_found` for a tenant out of scope.
     pub async fn create_token(&self, caller: &Caller, new: NewToken) -> Result<(Token, String)> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
+        check_within(caller, &[new.role])?;
         check_name("name", &new.name)?;
         let now = self.moment().now;
         if new.expires_at.is_some_and(|t| t <= now) {
             return Err(Error::invalid("expires_at", "'expires_at' is in the past"));
         }
-        let tenant = new.tenant.unwrap_or(scope.tenant());
-        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value;
-        self.issue(&Scope::subtree(&tenant), TokenKind::Api, new.name, new.role, new.expires_at).await
+        let tenant = self.owner(scope, new.tenant).await?;
+        self.issue(caller, &Scope::subtree(&tenant), TokenKind::Api, new.name, new.role, new.expires_at).await
     }
 
     /// Makes a token of any kind for the server's own use.
@@ -51,6 +52,7 @@ impl Service {
     /// Those of the ledger.
     pub async fn issue(
         &self,
+        by: &Caller,
         scope: &Scope,
         kind: TokenKind,
         name: String,
@@ -71,7 +73,7 @@ impl Service {
             expires_at,
             revoked_at: None,
         };
-        Ok((self.create(scope, token).await?, secret))
+        Ok((self.create(by, scope, token).await?, secret))
     }
 
     /// Tokens that match; the secrets are not among what is known of them.
@@ -79,18 +81,23 @@ impl Service {
     /// # Errors
     /// `forbidden` below admin.
     pub async fn tokens(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Token>> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
         Ok(self.ledger.list::<Token>(scope, query).await?.map(|s| s.value))
     }
 
     /// Revokes a token: from now on it is not accepted. Revoking it again changes nothing.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`.
+    /// `forbidden` below admin or for a token with a role above the caller's, `not_found`.
     pub async fn revoke_token(&self, caller: &Caller, id: Uuid) -> Result<Token> {
-        let scope = caller.at_least(Role::Admin)?;
+        let scope = caller.may(Right::Administer)?;
+        let found = self.ledger.get::<Token>(scope, id).await?.value;
+        if found.revoked_at.is_some() {
+            return Ok(found);
+        }
         let now = self.moment().now;
-        self.change::<Token>(scope, id, |token| {
+        self.edit::<Token>(caller, "revoke", scope, id, |token| {
+            check_within(caller, &[token.role])?;
             token.revoked_at.get_or_insert(now);
             Ok(())
         })

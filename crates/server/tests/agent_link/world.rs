@@ -75,7 +75,8 @@ impl World {
             Write::Put(Box::new(repository.into()), Expect::New),
         ];
         ledger.commit(&Scope::everything(), service.moment(), writes).await.expect("an empty ledger");
-        let issued = service.issue(&Scope::everything(), TokenKind::Agent, "agent".into(), Role::Operator, None).await;
+        let (by, everything, kind) = (Caller::server(), Scope::everything(), TokenKind::Agent);
+        let issued = service.issue(&by, &everything, kind, "agent".into(), Role::Operator, None).await;
         let secret = issued.expect("a token").1;
         let folder = TempDir::new().expect("a folder");
         let mut world =
@@ -192,21 +193,22 @@ impl World {
     }
 
     pub(crate) async fn cancel(&self, id: TaskId) {
-        let ann = Caller::new("ann".into(), Uuid::nil(), Role::Operator, Scope::everything());
+        let mut ann = Caller::server();
+        "ann".clone_into(&mut ann.name);
         self.service.cancel_task(&ann, TaskRef::Id(id)).await.expect("it is cancellable");
     }
 
     /// Waits until the task is as wished.
     pub(crate) async fn task_when(&self, id: TaskId, what: &str, ready: impl Fn(&Task) -> bool) -> Task {
-        let mut revision = self.ledger.revision();
+        let mut head = self.ledger.head();
         limit(what, async {
             loop {
-                revision.borrow_and_update();
+                head.borrow_and_update();
                 let task = self.ledger.task(&Scope::everything(), TaskRef::Id(id)).await.expect("the task");
                 if ready(&task) {
                     return task;
                 }
-                revision.changed().await.expect("the ledger lives");
+                head.changed().await.expect("the ledger lives");
             }
         })
         .await

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use domain::Role;
+use domain::{Right, Role, Uuid};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
@@ -12,8 +12,8 @@ use crate::world::{Protected, World};
 
 /// What the test must know of an operation that the document does not say.
 struct Case {
-    /// Who may; nobody for those that need no token.
-    role: Option<Role>,
+    /// Who may.
+    who: Who,
     /// The values of the path.
     path: Vec<String>,
     /// A body that is right.
@@ -22,16 +22,72 @@ struct Case {
     foreign: Option<Value>,
 }
 
+/// Who may use an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Who {
+    /// Everybody, without a token.
+    Everybody,
+    /// Every caller, whatever the roles are.
+    Callers,
+    /// Callers with this right.
+    With(Right),
+    /// Administrators of the whole tree.
+    Owners,
+}
+
+impl Who {
+    /// Whether this role is enough.
+    fn admits(self, role: Role) -> bool {
+        match self {
+            Who::Everybody | Who::Callers => true,
+            Who::With(right) => role.rights().contains(&right),
+            Who::Owners => role == Role::Admin,
+        }
+    }
+
+    /// A token that is just enough; none where none is needed.
+    async fn token(self, world: &World) -> String {
+        let role = Role::ALL.iter().copied().find(|r| self.admits(*r)).expect("some role is enough");
+        match self {
+            Who::Everybody => String::new(),
+            Who::Callers | Who::With(_) => world.token(world.acme, role).await,
+            Who::Owners => world.token(Uuid::nil(), role).await,
+        }
+    }
+}
+
 fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
-    let Protected { resource, policy, repository, task, activity, backup, token } = made;
+    use Right::{Administer, Issue, Operate, View};
+    let Protected { resource, policy, repository, task, activity, backup, token, user, client, key } = made;
     let acme = world.acme.to_string();
-    let new = |role, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
-        Some(Case { role: Some(role), path: path.iter().map(|s| (*s).clone()).collect(), body, foreign })
+    let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
+        let path = path.iter().map(|s| (*s).clone()).collect();
+        Some(Case { who: Who::With(right), path, body, foreign })
     };
-    let read = |path: &[&String]| new(Role::Viewer, path, None, None);
+    let read = |path: &[&String]| new(View, path, None, None);
+    let of = |who, path: Vec<String>| Some(Case { who, path, body: None, foreign: None });
     match operation {
-        "health" | "version" => Some(Case { role: None, path: Vec::new(), body: None, foreign: None }),
-        "me" | "tasks" | "task_counts" | "task_events" | "activities" | "resources" | "policies" | "applications"
+        "health" | "version" | "jwks" => of(Who::Everybody, Vec::new()),
+        "me" => of(Who::Callers, Vec::new()),
+        "signing_keys" | "rotate_signing_key" => of(Who::Owners, Vec::new()),
+        "revoke_signing_key" => of(Who::Owners, vec![key.clone()]),
+        "users" | "clients" | "audit_log" => new(Administer, &[], None, None),
+        "user" | "revoke_user" => new(Administer, &[user], None, None),
+        "create_user" => {
+            let body = json!({ "login": "night@acme.example", "roles": ["viewer"] });
+            let mut foreign = body.clone();
+            foreign["tenant"] = json!(acme);
+            new(Administer, &[], Some(body), Some(foreign))
+        }
+        "set_password" => new(Administer, &[user], Some(json!({ "password": "correct horse" })), None),
+        "client" | "revoke_client" | "rotate_client_secret" => new(Administer, &[client], None, None),
+        "create_client" => {
+            let body = json!({ "name": "ci", "roles": ["issuer", "viewer"], "executor": "e-7" });
+            let mut foreign = body.clone();
+            foreign["tenant"] = json!(acme);
+            new(Administer, &[], Some(body), Some(foreign))
+        }
+        "tasks" | "task_counts" | "task_events" | "activities" | "resources" | "policies" | "applications"
         | "backups" | "agents" | "repositories" | "tenants" => read(&[]),
         "task" | "task_activities" => read(&[task]),
         "activity" => read(&[activity]),
@@ -40,35 +96,35 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         "backup" | "backup_files" => read(&[backup]),
         "repository" => read(&[repository]),
         "tenant" => read(&[&acme]),
-        "cancel_task" => new(Role::Operator, &[task], None, None),
+        "cancel_task" => new(Issue, &[task], None, None),
         "add_resource" => {
             let body = json!({ "name": "db-1", "kind": "compute_vm", "sources": { "paths": ["/srv"] } });
             let mut foreign = body.clone();
             foreign["tenant"] = json!(acme);
-            new(Role::Admin, &[], Some(body), Some(foreign))
+            new(Administer, &[], Some(body), Some(foreign))
         }
-        "change_resource" => new(Role::Admin, &[resource], Some(json!({ "enabled": false })), None),
-        "delete_resource" => new(Role::Admin, &[resource], None, None),
+        "change_resource" => new(Administer, &[resource], Some(json!({ "enabled": false })), None),
+        "delete_resource" => new(Administer, &[resource], None, None),
         "create_policy" => {
             let body = json!({ "name": "hourly", "schedule": { "kind": "interval", "every": "1h" } });
             let mut foreign = body.clone();
             foreign["repository"] = json!(repository);
-            new(Role::Admin, &[], Some(body), Some(foreign))
+            new(Administer, &[], Some(body), Some(foreign))
         }
-        "change_policy" => new(Role::Admin, &[policy], Some(json!({ "enabled": false })), None),
-        "delete_policy" => new(Role::Admin, &[policy], None, None),
-        "apply_policy" | "revoke_policy" => new(Role::Admin, &[policy, resource], None, None),
-        "run_policy" => new(Role::Operator, &[policy], Some(json!({ "resource": resource })), None),
-        "restore" => new(Role::Operator, &[backup], Some(json!({ "to": "/tmp/back" })), None),
+        "change_policy" => new(Administer, &[policy], Some(json!({ "enabled": false })), None),
+        "delete_policy" => new(Administer, &[policy], None, None),
+        "apply_policy" | "revoke_policy" => new(Administer, &[policy, resource], None, None),
+        "run_policy" => new(Operate, &[policy], Some(json!({ "resource": resource })), None),
+        "restore" => new(Operate, &[backup], Some(json!({ "to": "/tmp/back" })), None),
         "create_tenant" => {
-            new(Role::Admin, &[], Some(json!({ "name": "branch" })), Some(json!({ "name": "branch", "parent": acme })))
+            new(Administer, &[], Some(json!({ "name": "branch" })), Some(json!({ "name": "branch", "parent": acme })))
         }
-        "tokens" => new(Role::Admin, &[], None, None),
+        "tokens" => new(Administer, &[], None, None),
         "create_token" => {
             let body = json!({ "name": "ci", "role": "viewer" });
-            new(Role::Admin, &[], Some(body.clone()), Some(json!({ "name": "ci", "role": "viewer", "tenant": acme })))
+            new(Administer, &[], Some(body.clone()), Some(json!({ "name": "ci", "role": "viewer", "tenant": acme })))
         }
-        "revoke_token" => new(Role::Admin, &[token], None, None),
+        "revoke_token" => new(Administer, &[token], None, None),
         _ => None,
     }
 }
@@ -134,26 +190,34 @@ impl<'a> Check<'a> {
 
     async fn refusals(&self, made: &Protected) {
         let (id, world) = (self.id, self.world);
-        let Some(role) = self.case.role else { return };
+        let who = self.case.who;
+        if who == Who::Everybody {
+            return;
+        }
         let refused = |status: u16, code: &str| (StatusCode::from_u16(status).expect("a status"), code.to_owned());
         for token in ["", "bst_nonsense"] {
             let reply = self.ask(token, &self.path, self.case.body.clone()).await;
             assert_eq!(reply, refused(401, "unauthenticated"), "{id} with the token '{token}'");
         }
-        for below in Role::ALL.iter().filter(|r| **r < role) {
+        for below in Role::ALL.iter().filter(|r| !who.admits(**r)) {
             let token = world.token(world.acme, *below).await;
             let reply = self.ask(&token, &self.path, self.case.body.clone()).await;
             assert_eq!(reply, refused(403, "forbidden"), "{id} as {below}");
         }
         let stranger = world.token(world.globex, Role::Admin).await;
-        if self.case.path.is_empty() {
+        if who == Who::Owners {
+            let reply = self.ask(&stranger, &self.path, self.case.body.clone()).await;
+            assert_eq!(reply, refused(403, "forbidden"), "{id} as an administrator of one tenant");
+        } else if self.case.path.is_empty() {
             if let Some(body) = &self.case.foreign {
                 let reply = self.ask(&stranger, &self.path, Some(body.clone())).await;
                 assert_eq!(reply, refused(404, "not_found"), "{id} for another tenant's things");
             } else if self.method == Method::GET && id != "task_events" {
                 let mut talk = Talk::new(world.router.clone(), &stranger);
                 let body = talk.get(&self.path).await.body.to_string();
-                for secret in [&made.resource, &made.policy, &made.repository, &made.backup, &world.acme.to_string()] {
+                let acme = world.acme.to_string();
+                let things = [&made.resource, &made.policy, &made.repository, &made.backup, &made.user, &made.client];
+                for secret in things.into_iter().chain([&acme]) {
                     assert!(!body.contains(secret.as_str()), "{id} shows another tenant's things: {body}");
                 }
             }
@@ -161,7 +225,7 @@ impl<'a> Check<'a> {
             let reply = self.ask(&stranger, &self.path, self.case.body.clone()).await;
             assert_eq!(reply, refused(404, "not_found"), "{id} of another tenant");
         }
-        let token = world.token(world.acme, role).await;
+        let token = who.token(world).await;
         if self.operation["requestBody"].is_object() {
             assert!(self.case.body.is_some(), "{id} has a body and the test has none");
             for (kind, body, wanted) in [
@@ -194,7 +258,7 @@ impl<'a> Check<'a> {
             "cancel_task" => {
                 admin.post(&format!("/policies/{}/run", made.policy), json!({})).await;
                 let path = "/tasks/2/cancel";
-                let token = world.token(world.acme, Role::Operator).await;
+                let token = self.case.who.token(world).await;
                 assert_eq!(self.ask(&token, path, None).await.0, StatusCode::OK, "{id}");
                 return;
             }
@@ -203,11 +267,10 @@ impl<'a> Check<'a> {
             }
             _ => {}
         }
-        let token = match self.case.role {
-            Some(role) => world.token(world.acme, role).await,
-            None => String::new(),
-        };
-        let mut request = Request::builder().method(&self.method).uri(format!("/api/v1{}", self.path));
+        let token = self.case.who.token(world).await;
+        // Most stand below the server of the document; some name another one.
+        let base = self.operation["servers"][0]["url"].as_str().unwrap_or("/api/v1").trim_end_matches('/');
+        let mut request = Request::builder().method(&self.method).uri(format!("{base}{}", self.path));
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }

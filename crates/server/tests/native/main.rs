@@ -3,6 +3,7 @@
 mod coverage;
 mod errors;
 mod events;
+mod identity;
 mod journeys;
 mod lists;
 mod openapi;

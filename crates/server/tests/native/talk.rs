@@ -14,6 +14,9 @@ use tower::ServiceExt;
 /// The headers of an answer that are part of the contract.
 const HEADERS: [&str; 4] = ["allow", "location", "retry-after", "www-authenticate"];
 
+/// Fields whose values differ from run to run and are no ids.
+const RANDOM: [&str; 7] = ["next", "request_id", "secret", "password", "snapshot", "x", "y"];
+
 pub(crate) struct Talk {
     router: Router,
     token: String,
@@ -59,6 +62,12 @@ impl Talk {
 
     pub(crate) async fn delete(&mut self, path: &str) -> Reply {
         self.ask(Method::DELETE, path, None).await
+    }
+
+    /// The public keys, which do not stand below the API.
+    pub(crate) async fn keys(&mut self) -> Reply {
+        let request = Request::get(api::KEYS_PATH).body(Body::empty()).expect("a request");
+        self.send(&format!("GET {}", api::KEYS_PATH), request).await
     }
 
     /// A request with a JSON body or none.
@@ -114,9 +123,7 @@ impl Talk {
 
     fn steady(&mut self, value: Value, key: &str) -> Value {
         match value {
-            Value::String(_) if matches!(key, "next" | "request_id" | "secret" | "snapshot") => {
-                format!("<{key}>").into()
-            }
+            Value::String(_) if RANDOM.contains(&key) => format!("<{key}>").into(),
             Value::String(s) if s.parse::<Timestamp>().is_ok() => "<time>".into(),
             Value::String(s) => self.text_without_ids(&s).into(),
             Value::Array(items) => items.into_iter().map(|v| self.steady(v, key)).collect(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use domain::activity::ActivitySpec;
+use domain::identity::{ApiClient, User};
 use domain::repository::Repository;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskSpec};
 use domain::tenant::Tenant;
@@ -41,6 +42,9 @@ pub(crate) struct Protected {
     pub(crate) activity: String,
     pub(crate) backup: String,
     pub(crate) token: String,
+    pub(crate) user: String,
+    pub(crate) client: String,
+    pub(crate) key: String,
 }
 
 impl World {
@@ -54,7 +58,8 @@ impl World {
         let tenant = Tenant::root("root", "UTC", moment.now);
         let write = Write::Put(Box::new(tenant.into()), Expect::New);
         ledger.commit(&everything, moment, vec![write]).await.expect("the root");
-        let root = Caller::new("root".into(), Uuid::nil(), Role::Admin, everything.clone());
+        let mut root = Caller::server();
+        "root".clone_into(&mut root.name);
         let mut tenants = Vec::new();
         for name in ["acme", "globex"] {
             let new = NewTenant { parent: None, name: name.into(), description: String::new() };
@@ -94,7 +99,7 @@ impl World {
         let tenant = self.service.tenant(&self.root, tenant).await.expect("the tenant");
         let name = format!("{role} of {}", tenant.name);
         let scope = Scope::subtree(&tenant);
-        self.service.issue(&scope, TokenKind::Api, name, role, None).await.expect("a token").1
+        self.service.issue(&self.root, &scope, TokenKind::Api, name, role, None).await.expect("a token").1
     }
 
     /// A conversation as somebody of `acme`.
@@ -106,7 +111,8 @@ impl World {
     pub(crate) async fn agent(&self) -> AgentIdentity {
         let acme = self.service.tenant(&self.root, self.acme).await.expect("the tenant");
         let scope = Scope::subtree(&acme);
-        let issued = self.service.issue(&scope, TokenKind::Agent, "agent".into(), Role::Operator, None).await;
+        let kind = TokenKind::Agent;
+        let issued = self.service.issue(&self.root, &scope, kind, "agent".into(), Role::Operator, None).await;
         let (_, secret) = issued.expect("a token");
         let hello = AgentHello {
             name: "web-1".into(),
@@ -172,7 +178,39 @@ impl World {
         self.report(agent, work, ReportEvent::Completed { outcome, progress: Some(progress(100)) }).await;
     }
 
-    /// A resource of `acme` under a policy, with one backup.
+    /// A user and a client of `acme` who cannot sign in: hashing secrets takes a while, and few tests need it.
+    async fn user_and_client(&self) -> (Uuid, Uuid) {
+        let (tenant, roles, now) = (self.acme, vec![Role::Operator], self.service.moment().now);
+        let user = User {
+            id: Uuid::now_v7(),
+            tenant,
+            login: "ops@acme.example".into(),
+            name: "Operations".into(),
+            roles: roles.clone(),
+            password_hash: "$argon2id$".into(),
+            created_at: now,
+            updated_at: now,
+            revoked_at: None,
+        };
+        let client = ApiClient {
+            id: Uuid::now_v7(),
+            tenant,
+            name: "reports".into(),
+            roles,
+            executor: Some("e-1".into()),
+            secret_hash: "$argon2id$".into(),
+            created_at: now,
+            updated_at: now,
+            revoked_at: None,
+        };
+        let ids = (user.id, client.id);
+        let writes =
+            vec![Write::Put(Box::new(user.into()), Expect::New), Write::Put(Box::new(client.into()), Expect::New)];
+        self.ledger.commit(&Scope::everything(), self.service.moment(), writes).await.expect("new records");
+        ids
+    }
+
+    /// A resource of `acme` under a policy, with one backup; and a user and a client of `acme`.
     pub(crate) async fn protected(&self) -> Protected {
         let agent = self.agent().await;
         let mut talk = self.talk(Role::Admin).await;
@@ -186,11 +224,16 @@ impl World {
         let work = self.claim(&agent).await;
         self.carry_out(&agent, &work).await;
         let first = |list: &serde_json::Value| id(&list["items"][0]);
+        let (user, client) = self.user_and_client().await;
+        let key = self.service.rotate_signing_key(&self.root).await.expect("a key");
         Protected {
             backup: first(&talk.get("/backups").await.body),
             activity: talk.get(&format!("/tasks/{task}/activities")).await.body["items"][0]["id"].to_string(),
             repository: first(&talk.get("/repositories").await.body),
             token: first(&talk.get("/tokens?kind=api").await.body),
+            user: user.to_string(),
+            client: client.to_string(),
+            key: key.id.to_string(),
             resource,
             policy,
             task,

@@ -8,6 +8,7 @@ use super::auth::Asking;
 use super::extract::{Params, PathActivity, PathTask};
 use super::lists::ACTIVITIES;
 use super::{Answer, ApiState, map};
+use crate::service::View;
 
 /// Activities that match.
 #[utoipa::path(
@@ -22,7 +23,7 @@ pub(super) async fn activities(
     params: Params,
 ) -> Answer<api::List<api::Activity>> {
     let query = ACTIVITIES.query(params, Filter::all())?;
-    let slice = state.service.activities(&caller, &query).await?;
+    let slice = state.service.activities(&caller, &query, View::default()).await?;
     map::list(&ACTIVITIES, &query, slice, |a| a.into())
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn activity(
     Asking(caller): Asking,
     PathActivity(id): PathActivity,
 ) -> Answer<api::Activity> {
-    Ok(Json((&state.service.activity(&caller, id).await?).into()))
+    Ok(Json((&state.service.activity(&caller, id, true).await?).into()))
 }
 
 /// The activities of one task.
@@ -57,8 +58,8 @@ pub(super) async fn task_activities(
     params: Params,
 ) -> Answer<api::List<api::Activity>> {
     // The task is read first: one that is not there is an error, not an empty list.
-    let task = state.service.task(&caller, id).await?;
+    let task = state.service.task(&caller, id, true).await?;
     let query = ACTIVITIES.query(params, Filter::all().is(ActivityField::TaskId, Value::Int(task.id.0))?)?;
-    let slice = state.service.activities(&caller, &query).await?;
+    let slice = state.service.activities(&caller, &query, View::default()).await?;
     map::list(&ACTIVITIES, &query, slice, |a| a.into())
 }

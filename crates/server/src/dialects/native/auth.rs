@@ -2,7 +2,6 @@
 //! service function asks for.
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
@@ -10,6 +9,7 @@ use domain::{Caller, Code, Error};
 
 use super::ApiState;
 use super::error::Failure;
+use crate::dialects::bearer;
 
 /// Who asks; there only behind [`authenticate`].
 #[derive(Clone)]
@@ -25,29 +25,11 @@ pub(super) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let secret = bearer(&request)?;
+    let secret = bearer::token(request.headers())?;
     let caller = state.service.authenticate(&secret).await?;
     request.extensions_mut().insert(Asking(caller));
     request.extensions_mut().insert(Secret(secret));
     Ok(next.run(request).await)
-}
-
-fn bearer(request: &Request) -> Result<String, Error> {
-    let none = |message: &str| {
-        Error::new(Code::Unauthenticated, message).hint("send the header 'Authorization: Bearer <token>'")
-    };
-    let mut headers = request.headers().get_all(AUTHORIZATION).iter();
-    let header = headers.next().ok_or_else(|| none("there is no token"))?;
-    if headers.next().is_some() {
-        return Err(none("there are several headers 'Authorization'"));
-    }
-    let text = header.to_str().map_err(|_| none("the header 'Authorization' is not readable"))?;
-    match text.split_once(' ') {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty() => {
-            Ok(secret.trim().to_owned())
-        }
-        _ => Err(none("the header 'Authorization' holds no bearer token")),
-    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Asking {

@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use domain::error::Kind;
 use domain::{Code, Error};
 
+use crate::dialects::edge::Shape;
+
 /// A request that was refused or failed.
 #[derive(Debug, Clone)]
 pub(super) struct Failure(Box<Error>);
@@ -38,6 +40,7 @@ fn status(code: Code) -> StatusCode {
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -45,13 +48,13 @@ fn status(code: Code) -> StatusCode {
 }
 
 /// Gives a failure its body; other responses stay as they are.
-pub(super) fn render(mut response: Response, request_id: &str) -> Response {
+fn render(mut response: Response, request_id: &str) -> Response {
     let Some(Failure(error)) = response.extensions_mut().remove::<Failure>() else { return response };
     if matches!(error.code.kind(), Kind::Internal | Kind::StorageFull) {
         tracing::error!(code = error.code.name(), request_id, "a request failed: {error}");
     }
     let code = error.code;
-    let Error { message, field, hint, .. } = *error;
+    let Error { message, field, hint, retry_after, .. } = *error;
     let detail =
         api::ErrorDetail { code: code.name().to_owned(), message, field, hint, request_id: request_id.to_owned() };
     let mut rendered = (status(code), Json(api::ErrorBody { error: detail })).into_response();
@@ -61,14 +64,11 @@ pub(super) fn render(mut response: Response, request_id: &str) -> Response {
             rendered.headers_mut().append(name, value.clone());
         }
     }
-    match code {
-        Code::Unauthenticated => {
-            rendered.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"backstay\""));
-        }
-        Code::Unavailable => {
-            rendered.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        _ => {}
+    if code == Code::Unauthenticated {
+        rendered.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"backstay\""));
+    }
+    if let Some(seconds) = retry_after.or((code == Code::Unavailable).then_some(5)) {
+        rendered.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     rendered
 }
@@ -87,13 +87,34 @@ pub(super) async fn method_not_allowed(method: Method) -> Failure {
         .into()
 }
 
-/// The answer after a panic. The text of a panic may hold anything, so it goes to the log only.
-pub(super) fn after_panic(payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no text");
-    tracing::error!("a handler panicked: {text}");
-    Failure::from(Error::new(Code::Internal, "the server has a defect and could not answer")).into_response()
+/// How this API ends its answers.
+pub(in crate::dialects) enum Native {}
+
+impl Shape for Native {
+    fn finish(response: Response, request_id: &str) -> Response {
+        render(response, request_id)
+    }
+
+    fn defect() -> Response {
+        Failure::from(Error::new(Code::Internal, "the server has a defect and could not answer")).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_passes_says_when_to_come_again() {
+        let after = |error: Error| {
+            let response = render(Failure::from(error).into_response(), "the request's id");
+            let after = response.headers().get(RETRY_AFTER).map(|v| v.to_str().expect("digits").to_owned());
+            (response.status().as_u16(), after)
+        };
+        let throttled = Error::new(Code::TooManyAttempts, "signing in failed too often").retry_after(4);
+        assert_eq!(after(throttled), (429, Some("4".into())));
+        assert_eq!(after(Error::new(Code::Unavailable, "the server is stopping")), (503, Some("5".into())));
+        assert_eq!(after(Error::new(Code::Unavailable, "too much to do").retry_after(2)), (503, Some("2".into())));
+        assert_eq!(after(Error::new(Code::Forbidden, "no")), (403, None));
+    }
 }

@@ -10,10 +10,10 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::Event;
 use domain::query::{Filter, TaskField};
-use domain::{Caller, Code, Error, Result};
+use domain::{Caller, Code, Error, Result, Right};
 use futures::Stream;
 use futures::stream::unfold;
-use ledger::Rev;
+use ledger::{Head, Rev};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -57,14 +57,16 @@ pub(super) async fn task_events(
     headers: HeaderMap,
     mut params: Params,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    // The service is asked only when something changes; who may not see it is told so now.
+    caller.may(Right::View)?;
     let since = params.take("since")?;
     let since = match headers.get("last-event-id") {
         Some(value) => Some(value.to_str().unwrap_or("(unreadable)").to_owned()),
         None => since,
     };
     let filter = TASKS.filter(params, &["since"])?;
-    let revision = state.service.revision();
-    let newest = *revision.borrow();
+    let head = state.service.head();
+    let newest = head.borrow().rev;
     let position = match since {
         Some(text) => position(&text, newest)?,
         None => newest,
@@ -73,7 +75,7 @@ pub(super) async fn task_events(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ready = format!("{{\"revision\":{position}}}");
     let ready = VecDeque::from([Event::default().event("ready").id(position.to_string()).data(ready)]);
-    let watch = Watch { state, caller, secret, filter, position, revision, heartbeat, ready };
+    let watch = Watch { state, caller, secret, filter, position, head, heartbeat, ready };
     Ok(Sse::new(unfold(watch, |mut watch| async move { watch.next().await.map(|event| (Ok(event), watch)) })))
 }
 
@@ -97,7 +99,7 @@ struct Watch {
     secret: Secret,
     filter: Filter<TaskField>,
     position: Rev,
-    revision: watch::Receiver<Rev>,
+    head: watch::Receiver<Head>,
     heartbeat: Interval,
     ready: VecDeque<Event>,
 }
@@ -113,7 +115,7 @@ impl Watch {
                 return Some(event);
             }
             // Marked as seen before the changes are read: one that is made meanwhile wakes us again.
-            let newest = *self.revision.borrow_and_update();
+            let newest = self.head.borrow_and_update().rev;
             if newest > self.position {
                 match self.read().await {
                     Ok(true) => continue,
@@ -126,7 +128,7 @@ impl Watch {
             }
             tokio::select! {
                 () = self.state.shutdown.cancelled() => return None,
-                changed = self.revision.changed() => changed.ok()?,
+                changed = self.head.changed() => changed.ok()?,
                 _ = self.heartbeat.tick() => return self.beat().await,
             }
         }
@@ -184,7 +186,8 @@ mod tests {
         let (everything, moment) = (Scope::everything(), service.moment());
         let root = Write::Put(Box::new(Tenant::root("root", "UTC", moment.now).into()), Expect::New);
         ledger.commit(&everything, moment, vec![root]).await.expect("the root");
-        let issued = service.issue(&everything, TokenKind::Api, "guest".into(), Role::Admin, None).await;
+        let (by, kind) = (Caller::server(), TokenKind::Api);
+        let issued = service.issue(&by, &everything, kind, "guest".into(), Role::Admin, None).await;
         let (token, secret) = issued.expect("a token");
         let caller = service.authenticate(&secret).await.expect("valid");
         let mut watch = Watch {
@@ -193,7 +196,7 @@ mod tests {
             secret: Secret(secret),
             filter: Filter::all(),
             position: Rev(7),
-            revision: service.revision(),
+            head: service.head(),
             heartbeat: tokio::time::interval(HEARTBEAT),
             ready: VecDeque::new(),
         };

@@ -1,16 +1,14 @@
 //! What a request says - path, query string, body - with errors in the shape of this API.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, RawQuery, Request};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use domain::activity::{ActivityId, ActivityRef};
 use domain::task::{TaskId, TaskRef};
 use domain::{Code, Error, Uuid};
 use serde::de::DeserializeOwned;
 
 use super::error::Failure;
+use crate::dialects::body;
 
 /// The uuid in the path.
 pub(super) struct PathId(pub(super) Uuid);
@@ -180,18 +178,8 @@ impl Params {
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let is_json = is_json(request.headers());
-        let bytes = bytes(request, state).await?;
-        if !is_json {
-            return Err(Error::new(Code::UnsupportedMediaType, "the body is not marked as JSON")
-                .hint("send the header 'Content-Type: application/json'")
-                .into());
-        }
-        // serde would take a list for an object, by position; nobody shall depend on that.
-        if bytes.trim_ascii_start().first() == Some(&b'[') {
-            return Err(Error::new(Code::InvalidBody, "the body is a list, and an object is expected").into());
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let bytes = body::json(request).await?;
         Ok(Body(parse(&bytes)?))
     }
 }
@@ -199,31 +187,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let bytes = bytes(Request::from_parts(parts.clone(), body), state).await?;
-        if bytes.is_empty() {
-            return Ok(OptionalBody(T::default()));
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        match body::optional_json(request).await? {
+            None => Ok(OptionalBody(T::default())),
+            Some(bytes) => Ok(OptionalBody(parse(&bytes)?)),
         }
-        let Body(value) = Body::from_request(Request::from_parts(parts, bytes.into()), state).await?;
-        Ok(OptionalBody(value))
     }
-}
-
-async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
-    Bytes::from_request(request, state).await.map_err(|e| {
-        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Error::new(Code::BodyTooLarge, format!("the body is larger than {} KiB", super::MAX_BODY / 1024))
-        } else {
-            Error::new(Code::InvalidBody, "the body broke off")
-        }
-    })
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(|v| v.to_str()) else { return false };
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

@@ -8,6 +8,7 @@ use domain::query::{Direction, Field, FieldKind, Filter, Order, Page, Pattern, Q
 use domain::{Code, Error, Result, Uuid};
 
 use super::cursor;
+use crate::dialects::suggest::nearest;
 
 /// How many items come where no limit is given.
 pub(super) const DEFAULT_LIMIT: u32 = 100;
@@ -49,8 +50,8 @@ pub(super) struct ListOf<F: Field> {
     pub(super) name: &'static str,
     /// The filter's parameters.
     pub(super) parameters: Vec<Parameter<F>>,
-    /// The fields that items can be ordered by.
-    pub(super) sortable: Vec<F>,
+    /// The fields that items can be ordered by, with their names in the URL.
+    pub(super) sortable: Vec<(&'static str, F)>,
     /// The order where none is asked for.
     pub(super) order: Order<F>,
 }
@@ -149,8 +150,8 @@ impl<F: Field> ListOf<F> {
                 Some(name) => (name, Direction::Desc),
                 None => (term, Direction::Asc),
             };
-            let Some(field) = self.sortable.iter().copied().find(|f| f.name() == name) else {
-                let mut error = unknown(name, self.sortable.iter().map(|f| f.name()));
+            let Some((_, field)) = self.sortable.iter().copied().find(|(n, _)| *n == name) else {
+                let mut error = unknown(name, self.sortable.iter().map(|(n, _)| *n));
                 error.message = format!("there is no field '{name}' to order by");
                 return Err(error.field("order"));
             };
@@ -254,29 +255,12 @@ fn bound<F: Field>(
 /// The refusal of a name that is not known, with the nearest one that is.
 pub(super) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let known: Vec<_> = known.into_iter().collect();
-    let nearest = known.iter().map(|k| (distance(name, k), *k)).min();
-    let hint = match nearest {
-        Some((d, k)) if d <= 2.max(k.len() / 3) => format!("did you mean '{k}'?"),
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(k) => format!("did you mean '{k}'?"),
         _ if known.is_empty() => "there are none here".to_owned(),
         _ => format!("one of: {}", known.join(", ")),
     };
     Error::new(Code::UnknownField, format!("'{name}' is not known here")).field(name).hint(hint)
-}
-
-/// How many letters must be put in, taken out or replaced to make one word of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    // A stranger chooses the word; beyond this length it is near to nothing anyway.
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -289,6 +273,5 @@ mod tests {
         assert_eq!(hint("stat"), "did you mean 'state'?");
         assert_eq!(hint("resuorce"), "did you mean 'resource'?");
         assert_eq!(hint("colour"), "one of: state, result, resource");
-        assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "")), (3, 3, 3));
     }
 }

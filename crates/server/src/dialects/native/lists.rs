@@ -67,11 +67,52 @@ pub(super) static TOKENS: Records = LazyLock::new(|| {
     list
 });
 
+pub(super) static USERS: Records = LazyLock::new(|| {
+    let mut list = named("users", RecordKind::User);
+    list.called(RecordField::Name, "login", "The login");
+    list.worded("contains", "A text in the login");
+    list
+});
+pub(super) static CLIENTS: Records = LazyLock::new(|| named("clients", RecordKind::ApiClient));
+pub(super) static SIGNING_KEYS: Records =
+    LazyLock::new(|| records("signing_keys", RecordKind::SigningKey, by(RecordField::CreatedAt, Direction::Desc)));
+pub(super) static AUDIT: Records = LazyLock::new(|| {
+    use RecordField as F;
+    let mut list = records("audit", RecordKind::AuditEntry, by(F::CreatedAt, Direction::Desc));
+    list.called(F::Kind, "action", "What was done, like `token.create`");
+    list.called(F::Name, "actor_name", "The exact name that the credential had then");
+    list.worded("actor", "The credential, by id");
+    list.parameters.retain(|p| p.name != "object");
+    // Not all ids are uuids, but those that are may be written in capitals.
+    let either = Meaning::IdOrName(F::Object, F::Object);
+    list.also("object", either, "What was acted on, by id; a task by number");
+    list.worded("contains", "A text in the name that the credential had then");
+    list
+});
+
 type Records = LazyLock<ListOf<RecordField>>;
 
 impl<F: Field> ListOf<F> {
     fn also(&mut self, name: &str, meaning: Meaning<F>, about: &str) {
         self.parameters.push(Parameter { name: name.to_owned(), meaning, about: format!("{about}."), names: None });
+    }
+
+    /// A field that has another name in the bodies of this list's items, and so in its parameters.
+    fn called(&mut self, field: F, name: &'static str, about: &str) {
+        for parameter in self.parameters.iter_mut().filter(|p| p.name == field.name()) {
+            name.clone_into(&mut parameter.name);
+        }
+        for sortable in self.sortable.iter_mut().filter(|(_, f)| *f == field) {
+            sortable.0 = name;
+        }
+        self.worded(name, about);
+    }
+
+    /// A parameter that says more than its field's name.
+    fn worded(&mut self, name: &str, about: &str) {
+        for parameter in self.parameters.iter_mut().filter(|p| p.name == name) {
+            parameter.about = format!("{about}.");
+        }
     }
 
     /// A parameter with a fixed list of values.
@@ -93,7 +134,7 @@ impl<F: Field> ListOf<F> {
             _ => self.also(name, Meaning::AnyOf(field), &format!("The {words}")),
         }
         if field.sortable() {
-            self.sortable.push(field);
+            self.sortable.push((name, field));
         }
     }
 }
@@ -144,7 +185,8 @@ mod tests {
         }
         check(&TASKS);
         check(&ACTIVITIES);
-        for list in [&RESOURCES, &POLICIES, &APPLICATIONS, &BACKUPS, &AGENTS, &REPOSITORIES, &TENANTS, &TOKENS] {
+        let records = [&RESOURCES, &POLICIES, &APPLICATIONS, &BACKUPS, &AGENTS, &REPOSITORIES, &TENANTS, &TOKENS];
+        for list in records.into_iter().chain([&USERS, &CLIENTS, &SIGNING_KEYS, &AUDIT]) {
             check(list);
             assert!(list.order.terms().len() == 2 || list.name == "applications", "{} has its own order", list.name);
         }

@@ -3,14 +3,15 @@
 
 mod activities;
 mod agents;
+mod audit;
 mod auth;
 mod backups;
 mod cursor;
-mod edge;
-mod error;
+pub(super) mod error;
 mod events;
 mod extract;
 mod filter;
+mod identity;
 mod lists;
 mod map;
 mod openapi;
@@ -33,11 +34,9 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::{body, edge};
 use crate::Service;
 use error::Failure;
-
-/// The largest body that is accepted.
-pub const MAX_BODY: usize = 1024 * 1024;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -65,14 +64,23 @@ pub fn router(state: ApiState) -> Router {
         )
         .fallback(error::unknown_route)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY));
-    Router::new().nest(api::BASE_PATH, edge::layers(api).with_state(state))
+        .layer(DefaultBodyLimit::max(body::MAX));
+    let (root, _) = root_routes().split_for_parts();
+    let root = root.method_not_allowed_fallback(error::method_not_allowed);
+    Router::new()
+        .nest(api::BASE_PATH, edge::layers::<error::Native, _>(api).with_state(state.clone()))
+        .merge(edge::layers::<error::Native, _>(root).with_state(state))
 }
 
 /// The OpenAPI document, as it is served and as it is committed in `docs/openapi.json`.
 #[must_use]
 pub fn openapi() -> String {
-    openapi::document(open_routes().merge(protected_routes()).into_openapi())
+    openapi::document(root_routes().merge(open_routes()).merge(protected_routes()).into_openapi())
+}
+
+/// What anybody may ask, at a place that others than this API look at; not below `api::BASE_PATH`.
+fn root_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(identity::jwks))
 }
 
 /// What anybody may ask.
@@ -112,6 +120,15 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tenants::tenant))
         .routes(routes!(tenants::tokens, tenants::create_token))
         .routes(routes!(tenants::revoke_token))
+        .routes(routes!(identity::users, identity::create_user))
+        .routes(routes!(identity::user, identity::revoke_user))
+        .routes(routes!(identity::set_password))
+        .routes(routes!(identity::clients, identity::create_client))
+        .routes(routes!(identity::client, identity::revoke_client))
+        .routes(routes!(identity::rotate_client_secret))
+        .routes(routes!(identity::signing_keys, identity::rotate_signing_key))
+        .routes(routes!(identity::revoke_signing_key))
+        .routes(routes!(audit::audit_log))
 }
 
 /// The answer to a request that made something, with its place.

@@ -16,7 +16,7 @@ set is absent, never null; durations are written like `1h 30m`. The API only gro
 is the `cursor` of the next, or ask for `page` 1, 2, 3, which also gives exact totals.\n\n\
 **Errors.** Every refusal has the same body with a stable `code`; `docs/errors/` has a page for each.";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 13] = [
     ("tasks", "One piece of work each, from wish to result."),
     ("activities", "The steps inside tasks."),
     ("resources", "What is protected."),
@@ -25,7 +25,11 @@ const TAGS: [(&str, &str); 9] = [
     ("agents", "The processes that move the data."),
     ("repositories", "Where backups lie."),
     ("tenants", "The owners of everything, in a tree."),
-    ("tokens", "What programs and people show to be let in."),
+    ("tokens", "What programs and people show to be let in, until it is revoked."),
+    ("users", "People who sign in with a login and a password."),
+    ("clients", "Programs that sign in with an id and a secret."),
+    ("keys", "What the access tokens of users and clients are signed with."),
+    ("audit", "Who did what."),
 ];
 
 /// The document as text, always the same for the same routes.
@@ -40,7 +44,7 @@ pub(super) fn document(openapi: OpenApi) -> String {
     document["tags"] = TAGS.iter().map(|(name, about)| json!({ "name": name, "description": about })).collect();
     document["security"] = json!([{ "token": [] }]);
     document["components"]["securitySchemes"] = json!({
-        "token": { "type": "http", "scheme": "bearer", "description": "An API token, as `POST /tokens` gives it." }
+        "token": { "type": "http", "scheme": "bearer", "description": "An API token, as `POST /tokens` gives it, or the access token of a user or client." }
     });
     for (name, schema) in [("ErrorBody", api::ErrorBody::schema()), ("ErrorDetail", api::ErrorDetail::schema())] {
         document["components"]["schemas"][name] = serde_json::to_value(schema).unwrap_or_default();
@@ -98,6 +102,10 @@ fn parameters_of(operation: &str) -> (&'static str, Vec<Value>) {
         "repositories" => with_paging(&lists::REPOSITORIES),
         "tenants" => with_paging(&lists::TENANTS),
         "tokens" => with_paging(&lists::TOKENS),
+        "users" => with_paging(&lists::USERS),
+        "clients" => with_paging(&lists::CLIENTS),
+        "signing_keys" => with_paging(&lists::SIGNING_KEYS),
+        "audit_log" => with_paging(&lists::AUDIT),
         _ => ("", Vec::new()),
     }
 }
@@ -127,7 +135,7 @@ fn filter<F: Field>(list: &ListOf<F>) -> Vec<Value> {
 }
 
 fn with_paging<F: Field>(list: &ListOf<F>) -> (&'static str, Vec<Value>) {
-    let fields: Vec<_> = list.sortable.iter().map(|f| format!("`{}`", f.name())).collect();
+    let fields: Vec<_> = list.sortable.iter().map(|(name, _)| format!("`{name}`")).collect();
     let order = format!(
         "In which order: up to four fields, each with a `-` before it for the other way round, like `-created_at,id`. \
          Items without a value come last. Fields: {}.",

@@ -10,6 +10,7 @@ use super::extract::{Params, PathTask};
 use super::filter::unknown;
 use super::lists::TASKS;
 use super::{Answer, ApiState, map};
+use crate::service::View;
 
 /// Tasks that match.
 ///
@@ -26,7 +27,7 @@ pub(super) async fn tasks(
     params: Params,
 ) -> Answer<api::List<api::Task>> {
     let query = TASKS.query(params, Filter::all())?;
-    let slice = state.service.tasks(&caller, &query).await?;
+    let slice = state.service.tasks(&caller, &query, View::default()).await?;
     map::list(&TASKS, &query, slice, |t| t.into())
 }
 
@@ -43,7 +44,7 @@ pub(super) async fn task(
     Asking(caller): Asking,
     PathTask(id): PathTask,
 ) -> Answer<api::Task> {
-    Ok(Json((&state.service.task(&caller, id).await?).into()))
+    Ok(Json((&state.service.task(&caller, id, true).await?).into()))
 }
 
 /// Cancels a task.
@@ -90,6 +91,6 @@ pub(super) async fn task_counts(
     });
     let by = by.collect::<Result<Vec<_>, Error>>()?;
     let filter = TASKS.filter(params, &["by"])?;
-    let groups = state.service.task_counts(&caller, &filter, &by).await?;
+    let groups = state.service.task_counts(&caller, &filter, &by, View::default()).await?;
     Ok(Json(map::counts(&by, groups)))
 }

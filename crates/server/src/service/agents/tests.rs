@@ -9,7 +9,7 @@ use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec};
 use domain::work::{BackupDone, BackupWork, RecoveryWork};
-use domain::{Moment, Role, SignedDuration, Timestamp};
+use domain::{Caller, Moment, Role, SignedDuration, Timestamp};
 use ledger::{Ledger, MemoryLedger};
 use serde_json::{Value as Json, json};
 
@@ -67,7 +67,8 @@ impl World {
         ];
         let writes = records.into_iter().map(|r| Write::Put(Box::new(r), Expect::New)).collect();
         ledger.commit(&Scope::everything(), service.moment(), writes).await.expect("an empty ledger");
-        let issued = service.issue(&Scope::everything(), TokenKind::Agent, "agent".into(), Role::Operator, None).await;
+        let (by, everything, kind) = (Caller::server(), Scope::everything(), TokenKind::Agent);
+        let issued = service.issue(&by, &everything, kind, "agent".into(), Role::Operator, None).await;
         let (token, secret) = issued.expect("a token");
         World { service, ledger, secret, token, repository, resource }
     }
@@ -173,7 +174,8 @@ async fn an_agent_is_registered_once_and_known_again() {
 #[tokio::test]
 async fn a_token_that_is_not_an_agents_or_no_longer_valid_is_refused() {
     let world = World::new().await;
-    let api = world.service.issue(&Scope::everything(), TokenKind::Api, "person".into(), Role::Admin, None).await;
+    let (by, everything, kind) = (Caller::server(), Scope::everything(), TokenKind::Api);
+    let api = world.service.issue(&by, &everything, kind, "person".into(), Role::Admin, None).await;
     for secret in ["nonsense", &api.expect("a token").1] {
         let hello = AgentHello { name: "host".into(), ..AgentHello::default() };
         let error = world.service.agent_connected(secret, hello).await.expect_err("no agent's token");
@@ -184,7 +186,7 @@ async fn a_token_that_is_not_an_agents_or_no_longer_valid_is_refused() {
     let revoked = Token { revoked_at: Some(world.service.moment().now), ..world.token.clone() };
     world
         .service
-        .change::<Token>(&Scope::everything(), world.token.id, |t| {
+        .note::<Token>(&Scope::everything(), world.token.id, |t| {
             *t = revoked.clone();
             Ok(())
         })
@@ -312,7 +314,8 @@ async fn a_cancellation_reaches_the_agent_both_ways() {
     let work = world.claim_one(&agent).await;
     assert_eq!(world.report(&agent, &work, ReportEvent::Started).await, Ok(DURABLE));
 
-    let root = domain::Caller::new("ann".into(), Uuid::nil(), Role::Operator, Scope::everything());
+    let mut root = Caller::server();
+    "ann".clone_into(&mut root.name);
     world.service.cancel_task(&root, TaskRef::Id(id)).await.expect("it is cancellable");
     match commands.try_recv() {
         Ok(Command::Stop { task, lease }) => assert_eq!((task, lease), (id, work.lease.clone())),
@@ -356,7 +359,8 @@ async fn an_agent_sees_nothing_outside_its_tenant() {
     let write = Write::Put(Box::new(child.clone().into()), Expect::New);
     ledger.commit(&everything, world.service.moment(), vec![write]).await.expect("a new tenant");
     let scope = Scope::subtree(&child);
-    let issued = world.service.issue(&scope, TokenKind::Agent, "child's".into(), Role::Operator, None).await;
+    let (by, kind) = (Caller::server(), TokenKind::Agent);
+    let issued = world.service.issue(&by, &scope, kind, "child's".into(), Role::Operator, None).await;
     let hello = AgentHello { name: "other".into(), ..AgentHello::default() };
     let connected = world.service.agent_connected(&issued.expect("a token").1, hello).await.expect("a valid token");
 

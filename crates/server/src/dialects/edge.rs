@@ -1,4 +1,5 @@
-//! What happens to every request before and after its handler: its id, its line in the log, and the body of its error.
+//! What happens to every request of every dialect before and after its handler: its id, its line in the log, and an
+//! answer even after a panic. How an error looks is the dialect's own.
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -10,19 +11,25 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span};
 
-use super::error::{after_panic, render};
+/// How a dialect ends its answers.
+pub(super) trait Shape: 'static {
+    /// The answer as it leaves; a failure that needs the request id in its body gets it here.
+    fn finish(response: Response, request_id: &str) -> Response;
+    /// The answer after a panic.
+    fn defect() -> Response;
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 64;
 
 /// Wraps the routes; the last one added sees the request first.
-pub(super) fn layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+pub(super) fn layers<D: Shape, S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
-        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(CatchPanicLayer::custom(after_panic::<D>))
         .layer(
             TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::DEBUG)),
         )
-        .layer(middleware::from_fn(request_id))
+        .layer(middleware::from_fn(request_id::<D>))
 }
 
 /// Neither query nor headers: names of things may be private, and the token is.
@@ -32,7 +39,7 @@ fn span<B>(request: &axum::http::Request<B>) -> Span {
     tracing::info_span!("request", method = %request.method(), route, request_id = id)
 }
 
-async fn request_id(mut request: Request, next: Next) -> Response {
+async fn request_id<D: Shape>(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| sane(id)) {
         Some(id) => id.to_owned(),
         None => Uuid::now_v7().to_string(),
@@ -41,11 +48,22 @@ async fn request_id(mut request: Request, next: Next) -> Response {
     if let Some(header) = &header {
         request.headers_mut().insert(REQUEST_ID, header.clone());
     }
-    let mut response = render(next.run(request).await, &id);
+    let mut response = D::finish(next.run(request).await, &id);
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID, header);
     }
     response
+}
+
+/// The text of a panic may hold anything, so it goes to the log only.
+fn after_panic<D: Shape>(payload: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    tracing::error!("a handler panicked: {text}");
+    D::defect()
 }
 
 /// Whether a stranger's id may stand in our log.
@@ -59,6 +77,7 @@ mod tests {
     use axum::routing::get;
     use tower::ServiceExt;
 
+    use super::super::native::error::Native;
     use super::*;
 
     async fn panics() -> &'static str {
@@ -67,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing() {
-        let router = layers(Router::new().route("/", get(panics)));
+        let router = layers::<Native, _>(Router::new().route("/", get(panics)));
         let request = axum::http::Request::get("/").header("x-request-id", "r-1").body(Body::empty());
         let response = router.oneshot(request.expect("a request")).await.expect("the router always answers");
         assert_eq!(response.status(), 500);

@@ -1,0 +1,130 @@
+//! What came out, as a table for people and as JSON for programs.
+
+use serde::Serialize;
+
+use crate::generate::Manifest;
+
+/// How one API answered one question.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// How often it was asked.
+    pub requests: usize,
+    /// The time that half of the answers kept, in milliseconds.
+    pub p50_ms: f64,
+    /// The time that 99 of 100 answers kept, in milliseconds.
+    pub p99_ms: f64,
+    /// Requests a second, with all callers together.
+    pub per_second: f64,
+    /// Bytes of an answer on the average.
+    pub bytes: usize,
+}
+
+/// How both APIs answered one question.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// The question.
+    pub question: String,
+    /// The part of the tree that the token opens: `root`, `middle` or `leaf`.
+    pub token: String,
+    /// How many asked at once.
+    pub callers: usize,
+    /// Rows in the largest answer.
+    pub rows: usize,
+    /// The native API's answers.
+    pub native: Option<Stats>,
+    /// The Acronis dialect's answers.
+    pub acronis: Option<Stats>,
+    /// The dialect's time at p50 divided by the native API's.
+    pub ratio_p50: Option<f64>,
+    /// The native API's requests a second divided by the dialect's: the time of a request on the average.
+    pub ratio_rate: Option<f64>,
+}
+
+impl Line {
+    pub(crate) fn new(
+        question: &str,
+        token: &str,
+        callers: usize,
+        rows: usize,
+        native: Option<Stats>,
+        acronis: Option<Stats>,
+    ) -> Line {
+        let both = native.as_ref().zip(acronis.as_ref());
+        let ratio_p50 = both.map(|(n, a)| a.p50_ms / n.p50_ms);
+        let ratio_rate = both.map(|(n, a)| n.per_second / a.per_second);
+        Line {
+            question: question.to_owned(),
+            token: token.to_owned(),
+            callers,
+            rows,
+            native,
+            acronis,
+            ratio_p50,
+            ratio_rate,
+        }
+    }
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The program's version.
+    pub version: String,
+    /// Whether it was built for speed.
+    pub optimised: bool,
+    /// Processors that the program may use.
+    pub processors: usize,
+    /// The ledger.
+    pub ledger: Manifest,
+    /// How long the server took to open it, in seconds, where it was started here.
+    pub open_seconds: Option<f64>,
+    /// The answers.
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// The names of the columns of [`Report::rows`].
+    pub const HEADER: [&'static str; 12] = [
+        "QUERY",
+        "TOKEN",
+        "CALLERS",
+        "API",
+        "ROWS",
+        "KB",
+        "REQUESTS",
+        "P50 ms",
+        "P99 ms",
+        "REQ/S",
+        "P50 RATIO",
+        "REQ/S RATIO",
+    ];
+
+    /// A row for each question, API and number of callers. Both ratios are times of the dialect divided by those of the
+    /// native API: at p50, and of a request on the average.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = Vec::new();
+        for line in &self.lines {
+            let ratios = [line.ratio_p50, line.ratio_rate];
+            for (api, stats, ratios) in [("native", &line.native, [None; 2]), ("acronis", &line.acronis, ratios)] {
+                let Some(stats) = stats else { continue };
+                let [p50, rate] = ratios.map(|r| r.map_or_else(String::new, |r| format!("{r:.2}")));
+                rows.push(vec![
+                    line.question.clone(),
+                    line.token.clone(),
+                    line.callers.to_string(),
+                    api.to_owned(),
+                    line.rows.to_string(),
+                    stats.bytes.div_ceil(1000).to_string(),
+                    stats.requests.to_string(),
+                    format!("{:.2}", stats.p50_ms),
+                    format!("{:.2}", stats.p99_ms),
+                    format!("{:.0}", stats.per_second),
+                    p50,
+                    rate,
+                ]);
+            }
+        }
+        rows
+    }
+}
