@@ -13,7 +13,7 @@ use domain::{Moment, Result, SignedDuration, Timestamp, Uuid};
 use serde_json::{Value, json};
 
 use crate::random::Random;
-use crate::words::{ERRORS, PEOPLE, TAGS, WARNINGS};
+use crate::words::{ERRORS, TAGS, TEAMS, WARNINGS};
 use crate::world::{Plan, Thing, World};
 
 /// How uneven the work is that resources make; see [`Random::skewed`].
@@ -128,7 +128,7 @@ impl<'w> Life<'w> {
         match end {
             End::Waits => return Ok(life.made(Vec::new())),
             End::CancelledInQueue => {
-                life.happens(Event::Cancel { by: (*self.random.pick(PEOPLE)).to_owned() }, assigned)?;
+                life.happens(Event::Cancel { by: (*self.random.pick(TEAMS)).to_owned() }, assigned)?;
                 return Ok(life.made(Vec::new()));
             }
             End::QueueTimeout => {
@@ -188,7 +188,7 @@ impl<'w> Life<'w> {
         let plan = kind.under_policy.then(|| &world.plans[thing.policy]);
         let mut spec = TaskSpec::new(random.uuid(time(created)), kind.name, kind.queue, world.tenants[thing.tenant].id);
         let manual = plan.is_none() || random.permille(80);
-        spec.started_by = manual.then(|| format!("{}.{}", random.pick(PEOPLE), random.pick(PEOPLE)));
+        spec.started_by = manual.then(|| format!("{}.{}", random.pick(TEAMS), random.pick(TEAMS)));
         spec.priority = random.weighted(&[
             (Priority::Normal, 80),
             (Priority::BelowNormal, 10),

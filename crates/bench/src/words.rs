@@ -25,9 +25,9 @@ pub(crate) const COMPANIES: &[&str] = &[
 pub(crate) const TRADES: &[&str] =
     &["Retail", "Clinics", "Logistics", "Foods", "Bank", "Schools", "Energy", "Studios", "Works", "Lab"];
 pub(crate) const MACHINES: &[&str] = &["web", "db", "app", "mail", "file", "build", "cache", "erp", "vpn", "print"];
-pub(crate) const PEOPLE: &[&str] = &[
-    "anna", "ben", "chloe", "dmitri", "elif", "farid", "grace", "hugo", "ines", "jonas", "kaori", "liam", "mei",
-    "noor", "olga", "pedro",
+pub(crate) const TEAMS: &[&str] = &[
+    "sales", "support", "finance", "office", "design", "desk", "night", "field", "plant", "store", "studio", "board",
+    "legal", "archive", "lab", "dock",
 ];
 pub(crate) const PLANS: &[&str] = &[
     "Nightly",

@@ -11,7 +11,7 @@ use domain::{Result, SignedDuration, Timestamp, Uuid};
 use serde_json::json;
 
 use crate::random::Random;
-use crate::words::{COMPANIES, MACHINES, PEOPLE, PLANS, TRADES};
+use crate::words::{COMPANIES, MACHINES, PLANS, TEAMS, TRADES};
 
 /// The deepest tenant lies so many levels below nothing; the root is level 1.
 const DEPTH: usize = 6;
@@ -164,8 +164,8 @@ fn thing(n: usize, tenants: &[Tenant], owners: &[usize], random: &mut Random, si
     let kind = random.weighted(KINDS);
     let domain = tenants[tenant].name.split(' ').next().unwrap_or_default().to_lowercase();
     let name = match kind {
-        K::Mailbox => format!("{}.{}{n}@{domain}.example", random.pick(PEOPLE), random.pick(PEOPLE)),
-        K::BareMetal if random.permille(500) => format!("{}s-laptop-{n}", random.pick(PEOPLE)),
+        K::Mailbox => format!("{}.{}{n}@{domain}.example", random.pick(TEAMS), random.pick(TEAMS)),
+        K::BareMetal if random.permille(500) => format!("{}-laptop-{n}", random.pick(TEAMS)),
         _ => format!("{}-{n:03}.{domain}.example", random.pick(MACHINES)),
     };
     // A few agents a tenant.

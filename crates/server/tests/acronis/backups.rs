@@ -129,7 +129,7 @@ async fn a_backup_in_the_queue_of_our_agents_is_a_run_of_its_policy() {
     let Protected { resource, policy, agent } = protected(&desk.world).await;
     let wish = json!({
         "uuid": Uuid::now_v7(), "type": "backup", "queue": "agents", "priority": "high", "tags": ["before update"],
-        "workflowId": 7, "startedByUser": "anna", "context": { "ticket": 4711, "runMode": "by hand" },
+        "workflowId": 7, "startedByUser": "cinema", "context": { "ticket": 4711, "runMode": "by hand" },
         "resource": { "id": resource.to_string().to_uppercase() }, "lifeTime": "8h",
     });
     let first = desk.create(wish.clone()).await;

@@ -113,7 +113,7 @@ fn wish(world: &World, i: usize) -> TaskSpec {
     let tags: [&[&str]; 4] = [&[], &["nightly"], &["nightly", "a+b"], &["caf\u{e9}", "a b"]];
     spec.tags = pick(&tags, i, 1).iter().map(|t| (*t).to_owned()).collect();
     spec.workflow_id = pick(&[None, Some(7), Some(8)], i, 2);
-    let people = [None, Some("anna"), Some("Bob 100%"), Some("client x (1)"), Some("\u{c9}lodie")];
+    let people = [None, Some("cinema"), Some("Night 100%"), Some("client x (1)"), Some("\u{c9}quipe")];
     spec.started_by = pick(&people, i, 2).map(str::to_owned);
     spec.policy = pick(
         &[
@@ -187,7 +187,7 @@ async fn live(world: &World, clock: &mut Moment, i: usize) {
     let event = |event| Write::Task(task, event);
     let claim = || event(Event::Claim { executor: executor.clone(), lease: lease.clone() });
     let abandon = || event(Event::Abandon { lease: lease.clone(), reason: "the worker stops.".into() });
-    let cancel = || event(Event::Cancel { by: "anna".into() });
+    let cancel = || event(Event::Cancel { by: "cinema".into() });
     happens(vec![Write::CreateTask(Box::new(spec))], second).await;
     let begun = || {
         let lease = || lease.clone();

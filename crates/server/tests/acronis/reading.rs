@@ -349,7 +349,7 @@ async fn the_time_stamp_is_the_horizon_and_bounds_a_walk_by_the_last_change() {
         .rfind(|t| t.state() == State::Enqueued && !met.contains(&t.id.0))
         .expect("one waits");
     assert_ne!(last.id, waiting.id);
-    let cancel = domain::task::Event::Cancel { by: "anna".into() };
+    let cancel = domain::task::Event::Cancel { by: "cinema".into() };
     let spec = TaskSpec::new(Uuid::now_v7(), "index", "q", world.acme);
     let task = domain::task::TaskRef::Id(waiting.id);
     world.commit(vec![Write::Task(task, cancel), Write::CreateTask(Box::new(spec))]).await;

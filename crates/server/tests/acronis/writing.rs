@@ -116,7 +116,7 @@ async fn a_task_is_created_with_all_that_an_issuer_may_say() {
         "affinity": { "agentId": "e-1", "clusterId": "c-1" },
         "policy": { "id": "p-1", "type": "backup", "name": "Nightly" },
         "resource": { "id": "r-1", "type": "machine", "name": "srv-01" },
-        "startedByUser": "anna",
+        "startedByUser": "cinema",
         "workflowId": "7",
         "tags": ["a", "b"],
         "context": { "title": "as sent", "n": null },
@@ -212,7 +212,7 @@ async fn the_same_wish_again_is_the_same_task_and_another_one_is_refused() {
         ("argument", json!(0)),
         ("heartBeatInterval", json!("61s")),
         ("maxAssignCount", json!(2)),
-        ("startedByUser", json!("anna")),
+        ("startedByUser", json!("cinema")),
         ("tenant", json!({ "uuid": desk.world.acme_east })),
         ("resource", json!({ "id": "r-1" })),
     ] {
@@ -388,9 +388,9 @@ async fn the_issuer_and_who_began_it_follow_from_the_token() {
         assert_eq!(status, StatusCode::CREATED, "{shown}");
         assert_eq!(shown["issuer"], json!({ "id": issuer, "clusterId": "" }));
         assert_eq!(shown["startedByUser"], by);
-        let wish = json!({ "type": "index", "queue": "q", "startedByUser": "anna" });
+        let wish = json!({ "type": "index", "queue": "q", "startedByUser": "cinema" });
         let (_, _, shown) = world.post(&format!("{API}/tasks"), auth, wish).await;
-        assert_eq!((&shown["issuer"]["id"], &shown["startedByUser"]), (&json!(issuer), &json!("anna")));
+        assert_eq!((&shown["issuer"]["id"], &shown["startedByUser"]), (&json!(issuer), &json!("cinema")));
     }
 }
 
@@ -512,7 +512,7 @@ async fn a_blocker_is_asked_answered_and_read() {
     }
     // By uuid; the same again; another one.
     let by_uuid = uuid.to_string().to_uppercase();
-    let retry = json!({ "key": "retry", "context": { "by": "anna" } });
+    let retry = json!({ "key": "retry", "context": { "by": "cinema" } });
     let (status, _, shown) = solve(&by_uuid, retry.clone()).await;
     assert_eq!((status, &shown["blockers"][0]["solution"]), (StatusCode::OK, &retry));
     assert_eq!(solve("1", retry.clone()).await.0, StatusCode::OK);

@@ -193,9 +193,9 @@ impl World {
     }
 
     pub(crate) async fn cancel(&self, id: TaskId) {
-        let mut ann = Caller::server();
-        "ann".clone_into(&mut ann.name);
-        self.service.cancel_task(&ann, TaskRef::Id(id)).await.expect("it is cancellable");
+        let mut operator = Caller::server();
+        "operator".clone_into(&mut operator.name);
+        self.service.cancel_task(&operator, TaskRef::Id(id)).await.expect("it is cancellable");
     }
 
     /// Waits until the task is as wished.

@@ -315,7 +315,7 @@ async fn a_cancellation_reaches_the_agent_both_ways() {
     assert_eq!(world.report(&agent, &work, ReportEvent::Started).await, Ok(DURABLE));
 
     let mut root = Caller::server();
-    "ann".clone_into(&mut root.name);
+    "operator".clone_into(&mut root.name);
     world.service.cancel_task(&root, TaskRef::Id(id)).await.expect("it is cancellable");
     match commands.try_recv() {
         Ok(Command::Stop { task, lease }) => assert_eq!((task, lease), (id, work.lease.clone())),
