@@ -5,9 +5,10 @@ use std::ops::Bound;
 
 use domain::Scope;
 use domain::query::{
-    ActivityField, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
+    self, ActivityField, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
 };
 use domain::record::RecordKind;
+use domain::task::State;
 use rusqlite::types::Value;
 
 use super::rows;
@@ -58,7 +59,7 @@ fn task_column(field: TaskField) -> &'static str {
         F::PolicyId => "t.policy_id",
         F::PolicyType => "t.policy_type",
         F::PolicyName => "t.policy_name",
-        F::ResourceId => "t.resource_id",
+        F::ResourceId => RESOURCE,
         F::ResourceType => "t.resource_type",
         F::ResourceName => "t.resource_name",
         F::ExecutorId => "s.executor_id",
@@ -117,23 +118,76 @@ fn record_column(field: RecordField, kind: &RecordKind) -> String {
     }
 }
 
+/// Columns that every row has a value in.
+const NEVER_NULL: &[&str] = &[
+    "t.id",
+    "t.uuid",
+    "t.type",
+    "t.queue",
+    "t.priority",
+    "t.seeding",
+    "t.tenant",
+    "t.created_at",
+    "s.state",
+    "s.enqueued_at",
+    "s.updated_at",
+    "s.cancel_requested",
+    "a.id",
+    "a.uuid",
+    "a.task",
+    "a.root",
+    "a.created_at",
+    "r.id",
+    "r.tenant",
+    "r.created_at",
+    "r.updated_at",
+];
+
+/// The column whose index has no letter case.
+const RESOURCE: &str = "t.resource_id";
+
+/// How the rows of a scope are found.
+pub(super) enum Reach<'a> {
+    /// All there are.
+    Everything,
+    /// Those of one tenant, along its index: what is newest need not be sorted.
+    One(Value),
+    /// Those of several tenants, gathered from each and sorted.
+    Gathered(&'a Scope),
+    /// Those of several tenants, as they come along in the order or in a time that is asked for; the others are passed
+    /// over.
+    Passed(&'a Scope),
+}
+
 /// Parts of a statement, and what is bound to them.
 pub(super) struct Builder<F> {
     source: Source<F>,
     conditions: Vec<String>,
     params: Vec<Value>,
+    /// Fields that the rows have a value in because the filter asks for one.
+    present: Vec<F>,
 }
 
 impl<F: Field> Builder<F> {
     /// All rows within the scope. The tenant is asked for first: nothing outside it is ever counted.
     pub(super) fn within(scope: &Scope, source: Source<F>) -> Builder<F> {
-        let mut builder = Builder { source, conditions: Vec::new(), params: Vec::new() };
+        Builder::by(if scope.is_everything() { Reach::Everything } else { Reach::Gathered(scope) }, source)
+    }
+
+    /// All rows within reach.
+    pub(super) fn by(reach: Reach<'_>, source: Source<F>) -> Builder<F> {
+        let mut builder = Builder { source, conditions: Vec::new(), params: Vec::new(), present: Vec::new() };
         // Every source has a tenant, under this name.
         let tenant = F::ALL.iter().find(|f| f.name() == "tenant").map(|f| builder.column(*f));
-        if let (false, Some(tenant)) = (scope.is_everything(), tenant) {
-            let condition = builder.in_scope(scope, &tenant);
-            builder.conditions.push(condition);
-        }
+        let Some(tenant) = tenant else { return builder };
+        let condition = match reach {
+            Reach::Everything => return builder,
+            Reach::One(id) => format!("{tenant} = {}", builder.bind(id)),
+            Reach::Gathered(scope) => builder.in_scope(scope, &tenant),
+            // The plus keeps the index of tenants from being used.
+            Reach::Passed(scope) => format!("+{}", builder.in_scope(scope, &tenant)),
+        };
+        builder.conditions.push(condition);
         builder
     }
 
@@ -150,6 +204,9 @@ impl<F: Field> Builder<F> {
             let column = self.column(clause.field());
             let condition = self.test(&column, clause.field().kind() == FieldKind::Texts, clause.test());
             self.conditions.push(condition);
+            if *clause.test() != Test::Absent {
+                self.present.push(clause.field());
+            }
         }
         self
     }
@@ -167,9 +224,20 @@ impl<F: Field> Builder<F> {
             };
             let value = self.bind(rows::value(value));
             let sign = if *direction == Direction::Desc { '<' } else { '>' };
-            let behind = format!("({column} {sign} {value} OR {column} IS NULL)");
+            let never_absent = NEVER_NULL.contains(&column.as_str()) || self.present.contains(field);
+            if ways.is_empty() && equal.is_empty() && never_absent {
+                // One range, so that an index is entered at the place and not read from its beginning. Of two ranges of
+                // one column SQLite takes the first.
+                self.conditions.insert(0, format!("{column} {sign}= {value}"));
+            }
+            // The plus keeps these from being answered one by one through indexes: then all of them would be sorted.
+            let behind = if never_absent {
+                format!("+{column} {sign} {value}")
+            } else {
+                format!("(+{column} {sign} {value} OR +{column} IS NULL)")
+            };
             ways.push(all(equal.iter().cloned().chain([behind]).collect()));
-            equal.push(format!("{column} = {value}"));
+            equal.push(format!("+{column} = {value}"));
         }
         self.conditions.push(any(ways));
         self
@@ -215,6 +283,10 @@ impl<F: Field> Builder<F> {
             Test::AnyOf(patterns) if several => {
                 let one = self.any_of("j.value", patterns);
                 format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE {one})")
+            }
+            // Said in a way that lets the small index of open tasks be used.
+            Test::AnyOf(patterns) if column == "s.state" && patterns.iter().all(is_open) => {
+                format!("({} AND s.state < 4)", self.any_of(column, patterns))
             }
             Test::AnyOf(patterns) => self.any_of(column, patterns),
             Test::NoneOf(patterns) if several => {
@@ -262,10 +334,19 @@ impl<F: Field> Builder<F> {
             ways.push(format!("{function}({column}, {part})"));
         }
         if !equal.is_empty() {
-            ways.push(format!("({column} IN ({}))", equal.join(", ")));
+            let values = equal.join(", ");
+            // The index of resources takes both letter cases for one, so it is asked so first.
+            let found =
+                if column == RESOURCE { format!(" AND {column} COLLATE NOCASE IN ({values})") } else { String::new() };
+            ways.push(format!("({column} IN ({values}){found})"));
         }
         any(ways)
     }
+}
+
+/// Whether the pattern is a state in which a task is not over.
+fn is_open(pattern: &Pattern) -> bool {
+    matches!(pattern, Pattern::Is(query::Value::Enum(n)) if *n < State::Completed.ordinal())
 }
 
 /// The range of locators in a scope: all that begin like its own. The character behind `/` is `0`.

@@ -1,17 +1,20 @@
 //! Questions to the ledger, each inside one snapshot of it.
 
+use std::ops::Bound;
 use std::sync::LazyLock;
 
 use domain::activity::{ActivityId, ActivityRef, ActivityView};
-use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, nanos};
+use domain::query::{
+    ActivityField, Clause, Field, Filter, Group, MAX_LIMIT, Page, Query, RecordField, Slice, TaskField, Test, nanos,
+};
 use domain::record::{Record, RecordKind};
 use domain::task::{Task, TaskId, TaskRef};
 use domain::{Result, Scope, Timestamp};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::error::Sql;
-use super::filter::{self, Builder, Source};
+use super::filter::{self, Builder, Reach, Source};
 use super::rows::{self, ACTIVITY, Columns, STATUS, TASK};
 use super::tx;
 use crate::{Changes, Rev, Stored, check_groups, check_query, dump};
@@ -114,7 +117,7 @@ fn slice<F: Field, T>(
 ) -> Result<Slice<T>> {
     check_query(query)?;
     let Query { filter, order, page, total } = query;
-    let mut builder = Builder::within(scope, source).matching(filter);
+    let mut builder = matching(conn, scope, source, filter, page.limit())?;
     let total = if *total || matches!(page, Page::Number { .. }) { Some(count(conn, &builder)?) } else { None };
     if let Page::After { key: Some(key), .. } = page {
         builder = builder.behind(order, key);
@@ -132,6 +135,54 @@ fn slice<F: Field, T>(
     Ok(Slice { items, next, total })
 }
 
+/// All rows within the scope that match; some `wanted` of them are read.
+fn matching<F: Field>(
+    conn: &Connection,
+    scope: &Scope,
+    source: Source<F>,
+    filter: &Filter<F>,
+    wanted: u32,
+) -> Result<Builder<F>> {
+    if scope.is_everything() {
+        return Ok(Builder::within(scope, source).matching(filter));
+    }
+    let (from, to) = filter::locators(scope);
+    let mut statement =
+        conn.prepare_cached("SELECT id FROM tenants WHERE locator >= ? AND locator < ? LIMIT 2").sql()?;
+    let found = statement.query_map([from, to], |r| r.get(0)).sql()?;
+    let mut tenants: Vec<Value> = found.collect::<rusqlite::Result<_>>().sql()?;
+    let reach = match (tenants.pop(), tenants.is_empty()) {
+        (Some(only), true) => Reach::One(only),
+        _ if may_pass(filter) && has_many(conn, scope, wanted)? => Reach::Passed(scope),
+        _ => Reach::Gathered(scope),
+    };
+    Ok(Builder::by(reach, source).matching(filter))
+}
+
+/// Whether what matches is found soon while others are passed over: when all match, or a time is asked for that has an
+/// index.
+fn may_pass<F: Field>(filter: &Filter<F>) -> bool {
+    let of_tasks = F::ALL.iter().any(|f| f.name() == TaskField::CompletedAt.name());
+    let timed = [TaskField::UpdatedAt.name(), TaskField::CompletedAt.name()];
+    let since = |c: &Clause<F>| {
+        matches!(c.test(), Test::Range { from, .. } if *from != Bound::Unbounded) && timed.contains(&c.field().name())
+    };
+    let clauses = filter.clauses();
+    of_tasks && (clauses.iter().any(since) || clauses.iter().all(|c| *c.test() == Test::Absent))
+}
+
+/// Whether the scope has so many tasks that gathering them takes longer than passing over others until `wanted` are
+/// found. With `n` tasks in all and `m` in the scope it is `m` against `wanted * n / m`.
+fn has_many(conn: &Connection, scope: &Scope, wanted: u32) -> Result<bool> {
+    let enough = tx::counters(conn)?.task.0.saturating_mul(i64::from(wanted)).isqrt();
+    let (from, to) = filter::locators(scope);
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM tasks
+               WHERE tenant IN (SELECT id FROM tenants WHERE locator >= ? AND locator < ?) LIMIT ?)";
+    let mut statement = conn.prepare_cached(sql).sql()?;
+    let counted: i64 = statement.query_row(params![from, to, enough], |r| r.get(0)).sql()?;
+    Ok(counted >= enough)
+}
+
 fn count<F: Field>(conn: &Connection, builder: &Builder<F>) -> Result<u64> {
     let mut statement = conn.prepare_cached(&format!("SELECT count(*) {}", builder.rows())).sql()?;
     let n: i64 = statement.query_row(params_from_iter(builder.params()), |r| r.get(0)).sql()?;
@@ -146,7 +197,7 @@ pub(super) fn counts<F: Field>(
     source: Source<F>,
 ) -> Result<Vec<Group>> {
     check_groups(filter, by)?;
-    let builder = Builder::within(scope, source).matching(filter);
+    let builder = matching(conn, scope, source, filter, MAX_LIMIT)?;
     if by.is_empty() {
         return Ok(vec![Group { values: Vec::new(), count: count(conn, &builder)? }]);
     }

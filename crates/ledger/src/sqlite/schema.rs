@@ -14,7 +14,11 @@ use super::error::{Sql, damaged, refused};
 const APPLICATION_ID: i32 = 0x426b_5374;
 
 /// The schema, step by step; `user_version` says how many of them a file has seen. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_identity.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_init.sql"),
+    include_str!("migrations/0002_identity.sql"),
+    include_str!("migrations/0003_lists.sql"),
+];
 
 /// How long a connection waits for another program before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
