@@ -5,6 +5,7 @@ mod agents;
 mod backups;
 mod hub;
 mod identity;
+mod known_tenants;
 mod policies;
 mod queue;
 mod resources;
@@ -54,6 +55,7 @@ pub struct Service {
     hub: Hub,
     identity: identity::Identity,
     queues: queue::Queues,
+    tenants: known_tenants::KnownTenants,
     up_since: Timestamp,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
@@ -69,6 +71,7 @@ impl Service {
             hub: Hub::default(),
             identity: identity::Identity::default(),
             queues: queue::Queues::default(),
+            tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),
             scheduler: Notify::new(),
         }
@@ -172,7 +175,9 @@ impl Service {
             let record: Record = value.into();
             let entry = by.map(|(by, verb)| self.audit(by, verb, &record));
             let writes = [Write::Put(Box::new(record), Expect::Rev(rev))].into_iter().chain(entry).collect();
-            match self.ledger.commit(scope, self.moment(), writes).await {
+            let committed = self.ledger.commit(scope, self.moment(), writes).await;
+            self.tenants.forget(id);
+            match committed {
                 Err(e) if e.code == Code::RevisionConflict => {}
                 Err(e) => return Err(e),
                 Ok(committed) => return stamped(committed),

@@ -200,16 +200,17 @@ impl Service {
         let mut ids: Vec<Uuid> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut tenants = HashMap::new();
-        if let [only] = ids[..] {
-            tenants.insert(only, self.ledger.get::<Tenant>(scope, only).await?.value);
-            return Ok(tenants);
-        }
+        let mut tenants = self.tenants.known(&ids);
+        ids.retain(|id| !tenants.contains_key(id));
         for part in ids.chunks(domain::query::MAX_VALUES) {
             let wanted = part.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
             let filter = Filter::all().and(RecordField::Id, Test::AnyOf(wanted))?;
-            tenants.extend(self.ledger.all::<Tenant>(scope, filter).await?.into_iter().map(|t| (t.value.id, t.value)));
+            let found = self.ledger.all::<Tenant>(scope, filter).await?;
+            let found: Vec<Tenant> = found.into_iter().map(|t| t.value).collect();
+            self.tenants.remember(&found);
+            tenants.extend(found.into_iter().map(|t| (t.id, t)));
         }
+        tenants.retain(|_, tenant| scope.contains(&tenant.locator));
         Ok(tenants)
     }
 
