@@ -179,3 +179,15 @@ impl Error {
         self
     }
 }
+
+/// What was looked for, or nothing where there is no such thing; other errors stay errors.
+///
+/// # Errors
+/// Those of the search, but for `not_found`.
+pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.code == Code::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}

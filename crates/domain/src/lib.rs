@@ -20,7 +20,7 @@ pub mod token;
 pub mod work;
 
 pub use caller::{Actor, ActorKind, Caller, Right, Role, Scope};
-pub use error::{Code, Error, Result};
+pub use error::{Code, Error, Result, if_found};
 pub use jiff::{SignedDuration, Timestamp};
 pub use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use domain::identity::{ApiClient, User};
 use domain::record::Entity;
 use domain::tenant::Tenant;
 use domain::token::{Token, TokenKind};
-use domain::{Actor, ActorKind, Caller, Code, Error, Result, Role, Scope, Timestamp, Uuid};
+use domain::{Actor, ActorKind, Caller, Code, Error, Result, Role, Scope, Timestamp, Uuid, if_found};
 
 use crate::service::{AccessClaims, Service, hash_secret};
 
@@ -100,11 +100,7 @@ impl Service {
     }
 
     async fn present<E: Entity>(&self, id: Uuid) -> Result<Option<E>> {
-        match self.ledger().get::<E>(&Scope::everything(), id).await {
-            Ok(stored) => Ok(Some(stored.value)),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        Ok(if_found(self.ledger().get::<E>(&Scope::everything(), id).await)?.map(|s| s.value))
     }
 
     /// The caller as far as an access token goes, and no farther than its holder goes today; none if that is nowhere.
@@ -117,11 +113,8 @@ impl Service {
         if claims.tenant == own.id {
             return Ok(Some(holder.caller(scope)));
         }
-        match self.ledger().get::<Tenant>(&scope, claims.tenant).await {
-            Ok(below) => Ok(Some(holder.caller(Scope::subtree(&below.value)))),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let below = if_found(self.ledger().get::<Tenant>(&scope, claims.tenant).await)?;
+        Ok(below.map(|tenant| holder.caller(Scope::subtree(&tenant.value))))
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use domain::agent::Agent;
 use domain::audit::AuditEntry;
 use domain::query::{Cell, Field, Query, RecordField, Slice};
-use domain::record::{Entity, Record};
+use domain::record::{Entity, Record, RecordKind};
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, Timestamp, Uuid};
 use ledger::{Committed, Expect, Head, Ledger, Stored, Write, Written};
 use tokio::sync::{Notify, watch};
@@ -176,7 +176,9 @@ impl Service {
             let entry = by.map(|(by, verb)| self.audit(by, verb, &record));
             let writes = [Write::Put(Box::new(record), Expect::Rev(rev))].into_iter().chain(entry).collect();
             let committed = self.ledger.commit(scope, self.moment(), writes).await;
-            self.tenants.forget(id);
+            if E::KIND == RecordKind::Tenant {
+                self.tenants.changed();
+            }
             match committed {
                 Err(e) if e.code == Code::RevisionConflict => {}
                 Err(e) => return Err(e),

@@ -10,7 +10,7 @@ use domain::resource::Resource;
 use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::tenant::{Tenant, check_name};
 use domain::work::BackupWork;
-use domain::{Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid, if_found};
 use jiff::tz::TimeZone;
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
@@ -389,12 +389,9 @@ impl Service {
 
     async fn open_task(&self, scope: &Scope, app: &Application) -> Result<Option<Task>> {
         let Some(last) = app.last_task else { return Ok(None) };
-        match self.ledger.task(scope, TaskRef::Uuid(last)).await {
-            Ok(task) => Ok(Some(task).filter(|t| t.state() != State::Completed)),
-            // It was purged long ago.
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        // It may have been purged long ago.
+        let task = if_found(self.ledger.task(scope, TaskRef::Uuid(last)).await)?;
+        Ok(task.filter(|t| t.state() != State::Completed))
     }
 
     async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {

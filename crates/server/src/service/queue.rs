@@ -9,7 +9,7 @@ use domain::query::{Filter, RecordField, Value};
 use domain::resource::Resource;
 use domain::task::{Affinity, Event, Executor, LeaseToken, Named, State, Task, TaskRef, TaskSpec, kind};
 use domain::tenant::TenantRef;
-use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Claim, Committed, Stored, Write, Written};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -90,8 +90,10 @@ impl Service {
         spec.tenant = owner.unwrap_or(caller.tenant());
         spec.issuer.id = caller.issuer_id();
         spec.started_by.get_or_insert_with(|| caller.name.clone());
-        if let Some(before) = self.task_of(scope, spec.uuid).await? {
-            // The same wish again means the same things, also if they have other names by now.
+        // The same wish again means the same things, also if they have other names by now.
+        if (spec.resource.is_some() || spec.policy.is_some())
+            && let Some(before) = self.task_of(scope, spec.uuid).await?
+        {
             fill_from(&mut spec.resource, before.spec.resource.as_ref());
             fill_from(&mut spec.policy, before.spec.policy.as_ref());
         }
@@ -136,11 +138,7 @@ impl Service {
 
     async fn known<E: domain::record::Entity>(&self, scope: &Scope, named: &Named) -> Result<Option<E>> {
         let Ok(id) = Uuid::parse_str(&named.id) else { return Ok(None) };
-        match self.ledger.get::<E>(scope, id).await {
-            Ok(found) => Ok(Some(found.value)),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        Ok(if_found(self.ledger.get::<E>(scope, id).await)?.map(|s| s.value))
     }
 
     /// Runs a backup for an issuer: what is read, by which agent, and where it goes is the policy's and the resource's to
@@ -207,11 +205,7 @@ impl Service {
     }
 
     async fn task_of(&self, scope: &Scope, uuid: Uuid) -> Result<Option<Task>> {
-        match self.ledger.task(scope, TaskRef::Uuid(uuid)).await {
-            Ok(task) => Ok(Some(task)),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        if_found(self.ledger.task(scope, TaskRef::Uuid(uuid)).await)
     }
 
     /// Takes tasks from queues for an executor, and waits for the first if there is none, but no longer than until `stop`.

@@ -1,11 +1,9 @@
 //! Tasks and activities as callers see them: list, read, count, watch, cancel, answer.
 
-use std::collections::HashMap;
-
 use domain::activity::{ActivityRef, ActivityView};
-use domain::query::{ActivityField, Field, Filter, Group, Pattern, Query, RecordField, Slice, TaskField, Test, Value};
+use domain::query::{ActivityField, Field, Filter, Group, Query, Slice, TaskField, Test};
 use domain::task::{Event, Message, ResultCode, Task, TaskRef};
-use domain::tenant::{Tenant, TenantRef};
+use domain::tenant::TenantRef;
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
 use ledger::{Changes, Rev, Write};
 
@@ -185,50 +183,6 @@ impl Service {
     #[must_use]
     pub fn horizon(&self) -> Timestamp {
         self.ledger.head().borrow().horizon
-    }
-
-    /// The tenants with these ids, of those that the caller sees.
-    ///
-    /// # Errors
-    /// Those of the ledger.
-    pub async fn tenants_by_id(
-        &self,
-        caller: &Caller,
-        ids: impl IntoIterator<Item = Uuid>,
-    ) -> Result<HashMap<Uuid, Tenant>> {
-        let scope = caller.scope();
-        let mut ids: Vec<Uuid> = ids.into_iter().collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let mut tenants = self.tenants.known(&ids);
-        ids.retain(|id| !tenants.contains_key(id));
-        for part in ids.chunks(domain::query::MAX_VALUES) {
-            let wanted = part.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
-            let filter = Filter::all().and(RecordField::Id, Test::AnyOf(wanted))?;
-            let found = self.ledger.all::<Tenant>(scope, filter).await?;
-            let found: Vec<Tenant> = found.into_iter().map(|t| t.value).collect();
-            self.tenants.remember(&found);
-            tenants.extend(found.into_iter().map(|t| (t.id, t)));
-        }
-        tenants.retain(|_, tenant| scope.contains(&tenant.locator));
-        Ok(tenants)
-    }
-
-    /// The tenant that is meant, if the caller sees it.
-    ///
-    /// # Errors
-    /// Those of the ledger.
-    pub async fn find_tenant(&self, caller: &Caller, tenant: TenantRef) -> Result<Option<Tenant>> {
-        let scope = caller.scope();
-        let found = match tenant {
-            TenantRef::Id(id) => self.ledger.get::<Tenant>(scope, id).await.map(Some),
-            TenantRef::Number(number) => self.ledger.find::<Tenant>(scope, &number.to_string()).await,
-        };
-        match found {
-            Ok(found) => Ok(found.map(|t| t.value)),
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
     }
 
     /// The scope of a question; none if there is nothing in it that the caller sees.

@@ -1,8 +1,10 @@
 //! Tenants: the tree of owners.
 
-use domain::query::{Query, RecordField, Slice};
-use domain::tenant::Tenant;
-use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
+use std::collections::HashMap;
+
+use domain::query::{Filter, Pattern, Query, RecordField, Slice, Test, Value};
+use domain::tenant::{Tenant, TenantRef};
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 
 use super::Service;
 
@@ -32,6 +34,46 @@ impl Service {
     /// `not_found`.
     pub async fn tenant(&self, caller: &Caller, id: Uuid) -> Result<Tenant> {
         Ok(self.ledger.get::<Tenant>(caller.may(Right::View)?, id).await?.value)
+    }
+
+    /// The tenants with these ids, of those that the caller sees.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn tenants_by_id(
+        &self,
+        caller: &Caller,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, Tenant>> {
+        let scope = caller.scope();
+        let mut ids: Vec<Uuid> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let (mut tenants, seen) = self.tenants.known(&ids);
+        ids.retain(|id| !tenants.contains_key(id));
+        for part in ids.chunks(domain::query::MAX_VALUES) {
+            let wanted = part.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
+            let filter = Filter::all().and(RecordField::Id, Test::AnyOf(wanted))?;
+            let found = self.ledger.all::<Tenant>(scope, filter).await?;
+            let found: Vec<Tenant> = found.into_iter().map(|t| t.value).collect();
+            self.tenants.remember(seen, &found);
+            tenants.extend(found.into_iter().map(|t| (t.id, t)));
+        }
+        tenants.retain(|_, tenant| scope.contains(&tenant.locator));
+        Ok(tenants)
+    }
+
+    /// The tenant that is meant, if the caller sees it.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn find_tenant(&self, caller: &Caller, tenant: TenantRef) -> Result<Option<Tenant>> {
+        let scope = caller.scope();
+        let found = match tenant {
+            TenantRef::Id(id) => if_found(self.ledger.get::<Tenant>(scope, id).await)?,
+            TenantRef::Number(number) => self.ledger.find::<Tenant>(scope, &number.to_string()).await?,
+        };
+        Ok(found.map(|t| t.value))
     }
 
     /// Makes a tenant below the caller's or another one in its subtree.

@@ -8,6 +8,8 @@ use domain::error::Kind;
 use domain::{Code, Error};
 use serde_json::{Map, Value, json};
 
+use crate::dialects::edge;
+
 /// A request that was refused or failed.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
@@ -115,20 +117,12 @@ impl IntoResponse for Failure {
     }
 }
 
+/// The status of a code.
 pub(super) fn status(code: Code) -> StatusCode {
     match code.kind() {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
         // The vendor has no word for a full disk; trying again later is right.
-        Kind::Unavailable | Kind::StorageFull => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::StorageFull => StatusCode::SERVICE_UNAVAILABLE,
+        _ => edge::status(code),
     }
 }
 

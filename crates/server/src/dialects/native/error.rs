@@ -4,12 +4,12 @@
 use axum::Json;
 use axum::extract::OriginalUri;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use domain::error::Kind;
 use domain::{Code, Error};
 
-use crate::dialects::edge::Shape;
+use crate::dialects::edge::{Shape, status};
 
 /// A request that was refused or failed.
 #[derive(Debug, Clone)]
@@ -26,24 +26,6 @@ impl IntoResponse for Failure {
         let mut response = status(self.0.code).into_response();
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-/// The HTTP status of a code.
-fn status(code: Code) -> StatusCode {
-    match code.kind() {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

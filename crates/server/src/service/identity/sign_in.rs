@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use domain::identity::{ApiClient, MAX_SECRET, User};
 use domain::tenant::MAX_NAME;
-use domain::{ActorKind, Caller, Code, Error, Result, Scope, Timestamp, Uuid};
+use domain::{ActorKind, Caller, Code, Error, Result, Scope, Timestamp, Uuid, if_found};
 
 use super::Service;
 use super::throttle::{Attempt, Throttled};
@@ -133,15 +133,10 @@ impl Service {
             return Ok(user.map(found));
         }
         let Ok(id) = Uuid::parse_str(name) else { return Ok(None) };
-        match self.ledger.get::<ApiClient>(&everything, id).await {
-            Ok(stored) => {
-                let client = stored.value;
-                let (holder, revoked) = (Holder::from(&client), client.revoked_at.is_some());
-                Ok(Some(Found { holder, revoked, hash: client.secret_hash }))
-            }
-            Err(e) if e.code == Code::NotFound => Ok(None),
-            Err(e) => Err(e),
-        }
+        let client = if_found(self.ledger.get::<ApiClient>(&everything, id).await)?.map(|s| s.value);
+        let found =
+            |c: ApiClient| Found { holder: Holder::from(&c), revoked: c.revoked_at.is_some(), hash: c.secret_hash };
+        Ok(client.map(found))
     }
 
     /// Tells the log and the audit record of who has to wait from now on.
