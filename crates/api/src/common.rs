@@ -85,6 +85,10 @@ pub struct Health {
     /// `ok`; anything else comes as an error.
     #[schema(example = "ok")]
     pub status: String,
+    /// How much of the index of tasks is there, in percent. Below 100, after a start, lists and counts of tasks are not
+    /// answered yet; everything else is.
+    #[schema(example = 100)]
+    pub index: u8,
 }
 
 /// Which server this is.

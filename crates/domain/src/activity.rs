@@ -201,17 +201,18 @@ impl Activity {
     /// The root of a task. Its uuid follows from the task's, so that making it needs no randomness.
     #[must_use]
     pub fn root(id: ActivityId, task: &Task, now: Timestamp) -> Activity {
-        let mut bytes = *task.spec.uuid.as_bytes();
+        Activity { id, uuid: Self::root_uuid(task.spec.uuid), task: task.id, created_at: now, body: Body::Root }
+    }
+
+    /// The uuid of the root of a task with this uuid. Version and variant say that it was made up, so those of the task's
+    /// cannot be told from it; everything else can.
+    #[must_use]
+    pub fn root_uuid(task: Uuid) -> Uuid {
+        let mut bytes = task.into_bytes();
         for (byte, mask) in bytes[8..].iter_mut().zip(b"rootroot") {
             *byte ^= mask;
         }
-        Activity {
-            id,
-            uuid: uuid::Builder::from_custom_bytes(bytes).into_uuid(),
-            task: task.id,
-            created_at: now,
-            body: Body::Root,
-        }
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
     /// Whether it is its task's root.

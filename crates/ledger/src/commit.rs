@@ -1,5 +1,7 @@
 //! What a commit means, once for every store: the rules run here, over the primitives of [`Tx`].
 
+mod turns;
+
 use std::sync::Arc;
 
 use domain::activity::{Activity, ActivityEvent, ActivityId, ActivityRef, ActivitySpec, ActivityView};
@@ -8,6 +10,9 @@ use domain::task::{Applied, Effect, Event, LeaseToken, Priority, State, Task, Ta
 use domain::tenant::{ROOT_LOCATOR, Tenant};
 use domain::{Code, Error, Moment, Result, Scope, SignedDuration, Timestamp, Uuid};
 
+pub(crate) use self::turns::{Clock, Lane, Place, come_in};
+
+use self::turns::{Open, come_back};
 use crate::{Claim, Committed, Expect, Head, Rev, Stored, Write, Written, activity_not_found, task_not_found};
 
 /// What the ledger has given out so far; none of it is ever given out again.
@@ -46,9 +51,25 @@ pub(crate) trait Tx {
     fn insert_task(&mut self, task: &Task, rev: Rev) -> Result<()>;
     /// Writes the part of a task that changes. `rev` is absent when no visible change happened: the row keeps its own.
     fn update_task(&mut self, task: &Task, rev: Option<Rev>) -> Result<()>;
-    /// The first `limit` enqueued tasks of these queues and types, within the scope, that admit the executor: by priority
-    /// descending, then by id, behind this place in that order.
-    fn queued(&mut self, scope: &Scope, claim: &Claim, after: Option<Place>, limit: usize) -> Result<Vec<Task>>;
+    /// The lanes of these queues that admit the executor, each once.
+    fn lanes(&mut self, claim: &Claim) -> Result<Vec<(Lane, Clock)>>;
+    /// How far a lane has come; the beginning for one that is not known.
+    fn clock(&mut self, lane: &Lane) -> Result<Clock>;
+    /// Notes how far a lane has come that is known.
+    fn set_clock(&mut self, lane: &Lane, clock: Clock) -> Result<()>;
+    /// Forgets how far the lanes have come in which nothing waits.
+    fn forget_lanes(&mut self) -> Result<()>;
+    /// Gives a task a place in its lane, which is known from then on.
+    fn enqueue(&mut self, lane: &Lane, task: &Task, place: Place) -> Result<()>;
+    /// Takes a task out of its lane.
+    fn dequeue(&mut self, task: &Task) -> Result<()>;
+    /// The first `limit` places of a lane, of tasks of these types (none = any) within the scope.
+    fn waiting(&mut self, lane: &Lane, types: &[String], scope: &Scope, limit: usize) -> Result<Vec<Place>>;
+    /// The place of the tenant's task in the lane that has the largest number.
+    fn youngest(&mut self, lane: &Lane, tenant: Uuid) -> Result<Option<Place>>;
+    /// The place of the tenant's task in the lane that has the next larger number than this one.
+    fn next_younger(&mut self, lane: &Lane, tenant: Uuid, task: TaskId) -> Result<Option<Place>>;
+
     /// Removes tasks of the scope deleted before this time, with their activities.
     fn purge(&mut self, scope: &Scope, deleted_before: Timestamp) -> Result<u64>;
 
@@ -69,9 +90,6 @@ pub(crate) trait Tx {
     /// Whether anything belongs to the tenant: another tenant below it, a task, or a record.
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
 }
-
-/// A place in the order of the queue.
-pub(crate) type Place = (Priority, TaskId);
 
 /// Carries out the writes; the store rolls back when it fails. A commit that changes nothing takes no revision.
 pub(crate) fn commit(tx: &mut dyn Tx, scope: &Scope, moment: Moment, writes: Vec<Write>) -> Result<Committed> {
@@ -110,7 +128,10 @@ impl Commit<'_> {
             Write::Remove(kind, id) => self.remove(kind, id),
             Write::Purge(before) => {
                 let gone = self.tx.purge(self.scope, before)?;
-                self.touched |= gone > 0;
+                if gone > 0 {
+                    self.tx.forget_lanes()?;
+                    self.touched = true;
+                }
                 Ok(Written::Removed(gone))
             }
         }
@@ -174,6 +195,7 @@ impl Commit<'_> {
         let now = self.stamp()?.now;
         let task = Task::create(self.next_task_id(), Arc::new(spec), now)?;
         self.tx.insert_task(&task, self.rev)?;
+        come_in(self.tx, &task)?;
         Ok(Written::Task { task, changed: true })
     }
 
@@ -201,30 +223,43 @@ impl Commit<'_> {
 
     fn claim(&mut self, claim: &Claim) -> Result<Written> {
         let mut claimed = Vec::new();
-        let mut leases = claim.leases.iter();
-        let mut after = None;
-        // A task whose time in the queue is over leaves it here, so one page may not be enough.
-        while leases.len() > 0 {
-            let wanted = leases.len();
-            let page = self.tx.queued(self.scope, claim, after, wanted)?;
-            let is_last = page.len() < wanted;
-            for task in page {
-                after = Some((task.spec.priority, task.id));
-                let (task, _) = self.settled(task)?;
-                if task.state() != State::Enqueued {
-                    continue;
-                }
-                let Some(lease) = leases.next() else { break };
-                let moment = self.stamp()?;
-                let event = Event::Claim { executor: claim.executor.clone(), lease: lease.clone() };
-                let applied = task.apply(event, moment)?;
-                claimed.push(self.store(&task, applied)?);
-            }
-            if is_last {
-                break;
+        let mut lanes: Vec<_> = self.tx.lanes(claim)?.into_iter().map(Open::new).collect();
+        for priority in Priority::ALL.iter().rev() {
+            let mut equal: Vec<_> = lanes.extract_if(.., |open| open.lane.priority == *priority).collect();
+            self.claim_from(&mut equal, claim, &mut claimed)?;
+            for open in equal.iter().filter(|open| open.taken) {
+                self.tx.set_clock(&open.lane, open.clock)?;
             }
         }
         Ok(Written::Claimed(claimed))
+    }
+
+    /// Hands out from lanes that are equally urgent until a task is claimed for each lease, or nothing waits any more.
+    fn claim_from(&mut self, lanes: &mut [Open], claim: &Claim, claimed: &mut Vec<Task>) -> Result<()> {
+        while let Some(lease) = claim.leases.get(claimed.len()) {
+            let wanted = claim.leases.len() - claimed.len();
+            let read = |lane: &Lane| self.tx.waiting(lane, &claim.types, self.scope, wanted);
+            let Some((open, place)) = Open::next(lanes, wanted, read)? else { break };
+            let task = self.tx.task(TaskRef::Id(place.task))?.filter(|t| t.state() == State::Enqueued);
+            // Else it would come up again for ever.
+            let task = task.ok_or_else(|| {
+                let what = format!("task {} has a place in a queue where it does not wait", place.task);
+                Error::new(Code::LedgerDamaged, format!("the ledger is damaged: {what}")).hint(
+                    "`backstay ledger check` lists what is damaged; stop the server and restore the file from a copy",
+                )
+            })?;
+            let (task, _) = self.settled(task)?;
+            if task.state() != State::Enqueued {
+                // Its time in the queue was over, and it has left it now.
+                continue;
+            }
+            let moment = self.stamp()?;
+            let event = Event::Claim { executor: claim.executor.clone(), lease: lease.clone() };
+            let applied = task.apply(event, moment)?;
+            claimed.push(self.store(&task, applied)?);
+            open.served(place, moment.now);
+        }
+        Ok(())
     }
 
     /// Stores a task after an event and carries out the effects on its activities.
@@ -232,6 +267,12 @@ impl Commit<'_> {
         let Applied { task, changed, effects } = applied;
         if task != *before {
             self.tx.update_task(&task, changed.then_some(self.rev))?;
+        }
+        match (before.state(), task.state()) {
+            (State::Enqueued, State::Enqueued) => {}
+            (State::Enqueued, _) => self.tx.dequeue(&task)?,
+            (_, State::Enqueued) => come_back(self.tx, &task)?,
+            _ => {}
         }
         for effect in effects {
             match &effect {

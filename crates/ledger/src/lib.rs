@@ -3,11 +3,12 @@
 //! What a write means is written once, in `commit.rs`, over a few primitives that each store implements; every store
 //! passes the same contract suite. SQL stands nowhere else in the project.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use async_trait::async_trait;
 use domain::activity::{ActivityEvent, ActivityId, ActivityRef, ActivitySpec, ActivityView};
-use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, Test};
+use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, Test, Value};
 use domain::record::{Entity, Record, RecordKind};
 use domain::task::{Effect, Event, Executor, LeaseToken, Task, TaskId, TaskRef, TaskSpec};
 use domain::{Code, Error, Moment, Result, Scope, Timestamp, Uuid};
@@ -17,9 +18,11 @@ mod commit;
 #[cfg(test)]
 mod contract;
 mod dump;
+mod index;
 pub mod memory;
 pub mod sqlite;
 
+pub use index::{Progress as IndexProgress, Report as IndexReport};
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 
@@ -99,7 +102,11 @@ pub enum Write {
     Purge(Timestamp),
 }
 
-/// A wish to take tasks from queues: by priority, then by age.
+/// A wish to take tasks from queues: by priority, then fairly between tenants, then by age.
+///
+/// Tenants whose tasks wait in one queue with the same priority take turns, each with its oldest task; who comes anew is
+/// next when everybody had a turn. Several queues take turns as well, and what is bound to the executor with what is not.
+/// A task that comes back to its queue is its tenant's next. A claim costs what it takes, however long the queues are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// From these queues.
@@ -198,6 +205,15 @@ pub trait Ledger: Send + Sync {
     async fn due(&self, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>>;
     /// How far the ledger has come, as it goes on.
     fn head(&self) -> watch::Receiver<Head>;
+
+    /// How far the index is that lists of tasks are answered from; always ready where there is none.
+    fn index_progress(&self) -> IndexProgress {
+        IndexProgress::Ready
+    }
+    /// What that index takes; none where there is none.
+    fn index_report(&self) -> Option<IndexReport> {
+        None
+    }
 
     /// Looks for damage; one sentence for each finding.
     async fn check(&self, scope: &Scope) -> Result<Vec<String>>;
@@ -311,6 +327,19 @@ pub(crate) fn check_groups<F: Field>(filter: &Filter<F>, by: &[F]) -> Result<()>
         }
         None => Ok(()),
     }
+}
+
+/// Groups as answers show them: the largest first, then by value.
+pub(crate) fn counted_groups(mut groups: Vec<Group>) -> Vec<Group> {
+    let one = |(a, b): (&Option<Value>, &Option<Value>)| match (a, b) {
+        (Some(a), Some(b)) => a.cell().cmp(&b.cell()),
+        // Absent values come last.
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    };
+    let by_values =
+        |a: &Group, b: &Group| a.values.iter().zip(&b.values).map(one).find(|o| o.is_ne()).unwrap_or(Ordering::Equal);
+    groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| by_values(a, b)));
+    groups
 }
 
 pub(crate) fn activity_not_found(activity: ActivityRef) -> Error {

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use domain::activity::{Activity, ActivityId, ActivityRef, ActivityView};
 use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, Value};
 use domain::record::{Record, RecordKind};
-use domain::task::{State as TaskState, Task, TaskId, TaskRef};
+use domain::task::{Executor, State as TaskState, Task, TaskId, TaskRef};
 use domain::{Error, Moment, Result, Scope, Timestamp, Uuid};
 use tokio::sync::watch;
 
-use crate::commit::{Counters, Place, Tx, commit};
+use crate::commit::{Clock, Counters, Lane, Place, Tx, commit};
 use crate::{
-    Changes, Claim, Committed, Head, Ledger, Rev, Stored, Write, activity_not_found, check_groups, check_query, dump,
-    task_not_found,
+    Changes, Claim, Committed, Head, Ledger, Rev, Stored, Write, activity_not_found, check_groups, check_query,
+    counted_groups, dump, task_not_found,
 };
 
 /// A ledger that lives as long as the value.
@@ -32,6 +32,10 @@ struct State {
     tasks: BTreeMap<TaskId, (Rev, Task)>,
     activities: BTreeMap<ActivityId, Activity>,
     records: BTreeMap<(RecordKind, Uuid), Stored<Record>>,
+    /// How far each lane has come.
+    lanes: BTreeMap<Lane, Clock>,
+    /// The place of each task that waits, in its lane.
+    places: BTreeMap<TaskId, Place>,
 }
 
 impl Default for MemoryLedger {
@@ -189,18 +193,7 @@ fn counted<F: Field>(filter: &Filter<F>, by: &[F], rows: impl Iterator<Item = F:
         let values = by.iter().map(|f| f.read(&row).single().map(|c| c.to_value())).collect();
         *counts.entry(values).or_default() += 1;
     }
-    let mut groups: Vec<_> = counts.into_iter().map(|(values, count)| Group { values, count }).collect();
-    groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| compare_values(&a.values, &b.values)));
-    Ok(groups)
-}
-
-fn compare_values(a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
-    let one = |(a, b): (&Option<Value>, &Option<Value>)| match (a, b) {
-        (Some(a), Some(b)) => a.cell().cmp(&b.cell()),
-        // Absent values come last.
-        (a, b) => a.is_none().cmp(&b.is_none()),
-    };
-    a.iter().zip(b).map(one).find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
+    Ok(counted_groups(counts.into_iter().map(|(values, count)| Group { values, count }).collect()))
 }
 
 fn is_task(task: &Task, wanted: TaskRef) -> bool {
@@ -249,6 +242,8 @@ impl State {
                 Undo::Task(id, before) => drop(set(&mut self.tasks, id, before)),
                 Undo::Activity(id, before) => drop(set(&mut self.activities, id, before)),
                 Undo::Record(id, before) => drop(set(&mut self.records, id, *before)),
+                Undo::Lane(lane, before) => drop(set(&mut self.lanes, lane, before)),
+                Undo::Place(id, before) => drop(set(&mut self.places, id, before)),
             }
         }
     }
@@ -292,6 +287,8 @@ enum Undo {
     Task(TaskId, Option<(Rev, Task)>),
     Activity(ActivityId, Option<Activity>),
     Record((RecordKind, Uuid), Box<Option<Stored<Record>>>),
+    Lane(Lane, Option<Clock>),
+    Place(TaskId, Option<Place>),
 }
 
 /// Puts a value in or takes it away, and gives what was there before.
@@ -322,6 +319,22 @@ impl MemoryTx<'_> {
         let before = set(&mut self.state.records, id, record);
         self.undo.push(Undo::Record(id, Box::new(before)));
     }
+
+    fn put_clock(&mut self, lane: &Lane, clock: Option<Clock>) {
+        let before = set(&mut self.state.lanes, lane.clone(), clock);
+        self.undo.push(Undo::Lane(lane.clone(), before));
+    }
+
+    fn put_place(&mut self, id: TaskId, place: Option<Place>) {
+        let before = set(&mut self.state.places, id, place);
+        self.undo.push(Undo::Place(id, before));
+    }
+
+    /// The tasks that wait in a lane, by number.
+    fn in_lane<'a>(&'a self, lane: &'a Lane) -> impl Iterator<Item = (&'a Task, Place)> {
+        let waits = |(id, place): (&TaskId, &Place)| Some((&self.state.tasks.get(id)?.1, *place));
+        self.state.places.iter().filter_map(waits).filter(|(task, _)| lane.holds(&task.spec))
+    }
 }
 
 impl Tx for MemoryTx<'_> {
@@ -344,21 +357,60 @@ impl Tx for MemoryTx<'_> {
         Ok(())
     }
 
-    fn queued(&mut self, scope: &Scope, claim: &Claim, after: Option<Place>, limit: usize) -> Result<Vec<Task>> {
-        let place = |t: &Task| (std::cmp::Reverse(t.spec.priority), t.id);
-        let mut found: Vec<Task> = self
-            .state
-            .tasks(scope)
-            .map(|(_, t)| t)
-            .filter(|t| t.state() == TaskState::Enqueued)
-            .filter(|t| claim.queues.contains(&t.spec.queue))
-            .filter(|t| claim.types.is_empty() || claim.types.contains(&t.spec.kind))
-            .filter(|t| t.spec.affinity.admits(&claim.executor))
-            .filter(|t| after.is_none_or(|(priority, id)| place(t) > (std::cmp::Reverse(priority), id)))
-            .collect();
-        found.sort_by_key(place);
+    fn lanes(&mut self, claim: &Claim) -> Result<Vec<(Lane, Clock)>> {
+        let Executor { id, cluster_id } = &claim.executor;
+        let open = |lane: &Lane| {
+            claim.queues.contains(&lane.queue)
+                && lane.agent.as_ref().is_none_or(|a| a == id)
+                && lane.cluster.as_ref().is_none_or(|c| c == cluster_id)
+        };
+        Ok(self.state.lanes.iter().filter(|(lane, _)| open(lane)).map(|(lane, clock)| (lane.clone(), *clock)).collect())
+    }
+
+    fn clock(&mut self, lane: &Lane) -> Result<Clock> {
+        Ok(self.state.lanes.get(lane).copied().unwrap_or_default())
+    }
+
+    fn set_clock(&mut self, lane: &Lane, clock: Clock) -> Result<()> {
+        self.put_clock(lane, Some(clock));
+        Ok(())
+    }
+
+    fn forget_lanes(&mut self) -> Result<()> {
+        let empty: Vec<_> = self.state.lanes.keys().filter(|l| self.in_lane(l).next().is_none()).cloned().collect();
+        empty.iter().for_each(|lane| self.put_clock(lane, None));
+        Ok(())
+    }
+
+    fn enqueue(&mut self, lane: &Lane, task: &Task, place: Place) -> Result<()> {
+        let clock = self.clock(lane)?;
+        self.put_clock(lane, Some(clock));
+        self.put_place(task.id, Some(place));
+        Ok(())
+    }
+
+    fn dequeue(&mut self, task: &Task) -> Result<()> {
+        self.put_place(task.id, None);
+        Ok(())
+    }
+
+    fn waiting(&mut self, lane: &Lane, types: &[String], scope: &Scope, limit: usize) -> Result<Vec<Place>> {
+        let wanted = |task: &Task| {
+            (types.is_empty() || types.contains(&task.spec.kind)) && self.state.sees(scope, task.spec.tenant)
+        };
+        let mut found: Vec<_> = self.in_lane(lane).filter(|(task, _)| wanted(task)).map(|(_, place)| place).collect();
+        found.sort();
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn youngest(&mut self, lane: &Lane, tenant: Uuid) -> Result<Option<Place>> {
+        Ok(self.in_lane(lane).filter(|(task, _)| task.spec.tenant == tenant).map(|(_, place)| place).last())
+    }
+
+    fn next_younger(&mut self, lane: &Lane, tenant: Uuid, after: TaskId) -> Result<Option<Place>> {
+        let mut of_tenant = self.in_lane(lane).filter(|(task, _)| task.spec.tenant == tenant);
+        Ok(of_tenant.find(|(task, _)| task.id > after).map(|(_, place)| place))
     }
 
     fn purge(&mut self, scope: &Scope, deleted_before: Timestamp) -> Result<u64> {

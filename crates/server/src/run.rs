@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DataFolder};
 use crate::secrets::{Sealer, random_secret, write_private};
-use crate::service::Service;
+use crate::service::{Service, write_progress};
 use crate::{agents, dialects, listen, scheduler, tls};
 
 /// The name of the repository in the data folder.
@@ -88,6 +88,7 @@ pub async fn start(config: Config) -> Result<Running> {
     parts.spawn(listen::serve_plain(http, app.clone(), shutdown.clone()));
     parts.spawn(listen::serve_tls(tls, app, shutdown.clone()));
     parts.spawn(scheduler::run(service.clone(), history, shutdown.clone()));
+    parts.spawn(write_progress(service.clone(), shutdown.clone()));
 
     let running = Running {
         service,

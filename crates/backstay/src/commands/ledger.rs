@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ::ledger::{Ledger, SqliteLedger};
+use ::ledger::{IndexProgress, Ledger, SqliteLedger};
 use anyhow::{Context as _, Result};
 use api::client::Client;
 use clap::Subcommand;
@@ -25,6 +25,9 @@ pub(crate) enum LedgerCommand {
     /// Look for damage; the exit code is 1 if there is any
     #[command(after_help = "Example: backstay ledger check --data /srv/backstay-data")]
     Check,
+    /// Print what the index takes that lists of tasks are answered from; builds it if need be
+    #[command(after_help = "Example: backstay ledger index --data /srv/backstay-data")]
+    Index,
     /// Print everything as text, a line for each task, step and record
     #[command(after_help = "Example: backstay ledger dump --data /srv/backstay-data")]
     Dump,
@@ -45,6 +48,7 @@ pub(crate) async fn run(command: LedgerCommand, wanted: &Wanted, out: &Output) -
     let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await?.map_err(Problem::from)?;
     let outcome = match command {
         LedgerCommand::Check => check(&ledger, data.path(), out).await,
+        LedgerCommand::Index => index(&ledger, out).await,
         LedgerCommand::Dump => dump(&ledger, out).await,
         LedgerCommand::RepositoryPassword { repository } => password(&ledger, &data, &repository, out).await,
     };
@@ -64,6 +68,22 @@ async fn check(ledger: &SqliteLedger, data: &Path, out: &Output) -> Result<ExitC
         }
     }
     if findings.is_empty() { done() } else { Ok(Exit::Failure.into()) }
+}
+
+async fn index(ledger: &SqliteLedger, out: &Output) -> Result<ExitCode> {
+    let progress = ledger.progress().wait_for(IndexProgress::is_settled).await?.clone();
+    if let IndexProgress::Failed(why) = progress {
+        return Err(Problem::from(why).into());
+    }
+    let report = ledger.index_report().unwrap_or_default();
+    let (per_task, rev) = (report.bytes / report.tasks.max(1), report.rev.0);
+    if out.json {
+        out.json(&json!({ "tasks": report.tasks, "bytes": report.bytes, "bytes_per_task": per_task, "rev": rev }))?;
+    } else {
+        let size = format::size(report.bytes);
+        out.line(format!("{} tasks take {size} of memory, {per_task} bytes each, at revision {rev}", report.tasks))?;
+    }
+    done()
 }
 
 async fn dump(ledger: &SqliteLedger, out: &Output) -> Result<ExitCode> {

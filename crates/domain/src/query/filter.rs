@@ -103,7 +103,13 @@ impl<F: Field> Clause<F> {
     /// Whether the row passes.
     #[must_use]
     pub fn matches(&self, row: &F::Row) -> bool {
-        match (&self.test, self.field.read(row)) {
+        self.admits(self.field.read(row))
+    }
+
+    /// Whether a row that has this in the field passes.
+    #[must_use]
+    pub fn admits(&self, read: Read<'_>) -> bool {
+        match (&self.test, read) {
             (Test::Absent, read) => read == Read::Absent,
             (_, Read::Absent) => false,
             (Test::Present, _) => true,

@@ -1,4 +1,5 @@
-//! Handing out: the most urgent first, then the oldest, to those who may have it, and to one of them only.
+//! Handing out: the most urgent first, then by turns of the tenants, then the oldest, to those who may have it, and to one
+//! of them only.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +41,7 @@ pub(super) async fn by_queue_and_type(w: &mut World) -> Result<()> {
     let checks = Claim { types: vec!["check".into(), "nothing".into()], ..w.claim("a1", 9) };
     assert_eq!(ids(&w.claimed(checks).await?), [3]);
     let both = Claim { queues: vec!["slow".into(), QUEUE.into(), "slow".into()], ..w.claim("a1", 9) };
-    assert_eq!(ids(&w.claimed(both).await?), [1, 2, 4], "a queue that is named twice is one");
+    assert_eq!(ids(&w.claimed(both).await?), [2, 1, 4], "a queue that is named twice is one");
     Ok(())
 }
 

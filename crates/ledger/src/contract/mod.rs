@@ -3,6 +3,7 @@
 //! To add a story: write an `async fn(w: &mut World) -> Result<()>` in one of the files below and name it in `suite!`. It
 //! then runs on every store, and ends with a look for damage.
 
+mod indexed;
 mod properties;
 mod random;
 mod story;
@@ -58,6 +59,21 @@ suite! {
         more_wanted_than_there_is,
         two_claimers_never_get_the_same,
         what_waited_too_long_is_not_handed_out,
+    }
+    turns {
+        tenants_take_turns,
+        a_newcomer_does_not_wait_for_a_backlog,
+        who_comes_first_is_served_first,
+        idling_gives_no_credit,
+        enqueuing_one_by_one_gains_nothing,
+        urgency_comes_before_turns,
+        queues_take_turns,
+        what_is_bound_takes_turns_with_the_rest,
+        what_comes_back_is_next,
+        types_and_subtrees_take_their_own,
+        a_subtree_finds_its_own_behind_many_others,
+        a_refused_commit_uses_no_turn,
+        an_empty_lane_is_forgotten,
     }
     leases {
         an_old_lease_is_refused,

@@ -49,6 +49,11 @@ impl World {
         World::over(Arc::new(SqliteLedger::open(path).expect("the ledger opens"))).await
     }
 
+    /// In a file that is asked without the index.
+    pub(crate) async fn in_record(path: &Path) -> World {
+        World::over(Arc::new(SqliteLedger::open_without_index(path).expect("the ledger opens"))).await
+    }
+
     pub(crate) async fn over(ledger: Arc<dyn Ledger>) -> World {
         let now: Timestamp = "2026-11-21T09:00:00Z".parse().expect("it is a time");
         let child = |parent: &Tenant, id: u128, number, name: &str| {

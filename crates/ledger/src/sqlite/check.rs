@@ -13,21 +13,45 @@ use super::rows::{self, Columns};
 const RULES: &[&str] = &[
     "SELECT 'task ' || id || ' has no status' FROM tasks WHERE id NOT IN (SELECT id FROM task_status)",
     "SELECT 'the status ' || id || ' has no task' FROM task_status WHERE id NOT IN (SELECT id FROM tasks)",
-    "SELECT 'task ' || t.id || ' stands otherwise in its queue than it was wished'
-     FROM tasks t JOIN task_status s ON s.id = t.id
-     WHERE s.queue <> t.queue OR s.priority <> t.priority OR s.affinity_agent IS NOT t.affinity_agent",
-    "SELECT 'task ' || id || ' is completed and has no root activity' FROM task_status s
-     WHERE state = 4 AND NOT EXISTS (SELECT 1 FROM activities WHERE task = s.id AND root = 1)",
+    "SELECT 'task ' || id || ' waits and has no place in its queue' FROM task_status
+     WHERE state = 0 AND id NOT IN (SELECT id FROM waiting)",
+    "SELECT 'task ' || w.id || ' has a place in a queue where it does not wait'
+     FROM waiting w LEFT JOIN lanes l ON l.id = w.lane LEFT JOIN tasks t ON t.id = w.id
+     LEFT JOIN task_status s ON s.id = w.id
+     WHERE s.state IS NOT 0 OR (SELECT word FROM words WHERE id = t.type) IS NOT w.type
+        OR (SELECT id FROM tenants WHERE number = t.tenant) IS NOT w.tenant OR l.priority IS NOT t.priority
+        OR (SELECT word FROM words WHERE id = t.queue) IS NOT l.queue
+        OR coalesce((SELECT word FROM words WHERE id = t.affinity_agent), '') IS NOT l.agent
+        OR coalesce((SELECT word FROM words WHERE id = t.affinity_cluster), '') IS NOT l.cluster",
+    "SELECT 'task ' || t.id || ' has a word that does not exist' FROM tasks t JOIN task_status s ON s.id = t.id
+     WHERE EXISTS (SELECT 1 FROM (SELECT t.type AS word UNION ALL SELECT t.queue UNION ALL SELECT t.rules
+         UNION ALL SELECT t.tags UNION ALL SELECT t.issuer_id UNION ALL SELECT t.issuer_cluster_id
+         UNION ALL SELECT t.started_by UNION ALL SELECT t.affinity_agent UNION ALL SELECT t.affinity_cluster
+         UNION ALL SELECT s.executor_id UNION ALL SELECT s.executor_cluster_id) w
+         WHERE w.word IS NOT NULL AND w.word NOT IN (SELECT id FROM words))",
+    "SELECT 'task ' || id || ' has a policy or resource that does not exist' FROM tasks
+     WHERE (policy IS NOT NULL AND policy NOT IN (SELECT id FROM named))
+        OR (resource IS NOT NULL AND resource NOT IN (SELECT id FROM named))",
+    "SELECT 'activity ' || id || ' has a word that does not exist' FROM steps a
+     WHERE EXISTS (SELECT 1 FROM (SELECT a.type AS word UNION ALL SELECT a.tags UNION ALL SELECT a.executor_id
+         UNION ALL SELECT a.executor_cluster_id) w WHERE w.word IS NOT NULL AND w.word NOT IN (SELECT id FROM words))",
+    "SELECT 'task ' || id || ' is completed and has no root activity' FROM task_status
+     WHERE state = 4 AND root_id IS NULL",
+    "SELECT 'activity ' || a.id || ' is a root and a step' FROM steps a JOIN task_status s ON s.root_id = a.id",
     "SELECT 'activity ' || a.id || ' is open, but its task ' || a.task || ' is completed'
-     FROM activities a JOIN task_status s ON s.id = a.task WHERE a.state < 4 AND s.state = 4",
+     FROM steps a JOIN task_status s ON s.id = a.task WHERE a.state < 4 AND s.state = 4",
     "SELECT 'activity ' || a.id || ' lies below one of another task'
-     FROM activities a JOIN activities p ON p.id = a.parent WHERE p.task <> a.task",
-    "SELECT 'activity ' || id || ' lies below one that does not exist'
-     FROM activities WHERE parent IS NOT NULL AND parent NOT IN (SELECT id FROM activities)",
+     FROM steps a JOIN steps p ON p.id = a.parent WHERE p.task <> a.task",
+    "SELECT 'activity ' || a.id || ' lies below one of another task'
+     FROM steps a JOIN task_status p ON p.root_id = a.parent WHERE p.id <> a.task",
+    "SELECT 'activity ' || id || ' lies below one that does not exist' FROM steps WHERE parent IS NOT NULL
+       AND parent NOT IN (SELECT id FROM steps UNION ALL SELECT root_id FROM task_status WHERE root_id IS NOT NULL)",
     "SELECT 'task ' || s.id || ' is newer than the ledger' FROM task_status s, counters c
      WHERE s.rev > c.rev OR s.updated_at > c.stamp OR s.id > c.last_task",
-    "SELECT 'activity ' || a.id || ' is newer than the ledger' FROM activities a, counters c
+    "SELECT 'activity ' || a.id || ' is newer than the ledger'
+     FROM (SELECT id, created_at FROM steps UNION ALL SELECT root_id, root_at FROM task_status) a, counters c
      WHERE a.id > c.last_activity OR a.created_at > c.stamp",
+    "SELECT 'task ' || p.id || ' was purged and is there' FROM purged p JOIN tasks t ON t.id = p.id",
     "SELECT 'the counters are missing' WHERE NOT EXISTS (SELECT 1 FROM counters)",
     "SELECT 'the tenant ' || n.id || ' does not stand where its locator says'
      FROM tenants n LEFT JOIN tenants p ON p.id = n.parent

@@ -8,7 +8,6 @@ use domain::query::{
     self, ActivityField, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
 };
 use domain::record::RecordKind;
-use domain::task::State;
 use rusqlite::types::Value;
 
 use super::rows;
@@ -30,7 +29,7 @@ pub(super) fn tasks() -> Source<TaskField> {
 
 /// Activities with their tasks.
 pub(super) fn activities() -> Source<ActivityField> {
-    let from = format!("activities a JOIN {TASKS_OF_ACTIVITIES}");
+    let from = format!("{ACTIVITIES} JOIN {TASKS_OF_ACTIVITIES}");
     Source { from, column: |f, _| activity_column(f), kind: RecordKind::Tenant }
 }
 
@@ -40,33 +39,49 @@ pub(super) fn records(kind: RecordKind) -> Source<RecordField> {
 }
 
 const TASKS: &str = "tasks t JOIN task_status s ON s.id = t.id";
-const TASKS_OF_ACTIVITIES: &str = "tasks t ON t.id = a.task JOIN task_status s ON s.id = t.id";
+const TASKS_OF_ACTIVITIES: &str = "tasks t ON t.id = a.task JOIN task_status s ON s.id = a.task";
+
+/// The activities that are no roots.
+pub(super) const STEPS: &str =
+    "(SELECT id, uuid, task, 0 AS root, created_at, type, parent, sustainable, tags, state, executor_id,
+        executor_cluster_id, started_at, completed_at, updated_at, result_code, detail FROM steps) a";
+
+/// All activities. Both parts have their columns of the same types: only then are conditions looked at inside them.
+const ACTIVITIES: &str =
+    "(SELECT id, uuid, task, 0 AS root, created_at, type, parent, sustainable, tags, state, executor_id,
+        executor_cluster_id, started_at, completed_at, updated_at, result_code, detail FROM steps
+     UNION ALL
+     SELECT root_id, CAST(root_uuid((SELECT uuid FROM tasks WHERE id = task_status.id)) AS BLOB), id, 1, root_at,
+        CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER),
+        CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER),
+        CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS BLOB)
+     FROM task_status WHERE root_id IS NOT NULL) a";
 
 fn task_column(field: TaskField) -> &'static str {
     use TaskField as F;
     match field {
         F::Id => "t.id",
         F::Uuid => "t.uuid",
-        F::Type => "t.type",
-        F::Queue => "t.queue",
+        F::Type => "(SELECT word FROM words WHERE id = t.type)",
+        F::Queue => "(SELECT word FROM words WHERE id = t.queue)",
         F::Priority => "t.priority",
         F::State => "s.state",
         F::Result => "s.result_code",
         F::Seeding => "t.seeding",
-        F::Tenant => "t.tenant",
-        F::IssuerId => "t.issuer_id",
-        F::StartedBy => "t.started_by",
-        F::PolicyId => "t.policy_id",
-        F::PolicyType => "t.policy_type",
-        F::PolicyName => "t.policy_name",
-        F::ResourceId => RESOURCE,
-        F::ResourceType => "t.resource_type",
-        F::ResourceName => "t.resource_name",
-        F::ExecutorId => "s.executor_id",
-        F::AffinityAgent => "t.affinity_agent",
-        F::AffinityCluster => "t.affinity_cluster",
+        F::Tenant => "(SELECT id FROM tenants WHERE number = t.tenant)",
+        F::IssuerId => "(SELECT word FROM words WHERE id = t.issuer_id)",
+        F::StartedBy => "(SELECT word FROM words WHERE id = t.started_by)",
+        F::PolicyId => "(SELECT ref FROM named WHERE id = t.policy)",
+        F::PolicyType => "(SELECT nullif(type, '') FROM named WHERE id = t.policy)",
+        F::PolicyName => "(SELECT nullif(name, '') FROM named WHERE id = t.policy)",
+        F::ResourceId => "(SELECT ref FROM named WHERE id = t.resource)",
+        F::ResourceType => "(SELECT nullif(type, '') FROM named WHERE id = t.resource)",
+        F::ResourceName => "(SELECT nullif(name, '') FROM named WHERE id = t.resource)",
+        F::ExecutorId => "(SELECT word FROM words WHERE id = s.executor_id)",
+        F::AffinityAgent => "(SELECT word FROM words WHERE id = t.affinity_agent)",
+        F::AffinityCluster => "(SELECT word FROM words WHERE id = t.affinity_cluster)",
         F::WorkflowId => "t.workflow_id",
-        F::Tag => "t.tags",
+        F::Tag => "(SELECT word FROM words WHERE id = t.tags)",
         F::CancelRequested => "s.cancel_requested",
         F::CreatedAt => "t.created_at",
         F::EnqueuedAt => "s.enqueued_at",
@@ -81,6 +96,7 @@ fn task_column(field: TaskField) -> &'static str {
 fn activity_column(field: ActivityField) -> String {
     use ActivityField as F;
     let shown = |of_root: &str, of_step: &str| format!("CASE a.root WHEN 1 THEN {of_root} ELSE a.{of_step} END");
+    let word = |column: String| format!("(SELECT word FROM words WHERE id = {column})");
     match field {
         F::Id => "a.id".to_owned(),
         F::Uuid => "a.uuid".to_owned(),
@@ -88,11 +104,13 @@ fn activity_column(field: ActivityField) -> String {
         F::Parent => "a.parent".to_owned(),
         F::Root => "a.root".to_owned(),
         F::CreatedAt => "a.created_at".to_owned(),
-        F::Type => shown("t.type", "type"),
+        F::Type => word(shown("t.type", "type")),
         F::State => shown("s.state", "state"),
         F::Result => shown("s.result_code", "result_code"),
-        F::Sustainable => shown("t.sustainable", "sustainable"),
-        F::Tag => shown("t.tags", "tags"),
+        F::Sustainable => {
+            shown("(SELECT coalesce(word ->> '$.sustainable', 0) FROM words WHERE id = t.rules)", "sustainable")
+        }
+        F::Tag => word(shown("t.tags", "tags")),
         F::StartedAt => shown("s.started_at", "started_at"),
         F::UpdatedAt => shown("s.updated_at", "updated_at"),
         F::CompletedAt => shown("s.completed_at", "completed_at"),
@@ -122,11 +140,8 @@ fn record_column(field: RecordField, kind: &RecordKind) -> String {
 const NEVER_NULL: &[&str] = &[
     "t.id",
     "t.uuid",
-    "t.type",
-    "t.queue",
     "t.priority",
     "t.seeding",
-    "t.tenant",
     "t.created_at",
     "s.state",
     "s.enqueued_at",
@@ -142,9 +157,6 @@ const NEVER_NULL: &[&str] = &[
     "r.created_at",
     "r.updated_at",
 ];
-
-/// The column whose index has no letter case.
-const RESOURCE: &str = "t.resource_id";
 
 /// How the rows of a scope are found.
 pub(super) enum Reach<'a> {
@@ -177,25 +189,25 @@ impl<F: Field> Builder<F> {
     /// All rows within reach.
     pub(super) fn by(reach: Reach<'_>, source: Source<F>) -> Builder<F> {
         let mut builder = Builder { source, conditions: Vec::new(), params: Vec::new(), present: Vec::new() };
-        // Every source has a tenant, under this name.
-        let tenant = F::ALL.iter().find(|f| f.name() == "tenant").map(|f| builder.column(*f));
-        let Some(tenant) = tenant else { return builder };
+        // Tasks, with activities and without, have the number of their tenant; records have its id.
+        let tenant = if builder.source.from.contains("tasks t ") { ("t.tenant", "number") } else { ("r.tenant", "id") };
         let condition = match reach {
             Reach::Everything => return builder,
-            Reach::One(id) => format!("{tenant} = {}", builder.bind(id)),
-            Reach::Gathered(scope) => builder.in_scope(scope, &tenant),
+            Reach::One(id) if tenant.1 == "id" => format!("{} = {}", tenant.0, builder.bind(id)),
+            Reach::One(id) => format!("{} = (SELECT number FROM tenants WHERE id = {})", tenant.0, builder.bind(id)),
+            Reach::Gathered(scope) => builder.in_scope(scope, tenant),
             // The plus keeps the index of tenants from being used.
-            Reach::Passed(scope) => format!("+{}", builder.in_scope(scope, &tenant)),
+            Reach::Passed(scope) => format!("+{}", builder.in_scope(scope, tenant)),
         };
         builder.conditions.push(condition);
         builder
     }
 
     /// The condition that a tenant lies within the scope.
-    fn in_scope(&mut self, scope: &Scope, tenant: &str) -> String {
+    fn in_scope(&mut self, scope: &Scope, (column, key): (&str, &str)) -> String {
         let (from, to) = locators(scope);
         let (from, to) = (self.bind(Value::Text(from)), self.bind(Value::Text(to)));
-        format!("{tenant} IN (SELECT id FROM tenants WHERE locator >= {from} AND locator < {to})")
+        format!("{column} IN (SELECT {key} FROM tenants WHERE locator >= {from} AND locator < {to})")
     }
 
     /// Only rows that match.
@@ -222,7 +234,7 @@ impl<F: Field> Builder<F> {
                 equal.push(format!("{column} IS NULL"));
                 continue;
             };
-            let value = self.bind(rows::value(value));
+            let value = self.bind(stored(&column, value));
             let sign = if *direction == Direction::Desc { '<' } else { '>' };
             let never_absent = NEVER_NULL.contains(&column.as_str()) || self.present.contains(field);
             if ways.is_empty() && equal.is_empty() && never_absent {
@@ -284,10 +296,6 @@ impl<F: Field> Builder<F> {
                 let one = self.any_of("j.value", patterns);
                 format!("EXISTS (SELECT 1 FROM json_each({column}) j WHERE {one})")
             }
-            // Said in a way that lets the small index of open tasks be used.
-            Test::AnyOf(patterns) if column == "s.state" && patterns.iter().all(is_open) => {
-                format!("({} AND s.state < 4)", self.any_of(column, patterns))
-            }
             Test::AnyOf(patterns) => self.any_of(column, patterns),
             Test::NoneOf(patterns) if several => {
                 let one = self.any_of("j.value", patterns);
@@ -298,13 +306,13 @@ impl<F: Field> Builder<F> {
             Test::Range { from, to } => {
                 let mut bounds = Vec::new();
                 match from {
-                    Bound::Included(v) => bounds.push(format!("{column} >= {}", self.bind(rows::value(v)))),
-                    Bound::Excluded(v) => bounds.push(format!("{column} > {}", self.bind(rows::value(v)))),
+                    Bound::Included(v) => bounds.push(format!("{column} >= {}", self.bind(stored(column, v)))),
+                    Bound::Excluded(v) => bounds.push(format!("{column} > {}", self.bind(stored(column, v)))),
                     Bound::Unbounded => {}
                 }
                 match to {
-                    Bound::Included(v) => bounds.push(format!("{column} <= {}", self.bind(rows::value(v)))),
-                    Bound::Excluded(v) => bounds.push(format!("{column} < {}", self.bind(rows::value(v)))),
+                    Bound::Included(v) => bounds.push(format!("{column} <= {}", self.bind(stored(column, v)))),
+                    Bound::Excluded(v) => bounds.push(format!("{column} < {}", self.bind(stored(column, v)))),
                     Bound::Unbounded => {}
                 }
                 all(bounds)
@@ -318,7 +326,7 @@ impl<F: Field> Builder<F> {
         for pattern in patterns {
             let (function, part) = match pattern {
                 Pattern::Is(value) => {
-                    equal.push(self.bind(rows::value(value)));
+                    equal.push(self.bind(stored(column, value)));
                     continue;
                 }
                 Pattern::IsUuid(id) => {
@@ -334,19 +342,18 @@ impl<F: Field> Builder<F> {
             ways.push(format!("{function}({column}, {part})"));
         }
         if !equal.is_empty() {
-            let values = equal.join(", ");
-            // The index of resources takes both letter cases for one, so it is asked so first.
-            let found =
-                if column == RESOURCE { format!(" AND {column} COLLATE NOCASE IN ({values})") } else { String::new() };
-            ways.push(format!("({column} IN ({values}){found})"));
+            ways.push(format!("({column} IN ({}))", equal.join(", ")));
         }
         any(ways)
     }
 }
 
-/// Whether the pattern is a state in which a task is not over.
-fn is_open(pattern: &Pattern) -> bool {
-    matches!(pattern, Pattern::Is(query::Value::Enum(n)) if *n < State::Completed.ordinal())
+/// A value as the column has it: tasks and activities have their own uuids as bytes, everything else has uuids as text.
+fn stored(column: &str, value: &query::Value) -> Value {
+    match value {
+        query::Value::Uuid(id) if column.ends_with(".uuid") => rows::uuid_bytes(*id),
+        other => rows::value(other),
+    }
 }
 
 /// The range of locators in a scope: all that begin like its own. The character behind `/` is `0`.

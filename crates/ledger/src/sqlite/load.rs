@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 
 use domain::activity::{Activity, Body};
 use domain::record::Record;
-use domain::task::Task;
+use domain::task::{State, Task};
 use domain::{Code, Error, Result, Timestamp};
 use rusqlite::Connection;
 
 use super::error::Sql;
+use super::names::Names;
 use super::schema;
 use super::tx::{SqlTx, set_counters};
 use crate::Rev;
-use crate::commit::{Counters, Tx};
+use crate::commit::{Counters, Tx, come_in};
 
 /// Rows in one transaction.
 const ROWS: u32 = 100_000;
@@ -35,6 +36,7 @@ const CACHE_KIB: i64 = 512 * 1024;
 pub struct Loader {
     conn: Connection,
     counters: Counters,
+    names: Names,
     /// The indexes that are made at the end: sorting once is faster than finding a place for each row.
     indexes: Vec<String>,
     rows: u32,
@@ -65,7 +67,15 @@ impl Loader {
         conn.pragma_update(None, "cache_size", -CACHE_KIB).sql()?;
         let indexes = drop_indexes(&conn)?;
         conn.execute_batch("BEGIN").sql()?;
-        Ok(Loader { conn, counters: Counters::default(), indexes, rows: 0, path: path.to_owned(), loading })
+        Ok(Loader {
+            conn,
+            counters: Counters::default(),
+            names: Names::certain(),
+            indexes,
+            rows: 0,
+            path: path.to_owned(),
+            loading,
+        })
     }
 
     /// Stores a record with its times, changed last at this revision.
@@ -83,7 +93,11 @@ impl Loader {
     /// # Errors
     /// Those of the file; `internal` when its tenant is not there, or a task with its number or uuid is.
     pub fn put_task(&mut self, task: &Task, rev: Rev) -> Result<()> {
-        self.tx().insert_task(task, rev)?;
+        let mut tx = self.tx();
+        tx.insert_task(task, rev)?;
+        if task.state() == State::Enqueued {
+            come_in(&mut tx, task)?;
+        }
         self.counters.task = self.counters.task.max(task.id);
         self.saw(task.status.updated_at);
         self.stored(rev)
@@ -130,7 +144,7 @@ impl Loader {
     }
 
     fn tx(&self) -> SqlTx<'_> {
-        SqlTx { conn: &self.conn, counters: self.counters }
+        SqlTx::new(&self.conn, self.counters, &self.names)
     }
 
     fn saw(&mut self, stamp: Timestamp) {
@@ -151,7 +165,7 @@ impl Loader {
 /// Drops the indexes that no constraint needs, and gives what makes them again.
 fn drop_indexes(conn: &Connection) -> Result<Vec<String>> {
     let sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL
-                 AND tbl_name IN ('tasks', 'task_status', 'activities') ORDER BY rowid";
+                 AND tbl_name IN ('tasks', 'task_status', 'steps') ORDER BY rowid";
     let mut statement = conn.prepare(sql).sql()?;
     let found = statement.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?))).sql()?;
     let found: Vec<_> = found.collect::<rusqlite::Result<_>>().sql()?;

@@ -1,13 +1,23 @@
 //! The ledger in one SQLite file: a writer thread that commits in groups, a few readers beside it, and tables that
 //! `sqlite3` can read.
 
+mod bind;
 mod check;
 mod error;
+mod feed;
 mod filter;
+#[cfg(test)]
+mod layout;
+mod lists;
 mod load;
+mod names;
+mod pack;
+mod queue;
 mod read;
 mod rows;
+mod scan;
 mod schema;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -17,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::activity::{ActivityRef, ActivityView};
@@ -31,21 +42,31 @@ pub use self::load::Loader;
 
 use self::error::{Sql, unavailable};
 use self::writer::{Job, Writer};
-use crate::{Changes, Committed, Head, Ledger, Rev, Stored, Write, activity_not_found, task_not_found};
+use crate::index::Follower;
+use crate::{
+    Changes, Committed, Head, IndexProgress, IndexReport, Ledger, Rev, Stored, Write, activity_not_found,
+    task_not_found,
+};
 
 /// How many questions are answered at the same time.
 const READERS: u32 = 4;
 
+/// What the name of a checkpoint of the index ends with, beside the ledger's.
+const INDEX: &str = "index";
+/// How long a list waits for the index before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many commits may wait; more callers wait to be let in.
 const WAITING: usize = 1024;
 
 /// A ledger in an SQLite file.
 pub struct SqliteLedger {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Connection>>>,
     readers: Arc<Readers>,
     head: watch::Receiver<Head>,
     transactions: Arc<AtomicU64>,
+    /// What answers lists of tasks; none where the record does it itself.
+    index: Option<Arc<Follower>>,
 }
 
 struct Readers {
@@ -56,18 +77,31 @@ struct Readers {
 }
 
 impl SqliteLedger {
-    /// Opens the file, makes it where there is none, brings it to the present schema and looks whether it is sound. It
-    /// blocks: some seconds when the file is large.
+    /// Opens the file, makes it where there is none, and brings it to the present schema. Tasks can be read and changed
+    /// at once; lists, totals and counts of tasks as soon as the index of them is there: see [`progress`](Self::progress).
     ///
     /// # Errors
     /// `ledger_damaged` when the file is no database or a damaged one, `invalid_field` when it belongs to another program
     /// or a newer version of this one, `unavailable` when it cannot be opened.
     pub fn open(path: &Path) -> Result<SqliteLedger> {
         let conn = schema::open_writer(path)?;
+        let feed = feed::Feed { conn: schema::open_reader(path)?, scanner: Default::default() };
+        let index = Follower::start(Box::new(feed), Some(path.with_extension(INDEX)))?;
+        SqliteLedger::over(conn, path, Some(Arc::new(index)))
+    }
+
+    /// A ledger that answers everything from the record itself: what the index is compared with.
+    #[cfg(test)]
+    pub(crate) fn open_without_index(path: &Path) -> Result<SqliteLedger> {
+        SqliteLedger::over(schema::open_writer(path)?, path, None)
+    }
+
+    fn over(conn: Connection, path: &Path, index: Option<Arc<Follower>>) -> Result<SqliteLedger> {
         let (head, newest) = watch::channel(tx::counters(&conn)?.head());
         let transactions = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel(WAITING);
-        let writer = Writer { conn, head, transactions: transactions.clone() };
+        let names = names::Names::default();
+        let writer = Writer { conn, names, head, transactions: transactions.clone(), index: index.clone() };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(queue))
@@ -82,7 +116,15 @@ impl SqliteLedger {
             }),
             head: newest,
             transactions,
+            index,
         })
+    }
+
+    /// How far the index of tasks is, as it goes on. Lists wait for it for a moment, and then are refused as
+    /// `unavailable`.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<IndexProgress> {
+        self.index.as_ref().map_or_else(|| watch::channel(IndexProgress::Ready).1, |index| index.progress())
     }
 
     /// Refuses new calls, waits for those under way, and closes the file.
@@ -97,7 +139,16 @@ impl SqliteLedger {
             locked(&self.readers.idle).clear();
         }
         let Some(thread) = locked(&self.writer).take() else { return Ok(()) };
-        match tokio::task::spawn_blocking(move || thread.join()).await {
+        let index = self.index.clone();
+        let end = move || {
+            let end = thread.join();
+            // After the writer, so that the last checkpoint holds everything; before its connection.
+            if let Some(index) = index {
+                index.close();
+            }
+            end.map(drop)
+        };
+        match tokio::task::spawn_blocking(end).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Error::new(Code::Internal, "the ledger's writer broke down")),
         }
@@ -113,14 +164,30 @@ impl SqliteLedger {
         locked(&self.jobs).clone().ok_or_else(unavailable)
     }
 
+    /// The index; the wait for it is short, for a list that comes later is better than none.
+    async fn following(&self) -> Option<Arc<Follower>> {
+        let index = self.index.clone()?;
+        let mut progress = index.progress();
+        if !progress.borrow().is_settled() {
+            // If it takes longer, the question itself says so.
+            let _ = tokio::time::timeout(PATIENCE, progress.wait_for(IndexProgress::is_settled)).await;
+        }
+        Some(index)
+    }
+
     /// Reads on a thread that may block, inside one snapshot.
     async fn read<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.blocking(move |readers| readers.read(f)).await
+    }
+
+    /// Reads on a thread that may block.
+    async fn blocking<T: Send + 'static>(&self, f: impl FnOnce(&Readers) -> Result<T> + Send + 'static) -> Result<T> {
         let permit = self.readers.permits.clone().acquire_owned().await.map_err(|_| unavailable())?;
         let readers = self.readers.clone();
         let read = move || {
             // Held until the connection is back, even when nobody waits for the answer any more.
             let _permit = permit;
-            readers.read(f)
+            f(&readers)
         };
         tokio::task::spawn_blocking(read).await.map_err(|_| unavailable())?
     }
@@ -163,12 +230,18 @@ impl Ledger for SqliteLedger {
 
     async fn tasks(&self, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
         let (scope, query) = (scope.clone(), query.clone());
-        self.read(move |conn| read::tasks(conn, &scope, &query)).await
+        let Some(index) = self.following().await else {
+            return self.read(move |conn| read::tasks(conn, &scope, &query)).await;
+        };
+        self.blocking(move |readers| lists::tasks(readers, &index, &scope, &query)).await
     }
 
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
         let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
-        self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::tasks())).await
+        let Some(index) = self.following().await else {
+            return self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::tasks())).await;
+        };
+        self.blocking(move |readers| lists::counts(readers, &index, &scope, &filter, &by)).await
     }
 
     async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView> {
@@ -237,9 +310,24 @@ impl Ledger for SqliteLedger {
         self.head.clone()
     }
 
+    fn index_progress(&self) -> IndexProgress {
+        self.progress().borrow().clone()
+    }
+
+    fn index_report(&self) -> Option<IndexReport> {
+        self.index.as_ref().map(|index| index.report())
+    }
+
     async fn check(&self, scope: &Scope) -> Result<Vec<String>> {
         let scope = scope.clone();
-        self.read(move |conn| check::check(conn, &scope)).await
+        let of_record = scope.clone();
+        let mut found = self.read(move |conn| check::check(conn, &of_record)).await?;
+        if let Some(index) = self.following().await.filter(|_| scope.is_everything()) {
+            // However long it takes to build: whoever looks for damage has the time.
+            let _ = index.progress().wait_for(IndexProgress::is_settled).await;
+            found.extend(self.blocking(move |readers| lists::differences(readers, &index)).await?);
+        }
+        Ok(found)
     }
 
     async fn dump(&self, scope: &Scope) -> Result<String> {

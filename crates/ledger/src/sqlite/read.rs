@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::LazyLock;
 
-use domain::activity::{ActivityId, ActivityRef, ActivityView};
+use domain::activity::{ActivityRef, ActivityView};
 use domain::query::{
     ActivityField, Clause, Field, Filter, Group, MAX_LIMIT, Page, Query, RecordField, Slice, TaskField, Test, nanos,
 };
@@ -15,37 +15,32 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::error::Sql;
 use super::filter::{self, Builder, Reach, Source};
-use super::rows::{self, ACTIVITY, Columns, STATUS, TASK};
-use super::tx;
+use super::rows::{self, Columns};
+use super::{steps, tx};
 use crate::{Changes, Rev, Stored, check_groups, check_query, dump};
 
-/// The columns of a task, from `tasks t` and `task_status s`.
-pub(super) fn task_columns() -> &'static str {
-    static COLUMNS: LazyLock<String> = LazyLock::new(|| [prefixed("t", TASK), prefixed("s", STATUS)].join(", "));
-    &COLUMNS
+pub(super) use super::rows::{activity_columns, task_columns};
+
+/// One task by its id, with the revision that changed it last.
+pub(super) fn task_with_rev() -> &'static str {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        let columns = task_columns();
+        format!("SELECT s.rev, {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE t.id = ?")
+    });
+    &SQL
 }
 
-/// The columns of an activity, from `activities a`.
-pub(super) fn activity_columns() -> &'static str {
-    static COLUMNS: LazyLock<String> = LazyLock::new(|| prefixed("a", ACTIVITY));
-    &COLUMNS
-}
-
-/// The columns of an activity with its task, from `activities a`, `tasks t` and `task_status s`.
+/// The columns of an activity with its task, from `filter::activities`.
 fn view_columns() -> &'static str {
     static COLUMNS: LazyLock<String> = LazyLock::new(|| [activity_columns(), task_columns()].join(", "));
     &COLUMNS
-}
-
-fn prefixed(table: &str, columns: &[&str]) -> String {
-    columns.iter().map(|c| format!("{table}.{c}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A task, wherever it is in the tree.
 pub(super) fn task(conn: &Connection, task: TaskRef) -> Result<Option<Task>> {
     let (column, value) = match task {
         TaskRef::Id(TaskId(id)) => ("t.id", Value::Integer(id)),
-        TaskRef::Uuid(uuid) => ("t.uuid", rows::uuid(uuid)),
+        TaskRef::Uuid(uuid) => ("t.uuid", rows::uuid_bytes(uuid)),
     };
     let columns = task_columns();
     let sql = format!("SELECT {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE {column} = ?");
@@ -75,14 +70,10 @@ pub(super) fn sees(conn: &Connection, scope: &Scope, tenant: domain::Uuid) -> Re
     Ok(locator.is_some_and(|l| scope.contains(&l)))
 }
 
-/// An activity, wherever it is in the tree.
+/// An activity with its task, wherever it is in the tree.
 pub(super) fn activity(conn: &Connection, activity: ActivityRef) -> Result<Option<ActivityView>> {
-    let (column, value) = match activity {
-        ActivityRef::Id(ActivityId(id)) => ("a.id", Value::Integer(id)),
-        ActivityRef::Uuid(uuid) => ("a.uuid", rows::uuid(uuid)),
-    };
-    let sql = format!("SELECT {} FROM {} WHERE {column} = ?", view_columns(), filter::activities().from);
-    conn.prepare_cached(&sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).view()).optional()).sql()
+    let Some(activity) = steps::activity(conn, activity)? else { return Ok(None) };
+    Ok(task(conn, TaskRef::Id(activity.task))?.map(|task| ActivityView { activity, task }))
 }
 
 pub(super) fn tasks(conn: &Connection, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
@@ -177,7 +168,7 @@ fn has_many(conn: &Connection, scope: &Scope, wanted: u32) -> Result<bool> {
     let enough = tx::counters(conn)?.task.0.saturating_mul(i64::from(wanted)).isqrt();
     let (from, to) = filter::locators(scope);
     let sql = "SELECT count(*) FROM (SELECT 1 FROM tasks
-               WHERE tenant IN (SELECT id FROM tenants WHERE locator >= ? AND locator < ?) LIMIT ?)";
+               WHERE tenant IN (SELECT number FROM tenants WHERE locator >= ? AND locator < ?) LIMIT ?)";
     let mut statement = conn.prepare_cached(sql).sql()?;
     let counted: i64 = statement.query_row(params![from, to, enough], |r| r.get(0)).sql()?;
     Ok(counted >= enough)

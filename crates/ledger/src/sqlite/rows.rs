@@ -1,213 +1,166 @@
 //! Tasks, activities and records as rows, and back. The lists of columns stand beside the code that writes and reads
 //! them, in the same order.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use domain::activity::{Activity, ActivityId, ActivitySpec, ActivityStatus, ActivityView, Body, Step};
-use domain::query::{self, Field, RecordField};
+use domain::query::{self, Field, RecordField, nanos};
 use domain::record::{Record, RecordKind};
 use domain::task::{
-    Affinity, Assignment, Completion, Executor, Issuer, LeaseToken, Named, Phase, Priority, Rules, Run, State, Status,
-    Task, TaskId, TaskResult, TaskSpec,
+    Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Named, Phase, Priority, Progress,
+    Rules, Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
 };
 use domain::{Code, Error, Result, SignedDuration, Timestamp, Uuid};
-use rusqlite::types::{FromSql, Type, Value};
-use serde::Serialize;
+use rusqlite::types::{FromSql, Type, Value, ValueRef};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::pack;
 use crate::{Rev, Stored};
 
-/// The columns of `tasks`.
-pub(super) const TASK: &[&str] = &[
-    "id",
-    "uuid",
-    "type",
-    "seeding",
-    "queue",
-    "priority",
-    "argument",
-    "context",
-    "tags",
-    "workflow_id",
-    "tenant",
-    "issuer_id",
-    "issuer_cluster_id",
-    "started_by",
-    "policy_id",
-    "policy_type",
-    "policy_name",
-    "resource_id",
-    "resource_type",
-    "resource_name",
-    "parent_entity",
-    "affinity_agent",
-    "affinity_cluster",
-    "cancellable",
-    "sustainable",
-    "max_assign_count",
-    "heartbeat_interval",
-    "ack_timeout",
-    "queue_timeout",
-    "exec_timeout",
-    "life_time",
-    "created_at",
-];
-
-/// The columns of `task_status` that a task is read from.
-pub(super) const STATUS: &[&str] = &[
-    "state",
-    "assign_count",
-    "cancel_requested",
-    "executor_id",
-    "executor_cluster_id",
-    "lease",
-    "last_report_at",
-    "enqueued_at",
-    "assigned_at",
-    "started_at",
-    "updated_at",
-    "completed_at",
-    "deleted_at",
-    "progress",
-    "blockers",
-    "result_code",
-    "result",
-];
-
-/// The columns of `activities`.
-pub(super) const ACTIVITY: &[&str] = &[
-    "id",
-    "uuid",
-    "task",
-    "root",
-    "created_at",
-    "type",
-    "parent",
-    "sustainable",
-    "tags",
-    "context",
-    "state",
-    "executor_id",
-    "executor_cluster_id",
-    "progress",
-    "started_at",
-    "completed_at",
-    "result_code",
-    "result",
-    "updated_at",
-];
-
-/// A row of `tasks`.
-pub(super) fn task_row(task: &Task) -> Result<Vec<Value>> {
-    let spec = &*task.spec;
-    let rules = &spec.rules;
-    let duration = |d: Option<SignedDuration>| d.map_or(Value::Null, |d| Value::Text(format!("{d:#}")));
-    let part = |named: &Option<Named>, get: fn(&Named) -> &str| named.as_ref().map_or(Value::Null, |n| text(get(n)));
-    Ok(vec![
-        Value::Integer(task.id.0),
-        uuid(spec.uuid),
-        text(&spec.kind),
-        flag(spec.seeding),
-        text(&spec.queue),
-        Value::Integer(spec.priority.ordinal()),
-        json_value(&spec.argument)?,
-        json_value(&spec.context)?,
-        json_list(&spec.tags)?,
-        spec.workflow_id.map_or(Value::Null, Value::Integer),
-        uuid(spec.tenant),
-        text(&spec.issuer.id),
-        text(&spec.issuer.cluster_id),
-        opt_text(spec.started_by.as_deref()),
-        part(&spec.policy, |n| &n.id),
-        part(&spec.policy, |n| &n.kind),
-        part(&spec.policy, |n| &n.name),
-        part(&spec.resource, |n| &n.id),
-        part(&spec.resource, |n| &n.kind),
-        part(&spec.resource, |n| &n.name),
-        opt_json(spec.parent_entity.as_ref())?,
-        opt_text(spec.affinity.agent.as_deref()),
-        opt_text(spec.affinity.cluster.as_deref()),
-        flag(rules.cancellable),
-        flag(rules.sustainable),
-        Value::Integer(i64::from(rules.max_assign_count)),
-        duration(rules.heartbeat_interval),
-        duration(Some(rules.ack_timeout)),
-        duration(rules.queue_timeout),
-        duration(rules.exec_timeout),
-        duration(rules.life_time),
-        time(task.created_at),
-    ])
+/// The columns of a task, from `tasks t` and `task_status s`, as [`Columns::task`] reads them.
+pub(super) fn task_columns() -> &'static str {
+    static COLUMNS: LazyLock<String> = LazyLock::new(|| {
+        let word = |column: &str| format!("(SELECT word FROM words WHERE id = {column})");
+        let named = |column: &str| {
+            let part = |part: &str| format!("(SELECT {part} FROM named WHERE id = {column})");
+            [part("ref"), part("type"), part("name")].join(", ")
+        };
+        [
+            "t.id, t.uuid".to_owned(),
+            word("t.type"),
+            "t.seeding".to_owned(),
+            word("t.queue"),
+            "t.priority".to_owned(),
+            "(SELECT id FROM tenants WHERE number = t.tenant)".to_owned(),
+            word("t.tags"),
+            "t.workflow_id".to_owned(),
+            word("t.issuer_id"),
+            word("t.issuer_cluster_id"),
+            word("t.started_by"),
+            named("t.policy"),
+            named("t.resource"),
+            word("t.affinity_agent"),
+            word("t.affinity_cluster"),
+            word("t.rules"),
+            "t.created_at, t.wish, s.state, s.assign_count, s.cancel_requested".to_owned(),
+            word("s.executor_id"),
+            word("s.executor_cluster_id"),
+            "s.lease, s.last_report_at, s.enqueued_at, s.assigned_at, s.started_at, s.updated_at, s.completed_at"
+                .to_owned(),
+            "s.deleted_at, s.report".to_owned(),
+        ]
+        .join(", ")
+    });
+    &COLUMNS
 }
 
-/// A row of `task_status`, without what is copied from `tasks`.
-pub(super) fn status_row(task: &Task) -> Result<Vec<Value>> {
-    let status = &task.status;
-    let assignment = status.phase.assignment();
-    let lease = match &status.phase {
-        Phase::Completed(done) => done.lease.as_ref(),
-        _ => task.lease(),
-    };
-    Ok(vec![
-        Value::Integer(task.state().ordinal()),
-        Value::Integer(i64::from(status.assign_count)),
-        flag(status.cancel_requested),
-        text(task.executor().map_or("", |e| &e.id)),
-        text(task.executor().map_or("", |e| &e.cluster_id)),
-        lease.map_or(Value::Null, |l| Value::Text(l.0.clone())),
-        opt_time(assignment.map(|a| a.last_report_at)),
-        time(status.enqueued_at),
-        opt_time(task.assigned_at()),
-        opt_time(task.started_at()),
-        time(status.updated_at),
-        opt_time(task.completed_at()),
-        opt_time(status.deleted_at),
-        opt_json(status.progress.as_ref())?,
-        json_list(&status.blockers)?,
-        task.result().map_or(Value::Null, |r| Value::Integer(r.code.ordinal())),
-        opt_json(task.result())?,
-    ])
+/// The columns of an activity, from `a` of `filter::activities`, as [`Columns::activity`] reads them.
+pub(super) fn activity_columns() -> &'static str {
+    static COLUMNS: LazyLock<String> = LazyLock::new(|| {
+        let word = |column: &str| format!("(SELECT word FROM words WHERE id = {column})");
+        [
+            "a.id, a.uuid, a.task, a.root, a.created_at".to_owned(),
+            word("a.type"),
+            "a.parent, a.sustainable".to_owned(),
+            word("a.tags"),
+            "a.state".to_owned(),
+            word("a.executor_id"),
+            word("a.executor_cluster_id"),
+            "a.started_at, a.completed_at, a.updated_at, a.detail".to_owned(),
+        ]
+        .join(", ")
+    });
+    &COLUMNS
+}
+/// How many of them stand behind `created_at`.
+const OF_STEPS: usize = 11;
+
+/// The document `wish` of a task.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish<V, E> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) argument: Option<V>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<V>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parent_entity: Option<E>,
 }
 
-/// When the next timer of a task runs out. A restart may move it later, never earlier.
-pub(super) fn deadline(task: &Task) -> Value {
-    opt_time(task.next_deadline(Timestamp::MIN))
+/// The document `report` of a task's status.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Report<P, B, R> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) progress: Option<P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) blockers: Option<B>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<R>,
 }
 
-/// A row of `activities`.
-pub(super) fn activity_row(activity: &Activity) -> Result<Vec<Value>> {
-    let mut row = vec![
-        Value::Integer(activity.id.0),
-        uuid(activity.uuid),
-        Value::Integer(activity.task.0),
-        flag(activity.is_root()),
-        time(activity.created_at),
-    ];
-    match &activity.body {
-        Body::Root => row.resize(ACTIVITY.len(), Value::Null),
-        Body::Step(spec, status) => {
-            let (completed_at, result) = match &status.step {
-                Step::Completed { completed_at, result, .. } => (Some(*completed_at), Some(&**result)),
-                _ => (None, None),
-            };
-            row.extend([
-                text(&spec.kind),
-                spec.parent.map_or(Value::Null, |p| Value::Integer(p.0)),
-                flag(spec.sustainable),
-                json_list(&spec.tags)?,
-                json_value(&spec.context)?,
-                Value::Integer(status.state().ordinal()),
-                text(&status.executor.id),
-                text(&status.executor.cluster_id),
-                opt_json(status.progress.as_ref())?,
-                opt_time(status.started_at()),
-                opt_time(completed_at),
-                result.map_or(Value::Null, |r| Value::Integer(r.code.ordinal())),
-                opt_json(result)?,
-                time(status.updated_at),
-            ]);
+/// The document `detail` of a step.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Detail<V, P, R> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) context: Option<V>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) progress: Option<P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<R>,
+}
+
+/// The word that stands for a task's rules; durations are as people write them: 1h 30m.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    cancellable: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sustainable: bool,
+    max_assign_count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heartbeat_interval: Option<String>,
+    ack_timeout: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    queue_timeout: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exec_timeout: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life_time: Option<String>,
+}
+
+impl Limits {
+    /// Those of these rules.
+    pub(super) fn of(rules: &Rules) -> Limits {
+        let text = |d: SignedDuration| format!("{d:#}");
+        Limits {
+            cancellable: rules.cancellable,
+            sustainable: rules.sustainable,
+            max_assign_count: rules.max_assign_count,
+            heartbeat_interval: rules.heartbeat_interval.map(text),
+            ack_timeout: text(rules.ack_timeout),
+            queue_timeout: rules.queue_timeout.map(text),
+            exec_timeout: rules.exec_timeout.map(text),
+            life_time: rules.life_time.map(text),
         }
     }
-    Ok(row)
+
+    fn rules(&self) -> std::result::Result<Rules, jiff::Error> {
+        let duration = |text: &Option<String>| text.as_deref().map(str::parse).transpose();
+        Ok(Rules {
+            cancellable: self.cancellable,
+            sustainable: self.sustainable,
+            max_assign_count: self.max_assign_count,
+            heartbeat_interval: duration(&self.heartbeat_interval)?,
+            ack_timeout: self.ack_timeout.parse()?,
+            queue_timeout: duration(&self.queue_timeout)?,
+            exec_timeout: duration(&self.exec_timeout)?,
+            life_time: duration(&self.life_time)?,
+        })
+    }
 }
 
 /// The table of a kind of records.
@@ -250,49 +203,22 @@ pub(super) fn value(value: &query::Value) -> Value {
         query::Value::Int(n) | query::Value::Enum(n) => Value::Integer(*n),
         query::Value::Text(s) => Value::Text(s.clone()),
         query::Value::Uuid(u) => uuid(*u),
-        query::Value::Time(t) => time(*t),
-        query::Value::Bool(b) => flag(*b),
+        query::Value::Time(t) => Value::Integer(nanos(*t)),
+        query::Value::Bool(b) => Value::Integer(i64::from(*b)),
     }
 }
 
+/// A uuid as records have it.
 pub(super) fn uuid(id: Uuid) -> Value {
     Value::Text(id.to_string())
 }
 
-pub(super) fn time(t: Timestamp) -> Value {
-    Value::Integer(query::nanos(t))
+/// A uuid as tasks and activities have it.
+pub(super) fn uuid_bytes(id: Uuid) -> Value {
+    Value::Blob(id.as_bytes().to_vec())
 }
 
-fn opt_time(t: Option<Timestamp>) -> Value {
-    t.map_or(Value::Null, time)
-}
-
-fn flag(b: bool) -> Value {
-    Value::Integer(i64::from(b))
-}
-
-/// Empty text counts as absent.
-fn text(s: &str) -> Value {
-    if s.is_empty() { Value::Null } else { Value::Text(s.to_owned()) }
-}
-
-fn opt_text(s: Option<&str>) -> Value {
-    text(s.unwrap_or(""))
-}
-
-fn opt_json(v: Option<&impl Serialize>) -> Result<Value> {
-    v.map_or(Ok(Value::Null), |v| serde_json::to_string(v).map(Value::Text).map_err(unprintable))
-}
-
-fn json_value(v: &serde_json::Value) -> Result<Value> {
-    opt_json((!v.is_null()).then_some(v))
-}
-
-fn json_list(v: &[impl Serialize]) -> Result<Value> {
-    opt_json((!v.is_empty()).then_some(&v))
-}
-
-fn unprintable(e: serde_json::Error) -> Error {
+pub(super) fn unprintable(e: serde_json::Error) -> Error {
     Error::new(Code::Internal, format!("a value cannot be stored: {e}"))
 }
 
@@ -332,9 +258,24 @@ impl<'r> Columns<'r> {
         nanos.map(|n| Timestamp::from_nanosecond(n.into()).map_err(|e| self.wrong(e))).transpose()
     }
 
-    fn uuid(&mut self) -> rusqlite::Result<Uuid> {
-        let text: String = self.get()?;
-        Uuid::parse_str(&text).map_err(|e| self.wrong(e))
+    /// A uuid, as bytes or as text.
+    pub(super) fn uuid(&mut self) -> rusqlite::Result<Uuid> {
+        match self.value()? {
+            ValueRef::Blob(bytes) => Uuid::from_slice(bytes).map_err(|e| self.wrong(e)),
+            ValueRef::Text(text) => Uuid::try_parse_ascii(text).map_err(|e| self.wrong(e)),
+            other => Err(self.wrong(format!("{:?} is no uuid", other.data_type()))),
+        }
+    }
+
+    fn value(&mut self) -> rusqlite::Result<ValueRef<'r>> {
+        self.next += 1;
+        self.row.get_ref(self.next - 1)
+    }
+
+    /// A packed document.
+    fn document<T: DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
+        let stored = self.value()?;
+        pack::unpack(stored, |json| from_json(json).map_err(|e| e.to_string())).map_err(|e| self.wrong(e))
     }
 
     fn ordinal<T>(&mut self, from: fn(i64) -> Option<T>) -> rusqlite::Result<T> {
@@ -347,65 +288,61 @@ impl<'r> Columns<'r> {
         text.map(|t| from_json(&t).map_err(|e| self.wrong(e))).transpose()
     }
 
-    fn duration(&mut self) -> rusqlite::Result<Option<SignedDuration>> {
-        let text: Option<String> = self.get()?;
-        text.map(|t| t.parse().map_err(|e| self.wrong(e))).transpose()
-    }
-
     fn named(&mut self) -> rusqlite::Result<Option<Named>> {
         let (id, kind, name): (Option<String>, _, _) = (self.get()?, self.text()?, self.text()?);
         Ok(id.map(|id| Named { id, kind, name }))
     }
 
-    /// A task, from the columns [`TASK`] and [`STATUS`].
+    /// A task, from [`task_columns`].
     pub(super) fn task(&mut self) -> rusqlite::Result<Task> {
         let id = TaskId(self.get()?);
-        let spec = TaskSpec {
+        let mut spec = TaskSpec {
             uuid: self.uuid()?,
             kind: self.get()?,
             seeding: self.get()?,
             queue: self.get()?,
             priority: self.ordinal(Priority::from_ordinal)?,
-            argument: self.json()?.unwrap_or_default(),
-            context: self.json()?.unwrap_or_default(),
+            argument: serde_json::Value::Null,
+            context: serde_json::Value::Null,
+            tenant: self.uuid()?,
             tags: self.json()?.unwrap_or_default(),
             workflow_id: self.get()?,
-            tenant: self.uuid()?,
             issuer: Issuer { id: self.text()?, cluster_id: self.text()? },
             started_by: self.get()?,
             policy: self.named()?,
             resource: self.named()?,
-            parent_entity: self.json()?,
+            parent_entity: None,
             affinity: Affinity { agent: self.get()?, cluster: self.get()? },
-            rules: Rules {
-                cancellable: self.get()?,
-                sustainable: self.get()?,
-                max_assign_count: self.get()?,
-                heartbeat_interval: self.duration()?,
-                ack_timeout: self.duration()?.ok_or_else(|| self.wrong("it is missing"))?,
-                queue_timeout: self.duration()?,
-                exec_timeout: self.duration()?,
-                life_time: self.duration()?,
-            },
+            rules: self.rules()?,
         };
         let created_at = self.time()?;
+        if let Some(Wish { argument, context, parent_entity }) = self.document::<Wish<serde_json::Value, Entity>>()? {
+            spec.argument = argument.unwrap_or_default();
+            spec.context = context.unwrap_or_default();
+            spec.parent_entity = parent_entity;
+        }
         Ok(Task { id, spec: Arc::new(spec), created_at, status: self.status()? })
+    }
+
+    fn rules(&mut self) -> rusqlite::Result<Rules> {
+        let limits: Option<Limits> = self.json()?;
+        limits.ok_or_else(|| self.wrong("it is missing"))?.rules().map_err(|e| self.wrong(e))
     }
 
     fn status(&mut self) -> rusqlite::Result<Status> {
         let state = self.ordinal(State::from_ordinal)?;
         let (assign_count, cancel_requested) = (self.get()?, self.get()?);
         let executor = Executor { id: self.text()?, cluster_id: self.text()? };
-        let lease: Option<String> = self.get()?;
-        let lease = lease.map(LeaseToken);
+        let lease = self.value()?;
+        let lease = pack::token(lease).map_err(|e| self.wrong(e))?;
         let last_report_at = self.opt_time()?;
         let enqueued_at = self.time()?;
         let (assigned_at, started_at) = (self.opt_time()?, self.opt_time()?);
         let updated_at = self.time()?;
         let (completed_at, deleted_at) = (self.opt_time()?, self.opt_time()?);
-        let (progress, blockers) = (self.json()?, self.json()?.unwrap_or_default());
-        let _: Option<i64> = self.get()?; // The code stands in the result, too.
-        let result = self.json()?;
+        let report = self.document::<Report<Progress, Vec<Blocker>, TaskResult>>()?;
+        let (progress, blockers, result) = report.map_or((None, None, None), |r| (r.progress, r.blockers, r.result));
+        let blockers = blockers.unwrap_or_default();
 
         let missing = |what: &str| self.wrong(format!("the task is {state} and has no {what}"));
         let run = || -> rusqlite::Result<Run> {
@@ -435,7 +372,7 @@ impl<'r> Columns<'r> {
         Ok(Status { phase, assign_count, cancel_requested, blockers, progress, enqueued_at, updated_at, deleted_at })
     }
 
-    /// An activity, from the columns [`ACTIVITY`].
+    /// An activity, from [`activity_columns`].
     pub(super) fn activity(&mut self) -> rusqlite::Result<Activity> {
         let id = ActivityId(self.get()?);
         let uuid = self.uuid()?;
@@ -443,25 +380,26 @@ impl<'r> Columns<'r> {
         let root: bool = self.get()?;
         let created_at = self.time()?;
         if root {
-            self.next += ACTIVITY.len() - 5;
+            self.next += OF_STEPS;
             return Ok(Activity { id, uuid, task, created_at, body: Body::Root });
         }
         let kind = self.get()?;
         let parent: Option<i64> = self.get()?;
-        let spec = ActivitySpec {
+        let mut spec = ActivitySpec {
             uuid,
             kind,
             parent: parent.map(ActivityId),
             sustainable: self.get()?,
             tags: self.json()?.unwrap_or_default(),
-            context: self.json()?.unwrap_or_default(),
+            context: serde_json::Value::Null,
         };
         let state = self.ordinal(State::from_ordinal)?;
         let executor = Executor { id: self.text()?, cluster_id: self.text()? };
-        let progress = self.json()?;
         let (started_at, completed_at) = (self.opt_time()?, self.opt_time()?);
-        let _: Option<i64> = self.get()?; // The code stands in the result, too.
-        let result: Option<TaskResult> = self.json()?;
+        let updated_at = self.time()?;
+        let detail = self.document::<Detail<serde_json::Value, Progress, TaskResult>>()?;
+        let (context, progress, result) = detail.map_or((None, None, None), |d| (d.context, d.progress, d.result));
+        spec.context = context.unwrap_or_default();
         let step = match (state, started_at, completed_at, result) {
             (State::Enqueued, _, None, None) => Step::Enqueued,
             (State::Started, Some(started_at), None, None) => Step::Started { started_at },
@@ -471,11 +409,11 @@ impl<'r> Columns<'r> {
             }
             _ => return Err(self.wrong(format!("an activity cannot be {state} like this"))),
         };
-        let status = ActivityStatus { step, executor, progress, updated_at: self.time()? };
+        let status = ActivityStatus { step, executor, progress, updated_at };
         Ok(Activity { id, uuid, task, created_at, body: Body::Step(spec, status) })
     }
 
-    /// An activity with its task, from the columns [`ACTIVITY`], [`TASK`] and [`STATUS`].
+    /// An activity with its task, from [`activity_columns`] and [`task_columns`].
     pub(super) fn view(&mut self) -> rusqlite::Result<ActivityView> {
         Ok(ActivityView { activity: self.activity()?, task: self.task()? })
     }
@@ -502,6 +440,7 @@ impl<'r> Columns<'r> {
             }
             (K::Text | K::Texts, Value::Text(s)) => query::Value::Text(s),
             (K::Uuid, Value::Text(s)) => query::Value::Uuid(Uuid::parse_str(&s).map_err(|e| self.wrong(e))?),
+            (K::Uuid, Value::Blob(b)) => query::Value::Uuid(Uuid::from_slice(&b).map_err(|e| self.wrong(e))?),
             (_, other) => return Err(self.wrong(format!("{:?} is of another type", other.data_type()))),
         }))
     }

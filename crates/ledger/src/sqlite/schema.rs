@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use domain::activity::Activity;
 use domain::query::fold;
-use domain::{Code, Error, Result};
+use domain::task::LeaseToken;
+use domain::{Code, Error, Result, Uuid};
 use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::error::{Sql, damaged, refused};
+use super::pack;
 
 /// "BkSt": what tells our files from others'.
 const APPLICATION_ID: i32 = 0x426b_5374;
@@ -18,7 +22,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_identity.sql"),
     include_str!("migrations/0003_lists.sql"),
+    include_str!("migrations/0004_layout.sql"),
+    include_str!("migrations/0005_turns.sql"),
 ];
+
+/// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
 
 /// How long a connection waits for another program before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
@@ -29,12 +38,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     let mut conn = connect(path, flags)?;
     let version = identify(&conn, path)?;
     if version > 0 {
-        quick_check(&conn)?;
+        look(&conn)?;
     }
     conn.pragma_update(None, "journal_mode", "WAL").sql()?;
     conn.pragma_update(None, "synchronous", "FULL").sql()?;
-    conn.pragma_update(None, "foreign_keys", true).sql()?;
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).sql()?;
     migrate(&mut conn, version)?;
+    conn.pragma_update(None, "foreign_keys", true).sql()?;
     Ok(conn)
 }
 
@@ -50,6 +60,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     })?;
     conn.busy_timeout(BUSY).sql()?;
     conn.set_prepared_statement_cache_capacity(128);
+    // Otherwise a statement whose plan could be another one for another value is compiled again each time a value is
+    // bound, which took most of the time of every small read and write.
+    conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).sql()?;
     add_functions(&conn).sql()?;
     Ok(conn)
 }
@@ -77,12 +90,43 @@ fn identify(conn: &Connection, path: &Path) -> Result<usize> {
     }
 }
 
-fn quick_check(conn: &Connection) -> Result<()> {
-    let answer: String = conn.pragma_query_value(None, "quick_check", |r| r.get(0)).sql()?;
-    if answer == "ok" { Ok(()) } else { Err(damaged(answer)) }
+/// How many places of each table are looked at.
+const PLACES: i64 = 64;
+
+/// Looks at the beginning, the end and some places in between of every table, which takes no longer in a large file. What
+/// is damaged elsewhere is met when it is read; `check` looks everywhere.
+fn look(conn: &Connection) -> Result<()> {
+    let mut tables = conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0").sql()?;
+    let tables = tables.query_map([], |r| r.get::<_, String>(0)).sql()?;
+    for table in tables.collect::<rusqlite::Result<Vec<_>>>().sql()? {
+        let any = format!("SELECT * FROM \"{table}\" ");
+        let read = |end: &str, place: Option<i64>| -> rusqlite::Result<()> {
+            let mut statement = conn.prepare_cached(&[&*any, end].concat())?;
+            let mut rows = statement.query(params_from_iter(place))?;
+            rows.next().map(drop)
+        };
+        let last = conn.query_row(&format!("SELECT max(rowid) FROM \"{table}\""), [], |r| r.get::<_, Option<i64>>(0));
+        let Ok(last) = last else {
+            // Without numbers of rows, or damaged, which shows.
+            read("LIMIT 1", None).sql()?;
+            continue;
+        };
+        let last = last.unwrap_or(0);
+        for n in 0..=PLACES {
+            let place = i128::from(last) * i128::from(n) / i128::from(PLACES);
+            read("WHERE rowid >= ? LIMIT 1", i64::try_from(place).ok()).sql()?;
+        }
+    }
+    Ok(())
 }
 
 fn migrate(conn: &mut Connection, from: usize) -> Result<()> {
+    if from == MIGRATIONS.len() {
+        return Ok(());
+    }
+    add_packers(conn).sql()?;
+    // Tables that refer to each other are made anew under other names first.
+    conn.pragma_update(None, "foreign_keys", false).sql()?;
     for (i, step) in MIGRATIONS.iter().enumerate().skip(from) {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).sql()?;
         tx.execute_batch(step).sql()?;
@@ -92,6 +136,12 @@ fn migrate(conn: &mut Connection, from: usize) -> Result<()> {
         tracing::info!(version = i + 1, "the ledger's schema was brought up to date");
     }
     Ok(())
+}
+
+/// Which ledger this is: made up once, when the file was made, and the same for ever. A copy of the file is the same
+/// ledger.
+pub(super) fn identity(conn: &Connection) -> Result<String> {
+    conn.query_row("SELECT identity FROM ledger", [], |r| r.get(0)).sql()
 }
 
 /// Text patterns as the domain compares them; SQLite's own ones fold only ASCII.
@@ -105,5 +155,24 @@ fn add_functions(conn: &Connection) -> rusqlite::Result<()> {
     };
     add("folded_contains", |text, part| text.contains(part))?;
     add("folded_starts", |text, part| text.starts_with(part))?;
-    add("folded_ends", |text, part| text.ends_with(part))
+    add("folded_ends", |text, part| text.ends_with(part))?;
+    conn.create_scalar_function("root_uuid", 1, flags, |c| {
+        let task: Vec<u8> = c.get(0)?;
+        let task = Uuid::from_slice(&task).map_err(|e| rusqlite::Error::UserFunctionError(e.into()))?;
+        Ok(Activity::root_uuid(task).into_bytes())
+    })
+}
+
+/// What migrations bring old rows over with.
+fn add_packers(conn: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
+    let wrong = |e: Error| rusqlite::Error::UserFunctionError(e.into());
+    conn.create_scalar_function("packed", 1, flags, move |c| {
+        let json: Option<String> = c.get(0)?;
+        json.map_or(Ok(Value::Null), pack::pack).map_err(wrong)
+    })?;
+    conn.create_scalar_function("packed_lease", 1, flags, |c| {
+        let token: Option<String> = c.get(0)?;
+        Ok(token.map_or(Value::Null, |token| pack::lease(&LeaseToken(token))))
+    })
 }

@@ -11,8 +11,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::SqliteLedger;
 use super::writer::Job;
+use super::{SqliteLedger, queue};
 use crate::contract::world::{World, everything, refusal};
 use crate::{Ledger, Write};
 
@@ -30,6 +30,16 @@ async fn world(path: &Path) -> (World, Arc<SqliteLedger>) {
 /// Lets a test do something in the writer, inside a group.
 async fn hook(ledger: &SqliteLedger, f: fn(&Connection)) {
     ledger.jobs().expect("the ledger is open").send(Job::Hook(f)).await.expect("the writer lives");
+}
+
+/// Text that no packing makes much shorter.
+fn noise(seed: u128, length: usize) -> String {
+    let mut state = u64::try_from(seed).unwrap_or_default();
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap_or_default())
+    };
+    std::iter::repeat_with(next).filter(|c| !matches!(c, '"' | '\\')).take(length).collect()
 }
 
 #[tokio::test]
@@ -120,7 +130,7 @@ async fn a_full_disk_is_said_plainly() -> Result<()> {
     let mut callers = JoinSet::new();
     for n in 0..10 {
         let mut spec = TaskSpec::new(Uuid::from_u128(n), "backup", "q", w.acme.id);
-        spec.argument = "x".repeat(100_000).into();
+        spec.argument = noise(n, 100_000).into();
         let (ledger, moment) = (ledger.clone(), w.moment);
         callers.spawn(async move {
             ledger.commit(&Scope::everything(), moment, vec![Write::CreateTask(Box::new(spec))]).await
@@ -212,16 +222,20 @@ async fn damage_is_found() -> Result<()> {
     // Rows that contradict each other, written by somebody else.
     let conn = Connection::open(&path).expect("it can be opened");
     conn.execute_batch(
-        "UPDATE tasks SET tags = 'no JSON' WHERE id = 7;
-         DELETE FROM activities;
+        "UPDATE tasks SET wish = 'no JSON' WHERE id = 7;
+         UPDATE task_status SET root_id = NULL, root_at = NULL;
          UPDATE task_status SET rev = 1000000 WHERE id = 9;
          DELETE FROM task_status WHERE id = 3;
+         DELETE FROM waiting WHERE id = 5;
+         UPDATE waiting SET type = 'other' WHERE id = 6;
          UPDATE tenants SET locator = '/1/4711/' WHERE number = 7;",
     )
     .expect("it can be written");
     let found = w.ledger.check(&everything()).await?.join("\n");
     for part in [
         "task 3 has no status",
+        "task 5 waits and has no place in its queue",
+        "task 6 has a place in a queue where it does not wait",
         "task 9 is newer than the ledger",
         "task 201 is completed and has no root activity",
         "the task 7 cannot be read",
@@ -265,7 +279,7 @@ async fn people_can_read_it() -> Result<()> {
 #[tokio::test]
 async fn the_names_in_the_view_are_those_of_the_domain() {
     use domain::task::{Priority, ResultCode, State};
-    let sql = include_str!("migrations/0001_init.sql");
+    let sql = include_str!("migrations/0004_layout.sql");
     let listed = |names: &[&str]| {
         for (i, name) in names.iter().enumerate() {
             assert!(
@@ -277,6 +291,32 @@ async fn the_names_in_the_view_are_those_of_the_domain() {
     listed(State::NAMES);
     listed(ResultCode::NAMES);
     listed(Priority::NAMES);
+}
+
+#[tokio::test]
+async fn what_waits_in_an_older_file_takes_turns() -> Result<()> {
+    let (_dir, path) = folder();
+    let (mut w, ledger) = world(&path).await;
+    for tenant in [w.acme.id, w.acme.id, w.acme.id, w.other.id, w.other.id] {
+        let mut spec = w.spec("backup");
+        spec.tenant = tenant;
+        spec.rules.max_assign_count = 2;
+        w.create(spec).await?;
+    }
+    let (task, lease) = w.start("a1").await?;
+    ledger.close().await?;
+    let conn = Connection::open(&path).expect("it can be opened");
+    conn.execute_batch("DROP TABLE lanes; DROP TABLE waiting; PRAGMA user_version = 4;")
+        .expect("it can be as it was before");
+    drop(conn);
+
+    w.ledger = Arc::new(SqliteLedger::open(&path)?);
+    w.finish().await;
+    w.event(task.id, Event::Abandon { lease, reason: "tired".into() }).await?;
+    let taken = w.claimed(w.claim("a1", 5)).await?;
+    assert_eq!(taken.iter().map(|t| t.id.0).collect::<Vec<_>>(), [1, 2, 4, 3, 5]);
+    w.finish().await;
+    Ok(())
 }
 
 #[tokio::test]
@@ -292,8 +332,14 @@ async fn a_long_queue_is_not_read_to_its_end() {
             .expect("it can be planned");
         rows.collect::<rusqlite::Result<Vec<_>>>().expect("it can be read").join("\n")
     };
-    let claim = plan(&super::tx::QUEUED);
-    assert!(claim.contains("task_status_waiting") && !claim.contains("TEMP B-TREE FOR ORDER BY"), "{claim}");
+    for (sql, index) in [
+        (queue::IN_ORDER, "USING PRIMARY KEY (lane=? AND type=?)"),
+        (queue::OF_TENANT, "waiting_of_tenant (lane=? AND tenant=?)"),
+        (queue::OUT, "waiting_of_tenant (lane=? AND tenant=? AND id=?)"),
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+    }
     let due = plan("SELECT id FROM task_status s WHERE s.deadline <= ?1 ORDER BY s.deadline, s.id");
     assert!(due.contains("task_status_deadline") && !due.contains("TEMP B-TREE FOR ORDER BY"), "{due}");
 }

@@ -1,8 +1,6 @@
 //! The primitives of a commit over one open transaction.
 
-use std::sync::LazyLock;
-
-use domain::activity::{Activity, ActivityId, ActivityRef};
+use domain::activity::{Activity, ActivityId, ActivityRef, ActivitySpec, ActivityStatus, Body};
 use domain::query::nanos;
 use domain::record::{Record, RecordKind};
 use domain::task::{Task, TaskId, TaskRef};
@@ -10,22 +8,40 @@ use domain::{Result, Scope, Timestamp, Uuid};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
+use super::bind::{self, Bind};
 use super::error::Sql;
 use super::filter::locators;
-use super::read;
-use super::rows::{self, ACTIVITY, Columns, STATUS, TASK};
-use crate::commit::{Counters, Place, Tx};
+use super::names::{Names, Numbers};
+use super::rows;
+use super::{queue, read, steps};
+use crate::commit::{Clock, Counters, Lane, Place, Tx};
+use crate::index::Change;
 use crate::{Claim, Rev, Stored};
 
 /// A transaction that is open on the writer's connection. The counters live beside it, and are stored at its end.
 pub(super) struct SqlTx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) counters: Counters,
+    numbers: Numbers<'a>,
+    /// What the index must learn when this is durable, in the order in which it happened.
+    pub(super) changes: Vec<Change>,
 }
 
-impl SqlTx<'_> {
+impl<'a> SqlTx<'a> {
+    /// The transaction that was begun on the connection just now.
+    pub(super) fn new(conn: &'a Connection, counters: Counters, names: &'a Names) -> SqlTx<'a> {
+        SqlTx { conn, counters, numbers: Numbers::new(conn, names), changes: Vec::new() }
+    }
+
     fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
         self.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).sql()
+    }
+
+    fn put_step(&mut self, sql: &str, activity: &Activity, step: (&ActivitySpec, &ActivityStatus)) -> Result<()> {
+        let mut statement = self.conn.prepare_cached(sql).sql()?;
+        let mut values = Bind::of(&mut statement);
+        bind::step(&mut values, activity, step, &mut self.numbers)?;
+        values.run().map(drop)
     }
 
     fn one<T>(
@@ -42,40 +58,6 @@ fn marks(n: usize) -> String {
     vec!["?"; n].join(", ")
 }
 
-static INSERT_TASK: LazyLock<String> =
-    LazyLock::new(|| format!("INSERT INTO tasks ({}) VALUES ({})", TASK.join(", "), marks(TASK.len())));
-static INSERT_STATUS: LazyLock<String> = LazyLock::new(|| {
-    let (columns, marks) = (STATUS.join(", "), marks(STATUS.len()));
-    format!(
-        "INSERT INTO task_status (id, rev, queue, priority, affinity_agent, deadline, {columns})
-         VALUES (?, ?, ?, ?, ?, ?, {marks})"
-    )
-});
-static UPDATE_STATUS: LazyLock<String> = LazyLock::new(|| {
-    let (columns, marks) = (STATUS.join(", "), marks(STATUS.len()));
-    format!("UPDATE task_status SET (rev, deadline, {columns}) = (?, ?, {marks}) WHERE id = ?")
-});
-static INSERT_ACTIVITY: LazyLock<String> =
-    LazyLock::new(|| format!("INSERT INTO activities ({}) VALUES ({})", ACTIVITY.join(", "), marks(ACTIVITY.len())));
-static UPDATE_ACTIVITY: LazyLock<String> = LazyLock::new(|| {
-    format!("UPDATE activities SET ({}) = ({}) WHERE id = ?", ACTIVITY.join(", "), marks(ACTIVITY.len()))
-});
-
-/// Tasks that wait in one queue, for anybody or for one agent, behind a place. The index gives them in this order, so
-/// that a claim reads no more of a long queue than it takes.
-pub(super) static QUEUED: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {} FROM task_status s JOIN tasks t ON t.id = s.id
-         WHERE s.state = 0 AND s.queue = ?1 AND s.affinity_agent IS ?2
-           AND (?3 IS NULL OR s.priority < ?3 OR (s.priority = ?3 AND s.id > ?4))
-           AND (t.affinity_cluster IS NULL OR t.affinity_cluster = ?5)
-           AND (?6 = '[]' OR t.type IN (SELECT value FROM json_each(?6)))
-           AND (?7 IS NULL OR t.tenant IN (SELECT id FROM tenants WHERE locator >= ?7 AND locator < ?8))
-         ORDER BY s.priority DESC, s.id LIMIT ?9",
-        read::task_columns()
-    )
-});
-
 impl Tx for SqlTx<'_> {
     fn counters(&mut self) -> &mut Counters {
         &mut self.counters
@@ -86,109 +68,121 @@ impl Tx for SqlTx<'_> {
     }
 
     fn insert_task(&mut self, task: &Task, rev: Rev) -> Result<()> {
-        self.run(&INSERT_TASK, params_from_iter(rows::task_row(task)?))?;
-        let head = [
-            Value::Integer(task.id.0),
-            Value::Integer(rev.0),
-            Value::Text(task.spec.queue.clone()),
-            Value::Integer(task.spec.priority.ordinal()),
-            task.spec.affinity.agent.clone().map_or(Value::Null, Value::Text),
-            rows::deadline(task),
-        ];
-        self.run(&INSERT_STATUS, params_from_iter(head.into_iter().chain(rows::status_row(task)?)))?;
+        let mut statement = self.conn.prepare_cached(bind::INSERT_TASK).sql()?;
+        let mut values = Bind::of(&mut statement);
+        bind::task(&mut values, task, &mut self.numbers)?;
+        values.run()?;
+        let mut statement = self.conn.prepare_cached(bind::INSERT_STATUS).sql()?;
+        let mut values = Bind::of(&mut statement);
+        values.put(task.id.0)?;
+        bind::status(&mut values, task, rev, &mut self.numbers)?;
+        values.run()?;
+        self.changes.push(Change::Task(task.clone()));
         Ok(())
     }
 
     fn update_task(&mut self, task: &Task, rev: Option<Rev>) -> Result<()> {
-        let deadline = rows::deadline(task);
         match rev {
             Some(rev) => {
-                let head = [Value::Integer(rev.0), deadline];
-                let row = head.into_iter().chain(rows::status_row(task)?).chain([Value::Integer(task.id.0)]);
-                self.run(&UPDATE_STATUS, params_from_iter(row))?;
+                let mut statement = self.conn.prepare_cached(bind::UPDATE_STATUS).sql()?;
+                let mut values = Bind::of(&mut statement);
+                bind::status(&mut values, task, rev, &mut self.numbers)?;
+                values.put(task.id.0)?;
+                values.run()?;
+                self.changes.push(Change::Task(task.clone()));
             }
             None => {
                 // A report without a visible change: the most frequent write, and the smallest.
                 let reported = task.status.phase.assignment().map(|a| nanos(a.last_report_at));
                 self.run(
                     "UPDATE task_status SET last_report_at = ?, deadline = ? WHERE id = ?",
-                    params![reported, deadline, task.id.0],
+                    params![reported, bind::deadline(task), task.id.0],
                 )?;
+                self.changes.push(Change::Reported(task.id));
             }
         }
         Ok(())
     }
 
-    fn queued(&mut self, scope: &Scope, claim: &Claim, after: Option<Place>, limit: usize) -> Result<Vec<Task>> {
-        let types = serde_json::Value::from(claim.types.clone()).to_string();
-        let (from, to) = if scope.is_everything() { (None, None) } else { Some(locators(scope)).unzip() };
-        let (priority, id) = after.map(|(p, id)| (p.ordinal(), id.0)).unzip();
-        let mut found = Vec::new();
-        let mut queues: Vec<_> = claim.queues.iter().collect();
-        queues.sort();
-        queues.dedup();
-        for queue in queues {
-            for agent in [None, Some(&claim.executor.id)] {
-                let mut statement = self.conn.prepare_cached(&QUEUED).sql()?;
-                let cluster = &claim.executor.cluster_id;
-                let tasks = statement
-                    .query_map(params![queue, agent, priority, id, cluster, types, from, to, limit as i64], |r| {
-                        Columns::of(r).task()
-                    })
-                    .sql()?;
-                for task in tasks {
-                    found.push(task.sql()?);
-                }
-            }
-        }
-        found.sort_by_key(|t| (std::cmp::Reverse(t.spec.priority), t.id));
-        found.truncate(limit);
-        Ok(found)
+    fn lanes(&mut self, claim: &Claim) -> Result<Vec<(Lane, Clock)>> {
+        queue::lanes(self.conn, claim)
+    }
+
+    fn clock(&mut self, lane: &Lane) -> Result<Clock> {
+        queue::clock(self.conn, lane)
+    }
+
+    fn set_clock(&mut self, lane: &Lane, clock: Clock) -> Result<()> {
+        queue::set_clock(self.conn, lane, clock)
+    }
+
+    fn forget_lanes(&mut self) -> Result<()> {
+        queue::forget_lanes(self.conn)
+    }
+
+    fn enqueue(&mut self, lane: &Lane, task: &Task, place: Place) -> Result<()> {
+        queue::enqueue(self.conn, lane, task, place)
+    }
+
+    fn dequeue(&mut self, task: &Task) -> Result<()> {
+        queue::dequeue(self.conn, task)
+    }
+
+    fn waiting(&mut self, lane: &Lane, types: &[String], scope: &Scope, limit: usize) -> Result<Vec<Place>> {
+        queue::waiting(self.conn, lane, types, scope, limit)
+    }
+
+    fn youngest(&mut self, lane: &Lane, tenant: Uuid) -> Result<Option<Place>> {
+        queue::youngest(self.conn, lane, tenant)
+    }
+
+    fn next_younger(&mut self, lane: &Lane, tenant: Uuid, task: TaskId) -> Result<Option<Place>> {
+        queue::next_younger(self.conn, lane, tenant, task)
     }
 
     fn purge(&mut self, scope: &Scope, deleted_before: Timestamp) -> Result<u64> {
         let (from, to) = if scope.is_everything() { (None, None) } else { Some(locators(scope)).unzip() };
         // Status and activities go with the task.
-        let gone = self.run(
-            "DELETE FROM tasks WHERE id IN (SELECT id FROM task_status WHERE deleted_at < ?1)
-               AND (?2 IS NULL OR tenant IN (SELECT id FROM tenants WHERE locator >= ?2 AND locator < ?3))",
-            params![nanos(deleted_before), from, to],
-        )?;
-        Ok(gone as u64)
+        let sql = "DELETE FROM tasks WHERE id IN (SELECT id FROM task_status WHERE deleted_at < ?1)
+                     AND (?2 IS NULL OR tenant IN (SELECT number FROM tenants WHERE locator >= ?2 AND locator < ?3))
+                   RETURNING id";
+        let mut statement = self.conn.prepare_cached(sql).sql()?;
+        let gone = statement.query_map(params![nanos(deleted_before), from, to], |r| r.get(0)).sql()?;
+        let gone: Vec<i64> = gone.collect::<rusqlite::Result<_>>().sql()?;
+        // The revision of this commit, which the counters have when it is over.
+        let rev = self.counters.rev.0 + 1;
+        for id in &gone {
+            self.run("INSERT INTO purged (rev, id) VALUES (?, ?)", [rev, *id])?;
+            self.changes.push(Change::Gone(TaskId(*id)));
+        }
+        Ok(gone.len() as u64)
     }
 
     fn activity(&mut self, activity: ActivityRef) -> Result<Option<Activity>> {
-        let columns = ACTIVITY.join(", ");
-        let decode = |r: &Row<'_>| Columns::of(r).activity();
-        match activity {
-            ActivityRef::Id(ActivityId(id)) => {
-                self.one(&format!("SELECT {columns} FROM activities WHERE id = ?"), [id], decode)
-            }
-            ActivityRef::Uuid(uuid) => {
-                self.one(&format!("SELECT {columns} FROM activities WHERE uuid = ?"), [rows::uuid(uuid)], decode)
-            }
-        }
+        steps::activity(self.conn, activity)
     }
 
     fn root_of(&mut self, task: TaskId) -> Result<Option<Activity>> {
-        let sql = format!("SELECT {} FROM activities WHERE task = ? AND root = 1", ACTIVITY.join(", "));
-        self.one(&sql, [task.0], |r| Columns::of(r).activity())
+        steps::root_of(self.conn, task)
     }
 
     fn steps(&mut self, task: TaskId) -> Result<Vec<Activity>> {
-        let sql = format!("SELECT {} FROM activities WHERE task = ? AND root = 0 ORDER BY id", ACTIVITY.join(", "));
-        let mut statement = self.conn.prepare_cached(&sql).sql()?;
-        let found = statement.query_map([task.0], |r| Columns::of(r).activity()).sql()?;
-        found.collect::<rusqlite::Result<_>>().sql()
+        steps::of_task(self.conn, task)
     }
 
     fn insert_activity(&mut self, activity: &Activity) -> Result<()> {
-        self.run(&INSERT_ACTIVITY, params_from_iter(rows::activity_row(activity)?)).map(drop)
+        match &activity.body {
+            Body::Root => steps::insert_root(self.conn, activity),
+            Body::Step(spec, status) => self.put_step(bind::INSERT_STEP, activity, (spec, status)),
+        }
     }
 
     fn update_activity(&mut self, activity: &Activity) -> Result<()> {
-        let row = rows::activity_row(activity)?.into_iter().chain([Value::Integer(activity.id.0)]);
-        self.run(&UPDATE_ACTIVITY, params_from_iter(row)).map(drop)
+        match &activity.body {
+            // It shows its task, and changes with it.
+            Body::Root => Ok(()),
+            Body::Step(spec, status) => self.put_step(bind::UPDATE_STEP, activity, (spec, status)),
+        }
     }
 
     fn record(&mut self, kind: RecordKind, id: Uuid) -> Result<Option<Stored<Record>>> {
@@ -209,7 +203,11 @@ impl Tx for SqlTx<'_> {
             marks(columns.len()),
             updates.join(", ")
         );
-        self.run(&sql, params_from_iter(values)).map(drop)
+        self.run(&sql, params_from_iter(values))?;
+        if let Record::Tenant(tenant) = record {
+            self.changes.push(Change::Tenant(tenant.id, tenant.locator.clone()));
+        }
+        Ok(())
     }
 
     fn remove_record(&mut self, kind: RecordKind, id: Uuid) -> Result<()> {
@@ -223,7 +221,7 @@ impl Tx for SqlTx<'_> {
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool> {
         let mut ways = vec![
             "EXISTS (SELECT 1 FROM tenants WHERE parent = ?1)".to_owned(),
-            "EXISTS (SELECT 1 FROM tasks WHERE tenant = ?1)".to_owned(),
+            "EXISTS (SELECT 1 FROM tasks WHERE tenant = (SELECT number FROM tenants WHERE id = ?1))".to_owned(),
         ];
         for kind in RecordKind::ALL.iter().filter(|k| **k != RecordKind::Tenant) {
             ways.push(format!("EXISTS (SELECT 1 FROM {} WHERE tenant = ?1)", rows::table(*kind)));

@@ -10,8 +10,10 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{Sql, unavailable};
+use super::names::Names;
 use super::tx::{SqlTx, counters, set_counters};
 use crate::commit::commit;
+use crate::index::Follower;
 use crate::{Committed, Head, Write};
 
 /// The most commits in one transaction: enough to hide the disk, few enough that nobody waits long.
@@ -38,14 +40,19 @@ pub(super) enum Job {
 /// The writer's side.
 pub(super) struct Writer {
     pub(super) conn: Connection,
+    /// The numbers of words that were given out.
+    pub(super) names: Names,
     pub(super) head: watch::Sender<Head>,
     /// How many transactions were made durable.
     pub(super) transactions: Arc<AtomicU64>,
+    /// What learns of every commit; none where the record answers everything itself.
+    pub(super) index: Option<Arc<Follower>>,
 }
 
 impl Writer {
-    /// Works until nobody can send any more, and leaves a tidy file.
-    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+    /// Works until nobody can send any more, and leaves a tidy file. The connection comes back, because the one that is
+    /// closed last has to be one that may write: it removes the write-ahead log.
+    pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) -> Connection {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
             while group.len() < MAX_GROUP
@@ -59,6 +66,7 @@ impl Writer {
         if let Err(e) = tidy {
             tracing::warn!(error = %e, "the write-ahead log was not folded into the ledger; the next start does it");
         }
+        self.conn
     }
 
     /// Carries out a group and answers every caller in it. A defect costs the group its answers, which its callers see
@@ -104,8 +112,13 @@ impl Writer {
             None => counters(&self.conn),
             Some(ref e) => Err(e.clone()),
         };
-        let mut tx = SqlTx { conn: &self.conn, counters: before.clone().unwrap_or_default() };
+        let mut tx = SqlTx::new(&self.conn, before.clone().unwrap_or_default(), &self.names);
         failed = failed.or(before.clone().err());
+        if let (Some(index), Ok(before)) = (&self.index, &before)
+            && before.rev != self.head.borrow().rev
+        {
+            index.lost_track();
+        }
         for job in group {
             match job {
                 Job::Commit { scope, moment, writes, answer } => {
@@ -124,7 +137,13 @@ impl Writer {
         }
         if before.is_ok_and(|b| b != tx.counters) {
             set_counters(&self.conn, &tx.counters)?;
+            // Whoever holds this sees record and index at the same revision.
+            let gate = self.index.as_ref().map(|index| index.gate());
             self.conn.execute_batch("COMMIT").sql()?;
+            if let Some(index) = &self.index {
+                index.committed(tx.counters.rev, std::mem::take(&mut tx.changes));
+            }
+            drop(gate);
             self.transactions.fetch_add(1, Ordering::Relaxed);
         } else {
             // Nothing was changed, so nothing need reach the disk.
@@ -143,7 +162,7 @@ impl Writer {
         writes: Vec<Write>,
         failed: &mut Option<Error>,
     ) -> Result<Committed> {
-        let before = tx.counters;
+        let (before, changes) = (tx.counters, tx.changes.len());
         let result = self.conn.execute_batch("SAVEPOINT caller").sql().and_then(|()| commit(tx, scope, moment, writes));
         let end = match &result {
             Ok(_) => "RELEASE caller",
@@ -156,6 +175,7 @@ impl Writer {
         }
         if result.is_err() {
             tx.counters = before;
+            tx.changes.truncate(changes);
         }
         result
     }

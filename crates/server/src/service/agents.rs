@@ -178,7 +178,7 @@ impl ReportEvent {
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reported {
-    /// It is durable.
+    /// It is durable, or it is progress, which may lose its last second.
     Durable {
         /// Whether somebody wants the task cancelled.
         cancel_requested: bool,
@@ -462,7 +462,7 @@ impl Service {
     }
 
     pub(super) async fn write(&self, agent: &AgentIdentity, writes: Vec<Write>) -> Result<Committed> {
-        let committed = self.ledger.commit(&agent.scope, self.moment(), writes).await?;
+        let committed = self.hear(&agent.scope, self.moment(), writes).await?;
         self.deliver(&committed);
         Ok(committed)
     }

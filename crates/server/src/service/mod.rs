@@ -7,6 +7,7 @@ mod hub;
 mod identity;
 mod known_tenants;
 mod policies;
+mod progress;
 mod queue;
 mod resources;
 mod tasks;
@@ -21,7 +22,7 @@ use domain::audit::AuditEntry;
 use domain::query::{Cell, Field, Query, RecordField, Slice};
 use domain::record::{Entity, Record, RecordKind};
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, Timestamp, Uuid};
-use ledger::{Committed, Expect, Head, Ledger, Stored, Write, Written};
+use ledger::{Committed, Expect, Head, IndexProgress, Ledger, Stored, Write, Written};
 use tokio::sync::{Notify, watch};
 
 pub use agents::*;
@@ -30,6 +31,7 @@ pub use hub::{Command, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::AccessClaims;
 pub use identity::{Credential, Grant, NewClient, NewUser, Wish};
 pub use policies::{NewPolicy, PolicyChange};
+pub(crate) use progress::run as write_progress;
 pub use queue::Take;
 pub use resources::{NewResource, ResourceChange, ResourceView};
 pub use tasks::{BlockerRef, View};
@@ -54,6 +56,7 @@ pub struct Service {
     sealer: Sealer,
     hub: Hub,
     identity: identity::Identity,
+    progress: progress::HeldBack,
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
     up_since: Timestamp,
@@ -70,6 +73,7 @@ impl Service {
             sealer,
             hub: Hub::default(),
             identity: identity::Identity::default(),
+            progress: progress::HeldBack::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),
@@ -87,6 +91,16 @@ impl Service {
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// How much of the index that lists of tasks are answered from is there, in percent.
+    #[must_use]
+    pub fn index_percent(&self) -> u8 {
+        match self.ledger.index_progress() {
+            IndexProgress::Ready => 100,
+            IndexProgress::Building(share) => (share * 100.0).clamp(0.0, 99.0) as u8,
+            IndexProgress::Failed(_) => 0,
+        }
     }
 
     /// How far the ledger has come, as it goes on.

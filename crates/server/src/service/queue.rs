@@ -271,7 +271,7 @@ impl Service {
     /// `forbidden`, `not_found`, `lease_lost`, `state_conflict`, `already_completed`, `invalid_field`.
     pub async fn report_task(&self, caller: &Caller, task: TaskRef, event: Event) -> Result<Task> {
         let scope = caller.may(Right::Consume)?;
-        let committed = self.ledger.commit(scope, self.moment(), vec![Write::Task(task, event)]).await?;
+        let committed = self.hear(scope, self.moment(), vec![Write::Task(task, event)]).await?;
         self.deliver(&committed);
         committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
     }
@@ -308,7 +308,7 @@ impl Service {
 
     async fn write_activity(&self, caller: &Caller, write: Write) -> Result<ActivityView> {
         let scope = caller.may(Right::Consume)?;
-        let committed = self.ledger.commit(scope, self.moment(), vec![write]).await?;
+        let committed = self.hear(scope, self.moment(), vec![write]).await?;
         self.deliver(&committed);
         committed
             .written

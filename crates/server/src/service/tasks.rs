@@ -44,7 +44,9 @@ impl Service {
     pub async fn tasks(&self, caller: &Caller, query: &Query<TaskField>, view: View) -> Result<Slice<Task>> {
         let Some(scope) = self.viewed(caller, view).await? else { return Ok(nothing(query)) };
         let query = Query { filter: view.shown(&query.filter, TaskField::DeletedAt)?, ..query.clone() };
-        self.ledger.tasks(&scope, &query).await
+        let mut slice = self.ledger.tasks(&scope, &query).await?;
+        slice.items.iter_mut().for_each(|task| self.progress.show(task));
+        Ok(slice)
     }
 
     /// One task.
@@ -52,7 +54,8 @@ impl Service {
     /// # Errors
     /// `forbidden`, and `not_found` also for a deleted one, unless it is wanted.
     pub async fn task(&self, caller: &Caller, task: TaskRef, deleted: bool) -> Result<Task> {
-        let found = self.ledger.task(caller.may(Right::View)?, task).await?;
+        let mut found = self.ledger.task(caller.may(Right::View)?, task).await?;
+        self.progress.show(&mut found);
         if found.status.deleted_at.is_some() && !deleted {
             return Err(match task {
                 TaskRef::Id(id) => Error::not_found("task", id),
@@ -145,7 +148,9 @@ impl Service {
     ) -> Result<Slice<ActivityView>> {
         let Some(scope) = self.viewed(caller, view).await? else { return Ok(nothing(query)) };
         let query = Query { filter: view.shown(&query.filter, ActivityField::DeletedAt)?, ..query.clone() };
-        self.ledger.activities(&scope, &query).await
+        let mut slice = self.ledger.activities(&scope, &query).await?;
+        slice.items.iter_mut().for_each(|view| self.progress.show_in(view));
+        Ok(slice)
     }
 
     /// How many activities match, grouped.
@@ -169,7 +174,8 @@ impl Service {
     /// # Errors
     /// `forbidden`, and `not_found` also for one of a deleted task, unless it is wanted.
     pub async fn activity(&self, caller: &Caller, activity: ActivityRef, deleted: bool) -> Result<ActivityView> {
-        let found = self.ledger.activity(caller.may(Right::View)?, activity).await?;
+        let mut found = self.ledger.activity(caller.may(Right::View)?, activity).await?;
+        self.progress.show_in(&mut found);
         if found.task.status.deleted_at.is_some() && !deleted {
             return Err(match activity {
                 ActivityRef::Id(id) => Error::not_found("activity", id),

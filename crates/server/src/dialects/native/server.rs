@@ -32,7 +32,7 @@ pub(super) async fn health(State(state): State<ApiState>) -> Answer<api::Health>
     if state.shutdown.is_cancelled() {
         return Err(Error::new(Code::Unavailable, "the server is stopping").into());
     }
-    Ok(Json(api::Health { status: "ok".to_owned() }))
+    Ok(Json(api::Health { status: "ok".to_owned(), index: state.service.index_percent() }))
 }
 
 /// Which server this is.

@@ -1,0 +1,189 @@
+//! Questions to the index: a page of rows with its total, and counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use domain::query::{Field, Filter, Group, Page, Query, Value};
+use domain::{Result, Scope};
+
+use super::dictionary::{ABSENT, Numbers};
+use super::page::page;
+use super::question::ByUuid;
+use super::rows::Rows;
+use super::{Index, Place};
+use crate::counted_groups;
+
+/// How many questions' counts are kept.
+const KEPT: usize = 256;
+
+/// What is on a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The rows, in their order.
+    pub(crate) ids: Vec<i64>,
+    /// Whether there are more behind them.
+    pub(crate) more: bool,
+    /// How many there are in all, where it was asked for.
+    pub(crate) total: Option<u64>,
+}
+
+/// How many rows of each block passed a filter when it was asked, and at which version of the block. Blocks that are as
+/// they were need not be looked at again.
+#[derive(Debug)]
+pub(super) struct Counted<F> {
+    of: HashMap<(String, Filter<F>), Counts>,
+    asked: u64,
+}
+
+/// A version of each block and how many of its rows passed then.
+#[derive(Debug)]
+struct Counts {
+    /// When it was asked for last.
+    asked: u64,
+    blocks: Arc<[(u64, u32)]>,
+}
+
+impl<F> Default for Counted<F> {
+    fn default() -> Self {
+        Counted { of: HashMap::new(), asked: 0 }
+    }
+}
+
+impl<F> Counted<F> {
+    pub(super) fn bytes(&self) -> usize {
+        self.of.values().map(|counts| counts.blocks.len() * 16 + 256).sum()
+    }
+}
+
+impl<F: Field> Index<F> {
+    /// A page of the rows that match; none if only the record can tell.
+    ///
+    /// # Errors
+    /// Those of `by_uuid`.
+    pub(crate) fn find(&self, scope: &Scope, query: &Query<F>, by_uuid: ByUuid<'_>) -> Result<Option<Found>> {
+        let Query { filter, order, page: part, total } = query;
+        let Some(terms) = self.terms(order.terms()) else { return Ok(None) };
+        let Some(rows) = self.rows(scope, filter, by_uuid)? else { return Ok(None) };
+        let total = (*total || matches!(part, Page::Number { .. })).then(|| self.total(scope, filter, &rows));
+        let key = match part {
+            Page::After { key, .. } => key.as_ref().map(|k| &k.0[..]),
+            Page::Number { .. } => None,
+        };
+        let limit = part.limit() as usize;
+        // One more than wanted tells whether there are more.
+        let mut ids = page(&rows, &terms, key, part.offset(), limit + 1);
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        Ok(Some(Found { ids, more, total }))
+    }
+
+    /// How many rows match, grouped; none if only the record can tell.
+    ///
+    /// # Errors
+    /// Those of `by_uuid`.
+    pub(crate) fn counts(
+        &self,
+        scope: &Scope,
+        filter: &Filter<F>,
+        by: &[F],
+        by_uuid: ByUuid<'_>,
+    ) -> Result<Option<Vec<Group>>> {
+        let mut columns = Vec::new();
+        for field in by {
+            match self.place(*field) {
+                Place::Code(column) => columns.push(column),
+                _ => return Ok(None),
+            }
+        }
+        let Some(rows) = self.rows(scope, filter, by_uuid)? else { return Ok(None) };
+        let total = self.total(scope, filter, &rows);
+        let value = |column: usize, number: u32| self.dictionaries[column].value(number);
+        let groups = match columns[..] {
+            [] => return Ok(Some(vec![Group { values: Vec::new(), count: total }])),
+            [column] => self.grouped(&rows, column, |number| vec![value(column, number)]),
+            [a, b] => self.grouped_by_two(&rows, a, b),
+            _ => return Ok(None),
+        };
+        Ok(Some(counted_groups(groups)))
+    }
+
+    /// The rows that match, not looked for yet.
+    fn rows(&self, scope: &Scope, filter: &Filter<F>, by_uuid: ByUuid<'_>) -> Result<Option<Rows<'_, F>>> {
+        let Some(sieves) = self.sieves(scope, filter, by_uuid)? else { return Ok(None) };
+        let mut rows = Rows::of(self, sieves);
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = counted.of.get(&(scope.locator().to_owned(), filter.clone())) {
+            let same = |(block, (version, count)): (&Option<Box<super::Block>>, &(u64, u32))| {
+                (block.as_ref().map_or(0, |b| b.version) == *version).then_some(*count)
+            };
+            rows.know(self.blocks.iter().zip(counts.blocks.iter()).map(same));
+        }
+        drop(counted);
+        Ok(Some(rows))
+    }
+
+    fn total(&self, scope: &Scope, filter: &Filter<F>, rows: &Rows<'_, F>) -> u64 {
+        let version = |number: usize| self.blocks[number].as_ref().map_or(0, |b| b.version);
+        let blocks: Arc<[(u64, u32)]> =
+            (0..rows.blocks()).map(|number| (version(number), rows.count(number) as u32)).collect();
+        let total = blocks.iter().map(|(_, count)| u64::from(*count)).sum();
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.asked += 1;
+        let asked = counted.asked;
+        if counted.of.len() >= KEPT {
+            // Half of them, the longest not asked for.
+            counted.of.retain(|_, counts| counts.asked + (KEPT as u64) / 2 > asked);
+        }
+        counted.of.insert((scope.locator().to_owned(), filter.clone()), Counts { asked, blocks });
+        total
+    }
+
+    /// How many of the rows have each number of a column.
+    pub(super) fn count_codes(&self, rows: &Rows<'_, F>, column: usize) -> Vec<u64> {
+        let mut counts = vec![0; self.dictionaries[column].last() as usize + 1];
+        for number in 0..rows.blocks() {
+            if let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) {
+                block.codes[column].count(bits, &mut counts);
+            }
+        }
+        counts
+    }
+
+    fn grouped(&self, rows: &Rows<'_, F>, column: usize, values: impl Fn(u32) -> Vec<Option<Value>>) -> Vec<Group> {
+        let counts = self.count_codes(rows, column);
+        let some = (0..).zip(counts).filter(|(_, count)| *count > 0);
+        some.map(|(number, count)| Group { values: values(number), count }).collect()
+    }
+
+    fn grouped_by_two(&self, rows: &Rows<'_, F>, a: usize, b: usize) -> Vec<Group> {
+        let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
+        let wide = self.dictionaries[b].last() as usize + 1;
+        let mut of_one = vec![0; wide];
+        for number in 0..rows.blocks() {
+            let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) else { continue };
+            match block.codes[a].few().filter(|_| block.codes[b].few().is_some()) {
+                // Few values of both: a set for each of the first, counted by the second.
+                Some(first) => {
+                    let mut rest = bits.clone();
+                    for value in first.chain([ABSENT]) {
+                        let mut own = rest.clone();
+                        block.codes[a].keep(&mut own, block.len, &Numbers::only(value), self.tree.ranks());
+                        rest.drop_all(&own);
+                        block.codes[b].count(&own, &mut of_one);
+                        for (other, count) in (0..).zip(of_one.iter_mut()).filter(|(_, count)| **count > 0) {
+                            *counts.entry((value, other)).or_default() += std::mem::take(count);
+                        }
+                    }
+                }
+                None => {
+                    for row in bits.iter() {
+                        *counts.entry((block.codes[a].get(row), block.codes[b].get(row))).or_default() += 1;
+                    }
+                }
+            }
+        }
+        let value = |column: usize, number: u32| self.dictionaries[column].value(number);
+        let group = |((x, y), count): ((u32, u32), u64)| Group { values: vec![value(a, x), value(b, y)], count };
+        counts.into_iter().map(group).collect()
+    }
+}

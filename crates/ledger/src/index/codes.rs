@@ -1,0 +1,401 @@
+//! A column of a block whose values stand in a dictionary: a number for each row, and beside it what finds the rows of a
+//! value without looking at all of them - a set for each value where there are few values, an order where there are many.
+
+use super::bits::{Bits, ROWS};
+use super::dictionary::{ABSENT, Numbers};
+use super::sorted::{MOST_LOOSE, Sorted};
+
+/// Up to so many values in a block have a set each.
+const MOST_SETS: usize = if cfg!(test) { 6 } else { 64 };
+/// A set of more rows than this is held as bits.
+const MOST_LISTED: usize = if cfg!(test) { 8 } else { 1024 };
+/// Up to so many values are looked up one by one in an order.
+const MOST_LOOKUPS: usize = 64;
+
+/// The numbers of the rows, as narrow as they fit. Rows behind the end have no value.
+#[derive(Debug, Clone)]
+pub(super) enum Packed {
+    Bytes(Vec<u8>),
+    Shorts(Vec<u16>),
+    Words(Vec<u32>),
+}
+
+/// The rows of one value.
+#[derive(Debug, Clone)]
+enum Set {
+    /// In order.
+    List(Vec<u16>),
+    Bits(Bits),
+}
+
+/// What finds the rows of a value.
+#[derive(Debug, Clone)]
+enum Finder {
+    /// Values and their rows; "no value" is not among them.
+    Sets(Vec<(u32, Set)>),
+    /// The rows in the order of their numbers' ranks.
+    Order(Sorted),
+    /// Nothing: there are too many values, and nobody asks for one of them often enough.
+    Nothing,
+}
+
+/// How the rows of a column are ordered where there are many values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ranking {
+    /// Not at all.
+    None,
+    /// By number.
+    Number,
+    /// By the place of the tenant in the tree, so that a subtree is one run.
+    Tree,
+}
+
+/// A column.
+#[derive(Debug, Clone)]
+pub(super) struct Codes {
+    packed: Packed,
+    finder: Finder,
+    ranking: Ranking,
+}
+
+impl Codes {
+    pub(super) fn new(ranking: Ranking) -> Codes {
+        Codes { packed: Packed::Bytes(Vec::new()), finder: Finder::Sets(Vec::new()), ranking }
+    }
+
+    pub(super) fn get(&self, row: usize) -> u32 {
+        let found = match &self.packed {
+            Packed::Bytes(v) => v.get(row).copied().map(u32::from),
+            Packed::Shorts(v) => v.get(row).copied().map(u32::from),
+            Packed::Words(v) => v.get(row).copied(),
+        };
+        found.unwrap_or(ABSENT)
+    }
+
+    /// Gives a row its number.
+    pub(super) fn set(&mut self, row: usize, number: u32) {
+        let before = self.get(row);
+        if before == number {
+            return;
+        }
+        self.packed.set(row, number);
+        match &mut self.finder {
+            Finder::Sets(sets) => {
+                if let Some(i) = sets.iter().position(|(n, _)| *n == before) {
+                    sets[i].1.remove(row);
+                    if sets[i].1.len() == 0 {
+                        sets.swap_remove(i);
+                    }
+                }
+                match sets.iter().position(|(n, _)| *n == number) {
+                    Some(i) => sets[i].1.insert(row),
+                    None if number == ABSENT => {}
+                    None if sets.len() < MOST_SETS => sets.push((number, Set::List(vec![row as u16]))),
+                    None if self.ranking == Ranking::None => self.finder = Finder::Nothing,
+                    None => self.finder = Finder::Order(Sorted::default()),
+                }
+            }
+            Finder::Order(sorted) => sorted.moves(row),
+            Finder::Nothing => {}
+        }
+    }
+
+    /// Makes the order anew if more rows than this lie outside it.
+    pub(super) fn tidy(&mut self, len: usize, most: usize, tree: &[u32]) -> bool {
+        let Finder::Order(sorted) = &self.finder else { return false };
+        if sorted.loose_len(len) <= most {
+            return false;
+        }
+        self.finder = Finder::Order(match self.ranking {
+            Ranking::Tree => Sorted::by(len, |row| rank(tree, self.get(row))),
+            _ => Sorted::by(len, |row| self.get(row)),
+        });
+        true
+    }
+
+    /// Whether the order must be made anew before more rows are added.
+    pub(super) fn is_loose(&self, len: usize) -> bool {
+        matches!(&self.finder, Finder::Order(sorted) if sorted.loose_len(len) > MOST_LOOSE)
+    }
+
+    /// Keeps the rows whose number is among these.
+    pub(super) fn keep(&self, bits: &mut Bits, len: usize, wanted: &Numbers, tree: &[u32]) {
+        let passes = |row: usize| wanted.has(self.get(row));
+        match &self.finder {
+            Finder::Sets(sets) if wanted.has(ABSENT) => {
+                sets.iter().filter(|(n, _)| !wanted.has(*n)).for_each(|(_, set)| set.drop_from(bits));
+            }
+            Finder::Sets(sets) => {
+                let (wanted, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| wanted.has(*n));
+                keep_sets(bits, len, &wanted, &others);
+            }
+            Finder::Order(sorted) if wanted.list().len() <= MOST_LOOKUPS => {
+                let ranked = |number: u32| if self.ranking == Ranking::Tree { rank(tree, number) } else { number };
+                let run = |n: u32| {
+                    let from = sorted.place(0, sorted.rows().len(), |row| ranked(self.get(row)) < n);
+                    (from, sorted.place(from, sorted.rows().len(), |row| ranked(self.get(row)) <= n))
+                };
+                let mut ranks: Vec<u32> = wanted.list().iter().map(|n| ranked(*n)).collect();
+                ranks.sort_unstable();
+                ranks.dedup();
+                let runs: Vec<_> = ranks.into_iter().map(run).collect();
+                sorted.keep_runs(bits, len, &runs, passes);
+            }
+            _ => bits.keep_if(passes),
+        }
+    }
+
+    /// Keeps the rows whose tenant lies in this part of the tree.
+    pub(super) fn keep_subtree(&self, bits: &mut Bits, len: usize, part: std::ops::Range<u32>, tree: &[u32]) {
+        let ranked = |row: usize| rank(tree, self.get(row));
+        let passes = |row: usize| part.contains(&ranked(row));
+        match &self.finder {
+            Finder::Sets(sets) => {
+                let (inside, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| part.contains(&rank(tree, *n)));
+                keep_sets(bits, len, &inside, &others);
+            }
+            Finder::Order(sorted) => {
+                let from = sorted.place(0, sorted.rows().len(), |row| ranked(row) < part.start);
+                let to = sorted.place(from, sorted.rows().len(), |row| ranked(row) < part.end);
+                sorted.keep_runs(bits, len, &[(from, to)], passes);
+            }
+            Finder::Nothing => bits.keep_if(passes),
+        }
+    }
+
+    /// How many of the rows have each number, added to what is there.
+    pub(super) fn count(&self, bits: &Bits, counts: &mut [u64]) {
+        match &self.finder {
+            Finder::Sets(sets) => {
+                let mut rest = bits.len();
+                for (number, set) in sets {
+                    let common = set.common(bits);
+                    counts[*number as usize] += common as u64;
+                    rest -= common;
+                }
+                counts[ABSENT as usize] += rest as u64;
+            }
+            _ => bits.iter().for_each(|row| counts[self.get(row) as usize] += 1),
+        }
+    }
+
+    /// The numbers that occur, where they are few.
+    pub(super) fn few(&self) -> Option<impl Iterator<Item = u32> + '_> {
+        match &self.finder {
+            Finder::Sets(sets) => Some(sets.iter().map(|(n, _)| *n)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let finder = match &self.finder {
+            Finder::Sets(sets) => sets.iter().map(|(_, set)| 40 + set.bytes()).sum(),
+            Finder::Order(sorted) => sorted.bytes(),
+            Finder::Nothing => 0,
+        };
+        finder + self.packed.bytes()
+    }
+
+    /// What is stored of it; the rest is made from this.
+    pub(super) fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// The order, where there is one and nothing lies outside it.
+    pub(super) fn order(&self) -> Option<&[u16]> {
+        match &self.finder {
+            Finder::Order(sorted) if sorted.loose_len(0) == 0 => Some(sorted.rows()),
+            _ => None,
+        }
+    }
+
+    /// The largest number in it.
+    pub(super) fn largest(&self) -> u32 {
+        match &self.packed {
+            Packed::Bytes(v) => v.iter().max().copied().map_or(0, u32::from),
+            Packed::Shorts(v) => v.iter().max().copied().map_or(0, u32::from),
+            Packed::Words(v) => v.iter().max().copied().unwrap_or(0),
+        }
+    }
+
+    /// The column from what was stored.
+    pub(super) fn from_packed(packed: Packed, ranking: Ranking, order: Option<Sorted>) -> Codes {
+        let mut codes = Codes::new(ranking);
+        let mut sets: Vec<(u32, Vec<u16>)> = Vec::new();
+        let mut last = usize::MAX;
+        for row in 0..packed.len() {
+            let number = packed.get(row);
+            if number == ABSENT {
+                continue;
+            }
+            if sets.get(last).is_none_or(|(n, _)| *n != number) {
+                last = match sets.iter().position(|(n, _)| *n == number) {
+                    Some(i) => i,
+                    None if sets.len() == MOST_SETS => {
+                        codes.finder = match ranking {
+                            Ranking::None => Finder::Nothing,
+                            _ => Finder::Order(order.unwrap_or_default()),
+                        };
+                        codes.packed = packed;
+                        return codes;
+                    }
+                    None => {
+                        sets.push((number, Vec::new()));
+                        sets.len() - 1
+                    }
+                };
+            }
+            sets[last].1.push(row as u16);
+        }
+        let set = |(n, rows): (u32, Vec<u16>)| (n, Set::of(rows));
+        codes.finder = Finder::Sets(sets.into_iter().map(set).collect());
+        codes.packed = packed;
+        codes
+    }
+}
+
+/// The place of a tenant in the tree; "no tenant" lies behind all.
+fn rank(tree: &[u32], number: u32) -> u32 {
+    tree.get(number as usize).copied().unwrap_or(u32::MAX)
+}
+
+/// Keeps the rows of the wanted sets: by taking the others away where these are fewer.
+fn keep_sets(bits: &mut Bits, len: usize, wanted: &[&(u32, Set)], others: &[&(u32, Set)]) {
+    let inside: usize = wanted.iter().map(|(_, set)| set.len()).sum();
+    let outside: usize = others.iter().map(|(_, set)| set.len()).sum();
+    if inside == len {
+        return;
+    }
+    if inside + outside == len && others.len() < wanted.len() {
+        others.iter().for_each(|(_, set)| set.drop_from(bits));
+        return;
+    }
+    match wanted {
+        [(_, Set::Bits(only))] => bits.keep(only),
+        _ => {
+            let mut kept = Bits::none();
+            wanted.iter().for_each(|(_, set)| set.add_to(&mut kept));
+            bits.keep(&kept);
+        }
+    }
+}
+
+impl Set {
+    fn of(rows: Vec<u16>) -> Set {
+        if rows.len() <= MOST_LISTED {
+            return Set::List(rows);
+        }
+        let mut bits = Bits::none();
+        rows.iter().for_each(|r| bits.insert(usize::from(*r)));
+        Set::Bits(bits)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Set::List(rows) => rows.len(),
+            Set::Bits(bits) => bits.len(),
+        }
+    }
+
+    fn insert(&mut self, row: usize) {
+        match self {
+            Set::List(rows) => {
+                if let Err(at) = rows.binary_search(&(row as u16)) {
+                    rows.insert(at, row as u16);
+                }
+                if rows.len() > MOST_LISTED {
+                    *self = Set::of(std::mem::take(rows));
+                }
+            }
+            Set::Bits(bits) => bits.insert(row),
+        }
+    }
+
+    fn remove(&mut self, row: usize) {
+        match self {
+            Set::List(rows) => {
+                if let Ok(at) = rows.binary_search(&(row as u16)) {
+                    rows.remove(at);
+                }
+            }
+            Set::Bits(bits) => bits.remove(row),
+        }
+    }
+
+    fn add_to(&self, bits: &mut Bits) {
+        match self {
+            Set::List(rows) => rows.iter().for_each(|r| bits.insert(usize::from(*r))),
+            Set::Bits(own) => bits.add(own),
+        }
+    }
+
+    fn drop_from(&self, bits: &mut Bits) {
+        match self {
+            Set::List(rows) => rows.iter().for_each(|r| bits.remove(usize::from(*r))),
+            Set::Bits(own) => bits.drop_all(own),
+        }
+    }
+
+    fn common(&self, bits: &Bits) -> usize {
+        match self {
+            Set::List(rows) => rows.iter().filter(|r| bits.has(usize::from(**r))).count(),
+            Set::Bits(own) => bits.common(own),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Set::List(rows) => rows.capacity() * 2,
+            Set::Bits(_) => ROWS / 8,
+        }
+    }
+}
+
+impl Packed {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Packed::Bytes(v) => v.len(),
+            Packed::Shorts(v) => v.len(),
+            Packed::Words(v) => v.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> u32 {
+        match self {
+            Packed::Bytes(v) => u32::from(v[row]),
+            Packed::Shorts(v) => u32::from(v[row]),
+            Packed::Words(v) => v[row],
+        }
+    }
+
+    fn set(&mut self, row: usize, number: u32) {
+        match (&mut *self, number) {
+            (Packed::Bytes(v), 0..=0xff) => put(v, row, number as u8),
+            (Packed::Shorts(v), 0..=0xffff) => put(v, row, number as u16),
+            (Packed::Words(v), _) => put(v, row, number),
+            (Packed::Bytes(v), 0..=0xffff) => {
+                *self = Packed::Shorts(v.iter().map(|n| u16::from(*n)).collect());
+                self.set(row, number);
+            }
+            (narrow, _) => {
+                *self = Packed::Words((0..narrow.len()).map(|row| narrow.get(row)).collect());
+                self.set(row, number);
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Packed::Bytes(v) => v.capacity(),
+            Packed::Shorts(v) => v.capacity() * 2,
+            Packed::Words(v) => v.capacity() * 4,
+        }
+    }
+}
+
+fn put<T: Copy + Default>(rows: &mut Vec<T>, row: usize, value: T) {
+    if row >= rows.len() {
+        rows.resize(row + 1, T::default());
+    }
+    rows[row] = value;
+}

@@ -1,0 +1,352 @@
+//! The values that occur in one field, each with a number. A row holds the number; searching text looks at each value
+//! once, however many rows have it.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::Uuid;
+use domain::query::{Cell, Clause, Field, FieldKind, Pattern, Read, Test, Value, fold};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use memchr::memmem;
+
+/// The number that stands for "no value".
+pub(super) const ABSENT: u32 = 0;
+
+/// How many searches are remembered.
+const REMEMBERED: usize = 64;
+
+/// How many values were looked at, and those that were found.
+type Search = (u32, Arc<[u32]>);
+
+/// Values and their numbers, which count from 1 in the order in which they came and are never given to another value.
+#[derive(Debug)]
+pub(super) struct Dictionary {
+    kind: FieldKind,
+    /// All values, one behind the other, and where each ends.
+    bytes: Vec<u8>,
+    ends: Vec<u64>,
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Texts whose folded form differs from themselves.
+    folded: HashMap<u32, Box<str>>,
+    /// What was searched for.
+    searches: Mutex<HashMap<Pattern, Search>>,
+    /// The place of each value in the order of values, of as many as there were.
+    places: Mutex<Arc<[u32]>>,
+}
+
+impl Dictionary {
+    pub(super) fn new(kind: FieldKind) -> Dictionary {
+        Dictionary {
+            kind,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            numbers: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            folded: HashMap::new(),
+            searches: Mutex::default(),
+            places: Mutex::new(Arc::new([])),
+        }
+    }
+
+    /// The largest number in use.
+    pub(super) fn last(&self) -> u32 {
+        match self.kind {
+            FieldKind::Enum(names) => names.len() as u32,
+            FieldKind::Bool => 2,
+            _ => self.ends.len() as u32,
+        }
+    }
+
+    /// The number of a value, which is learnt if it is new.
+    pub(super) fn learn(&mut self, read: Read<'_>) -> u32 {
+        let mut buffer = Vec::new();
+        let bytes = match self.encode(read, &mut buffer) {
+            Encoded::Number(number) => return number,
+            Encoded::Bytes(bytes) => bytes,
+        };
+        if let Some(number) = self.find(bytes) {
+            return number;
+        }
+        let number = self.ends.len() as u32 + 1;
+        let hash = self.hasher.hash_one(bytes);
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len() as u64);
+        if self.kind == FieldKind::Text {
+            let text = text(bytes);
+            let folded = fold(text);
+            if folded != text {
+                self.folded.insert(number, folded.into_boxed_str());
+            }
+        }
+        let Dictionary { bytes, ends, hasher, .. } = self;
+        self.numbers.insert_unique(hash, number, |n| hasher.hash_one(value_in(bytes, ends, *n)));
+        number
+    }
+
+    /// The number of a value, if it ever occurred.
+    pub(super) fn number(&self, cell: Cell<'_>) -> Option<u32> {
+        let mut buffer = Vec::new();
+        match self.encode(Read::One(cell), &mut buffer) {
+            Encoded::Number(number) => Some(number),
+            Encoded::Bytes(bytes) => self.find(bytes),
+        }
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(bytes);
+        self.numbers.find(hash, |n| self.raw(*n) == bytes).copied()
+    }
+
+    fn raw(&self, number: u32) -> &[u8] {
+        value_in(&self.bytes, &self.ends, number)
+    }
+
+    fn encode<'b>(&self, read: Read<'b>, buffer: &'b mut Vec<u8>) -> Encoded<'b> {
+        match read {
+            Read::Absent => Encoded::Number(ABSENT),
+            Read::One(Cell::Enum(n)) => Encoded::Number(n as u32 + 1),
+            Read::One(Cell::Bool(b)) => Encoded::Number(u32::from(b) + 1),
+            Read::One(Cell::Text(t)) => Encoded::Bytes(t.as_bytes()),
+            Read::One(Cell::Uuid(u)) => {
+                buffer.extend_from_slice(u.as_bytes());
+                Encoded::Bytes(buffer)
+            }
+            // These are held as they are, never here.
+            Read::One(Cell::Int(_) | Cell::Time(_)) => Encoded::Number(ABSENT),
+            Read::Many(texts) => {
+                for text in texts {
+                    buffer.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                    buffer.extend_from_slice(text.as_bytes());
+                }
+                Encoded::Bytes(buffer)
+            }
+        }
+    }
+
+    /// Shows a value.
+    pub(super) fn with<T>(&self, number: u32, f: impl FnOnce(Read<'_>) -> T) -> T {
+        if number == ABSENT {
+            return f(Read::Absent);
+        }
+        let n = i64::from(number) - 1;
+        match self.kind {
+            FieldKind::Enum(_) => f(Read::One(Cell::Enum(n))),
+            FieldKind::Bool => f(Read::One(Cell::Bool(n == 1))),
+            FieldKind::Texts => f(Read::Many(&texts(self.raw(number)))),
+            FieldKind::Uuid => f(Read::One(Cell::Uuid(Uuid::from_slice(self.raw(number)).unwrap_or_default()))),
+            FieldKind::Text | FieldKind::Int | FieldKind::Time => f(Read::One(Cell::Text(text(self.raw(number))))),
+        }
+    }
+
+    /// A value, as questions name it.
+    pub(super) fn value(&self, number: u32) -> Option<Value> {
+        self.with(number, |read| read.single().map(|c| c.to_value()))
+    }
+
+    /// The place of each number in the order of values; absent last.
+    pub(super) fn places(&self) -> Arc<[u32]> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.last() as usize;
+        if places.len() != count + 1 {
+            let mut order: Vec<u32> = (1..=self.last()).collect();
+            if matches!(self.kind, FieldKind::Text | FieldKind::Uuid) {
+                order.sort_unstable_by(|a, b| self.raw(*a).cmp(self.raw(*b)));
+            }
+            let mut of = vec![u32::MAX; count + 1];
+            for (place, number) in (0..).zip(order) {
+                of[number as usize] = place;
+            }
+            *places = of.into();
+        }
+        places.clone()
+    }
+
+    /// The numbers of the values that pass.
+    pub(super) fn matching<F: Field>(&self, clause: &Clause<F>) -> Numbers {
+        match clause.test() {
+            Test::Absent => return Numbers::of(vec![ABSENT]),
+            Test::AnyOf(patterns) if self.kind == FieldKind::Text => return self.any_of(patterns),
+            Test::NoneOf(patterns) if self.kind == FieldKind::Text => {
+                let none = self.any_of(patterns);
+                return Numbers::of((1..=self.last()).filter(|n| !none.has(*n)).collect());
+            }
+            Test::AnyOf(patterns) if self.kind == FieldKind::Uuid => {
+                let is = |p: &Pattern| match p {
+                    Pattern::Is(value) => self.number(value.cell()),
+                    _ => None,
+                };
+                return Numbers::of(patterns.iter().filter_map(is).collect());
+            }
+            _ => {}
+        }
+        let passes = |n: &u32| self.with(*n, |read| clause.admits(read));
+        Numbers::of((1..=self.last()).filter(passes).collect())
+    }
+
+    fn any_of(&self, patterns: &[Pattern]) -> Numbers {
+        let mut all = Vec::new();
+        for pattern in patterns {
+            match pattern {
+                Pattern::Is(value) => all.extend(self.number(value.cell())),
+                searched => all.extend_from_slice(&self.search(searched)),
+            }
+        }
+        Numbers::of(all)
+    }
+
+    /// The numbers of the texts in which a pattern is found. What was found before is remembered: only texts that came
+    /// since are looked at.
+    fn search(&self, pattern: &Pattern) -> Arc<[u32]> {
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, before) = searches.get(pattern).cloned().unwrap_or_default();
+        if seen == self.last() {
+            return before;
+        }
+        let mut found = before.to_vec();
+        self.look(pattern, seen, &mut found);
+        let found: Arc<[u32]> = found.into();
+        if searches.len() >= REMEMBERED {
+            searches.clear();
+        }
+        searches.insert(pattern.clone(), (self.last(), found.clone()));
+        found
+    }
+
+    /// Looks at the values behind `seen`.
+    fn look(&self, pattern: &Pattern, seen: u32, found: &mut Vec<u32>) {
+        let part = match pattern {
+            Pattern::Contains(part) => part,
+            Pattern::StartsWith(part) | Pattern::EndsWith(part) => part,
+            Pattern::IsUuid(id) => {
+                let mut buffer = Uuid::encode_buffer();
+                let id = id.hyphenated().encode_lower(&mut buffer).as_bytes();
+                found.extend((seen + 1..=self.last()).filter(|n| self.raw(*n).eq_ignore_ascii_case(id)));
+                return;
+            }
+            Pattern::Is(_) => return,
+        };
+        let holds = |text: &str| match pattern {
+            Pattern::StartsWith(_) => text.starts_with(part.as_str()),
+            Pattern::EndsWith(_) => text.ends_with(part.as_str()),
+            _ => text.contains(part.as_str()),
+        };
+        if part.is_empty() {
+            found.extend(seen + 1..=self.last());
+            return;
+        }
+        // One search through all texts; a hit across the border of two is none.
+        let mut before = seen as usize;
+        let mut at = if seen == 0 { 0 } else { self.ends[before - 1] as usize };
+        let finder = memmem::Finder::new(part.as_bytes());
+        while let Some(hit) = finder.find(&self.bytes[at..]) {
+            let hit = at + hit;
+            before += self.ends[before..].partition_point(|end| *end <= hit as u64);
+            let end = self.ends[before] as usize;
+            if hit + part.len() > end {
+                at = hit + 1;
+                continue;
+            }
+            let number = before as u32 + 1;
+            if !self.folded.contains_key(&number) && holds(text(self.raw(number))) {
+                found.push(number);
+            }
+            at = end;
+        }
+        let others = self.folded.iter().filter(|(n, t)| **n > seen && holds(t)).map(|(n, _)| *n);
+        found.extend(others);
+    }
+
+    /// Bytes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let folded: usize = self.folded.values().map(|t| t.len() + 32).sum();
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.numbers.capacity() * 6 + folded
+    }
+
+    /// The values as they are written to a checkpoint.
+    pub(super) fn parts(&self) -> (&[u8], &[u64]) {
+        (&self.bytes, &self.ends)
+    }
+
+    /// A dictionary from those parts; none if they do not fit together.
+    pub(super) fn from_parts(kind: FieldKind, bytes: &[u8], ends: &[u64]) -> Option<Dictionary> {
+        let mut dictionary = Dictionary::new(kind);
+        let mut begin = 0;
+        dictionary.bytes.reserve(bytes.len());
+        for (number, end) in (1..).zip(ends) {
+            let end = usize::try_from(*end).ok()?;
+            let value = bytes.get(begin..end)?;
+            begin = end;
+            let known = match kind {
+                FieldKind::Text => dictionary.learn(Read::One(Cell::Text(std::str::from_utf8(value).ok()?))),
+                FieldKind::Uuid => dictionary.learn(Read::One(Cell::Uuid(Uuid::from_slice(value).ok()?))),
+                FieldKind::Texts => dictionary.learn(Read::Many(&texts(value))),
+                _ => return None,
+            };
+            if known != number {
+                return None;
+            }
+        }
+        (begin == bytes.len()).then_some(dictionary)
+    }
+}
+
+enum Encoded<'a> {
+    Number(u32),
+    Bytes(&'a [u8]),
+}
+
+fn value_in<'a>(bytes: &'a [u8], ends: &[u64], number: u32) -> &'a [u8] {
+    let i = number as usize - 1;
+    let begin = if i == 0 { 0 } else { ends[i - 1] as usize };
+    &bytes[begin..ends[i] as usize]
+}
+
+/// What was text when it was learnt.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+fn texts(mut bytes: &[u8]) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = (u32::from_be_bytes(*length) as usize).min(rest.len());
+        texts.push(text(&rest[..length]).to_owned());
+        bytes = &rest[length..];
+    }
+    texts
+}
+
+/// A set of numbers.
+#[derive(Debug, Clone)]
+pub(super) struct Numbers {
+    /// In order, each once.
+    list: Vec<u32>,
+    bits: Vec<u64>,
+}
+
+impl Numbers {
+    pub(super) fn of(mut list: Vec<u32>) -> Numbers {
+        list.sort_unstable();
+        list.dedup();
+        let mut bits = vec![0; list.last().map_or(0, |last| *last as usize / 64 + 1)];
+        for n in &list {
+            bits[*n as usize / 64] |= 1 << (n % 64);
+        }
+        Numbers { list, bits }
+    }
+
+    /// Only this one.
+    pub(super) fn only(number: u32) -> Numbers {
+        Numbers::of(vec![number])
+    }
+
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.bits.get(number as usize / 64).is_some_and(|w| w >> (number % 64) & 1 == 1)
+    }
+
+    pub(super) fn list(&self) -> &[u32] {
+        &self.list
+    }
+}

@@ -1,0 +1,94 @@
+//! Tasks as they are now, of those that were changed or shown lately: what lists show most is not read from the disk and
+//! decoded again each time.
+
+use std::collections::{HashMap, VecDeque};
+
+use domain::task::{Task, TaskId};
+
+/// How many tasks are kept at most.
+const MOST: usize = if cfg!(test) { 64 } else { 16_384 };
+
+/// Tasks by their ids. Where there is no room, the longest kept one goes, unless it was asked for since its last turn. One
+/// goes at a time: letting go of thousands would make somebody wait.
+#[derive(Debug, Default)]
+pub(super) struct Hot {
+    tasks: HashMap<TaskId, Kept>,
+    /// Those that were put in, the longest kept first; some may be gone.
+    turns: VecDeque<TaskId>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    task: Task,
+    asked: bool,
+}
+
+impl Hot {
+    /// A task as it is now, if it is here.
+    pub(super) fn get(&mut self, id: TaskId) -> Option<Task> {
+        let kept = self.tasks.get_mut(&id)?;
+        kept.asked = true;
+        Some(kept.task.clone())
+    }
+
+    /// Takes a task in as it is now.
+    pub(super) fn put(&mut self, task: Task) {
+        if let Some(kept) = self.tasks.get_mut(&task.id) {
+            kept.task = task;
+            return;
+        }
+        while self.turns.len() >= MOST {
+            let Some(id) = self.turns.pop_front() else { break };
+            match self.tasks.get_mut(&id) {
+                Some(kept) if kept.asked => {
+                    kept.asked = false;
+                    self.turns.push_back(id);
+                }
+                _ => drop(self.tasks.remove(&id)),
+            }
+        }
+        self.turns.push_back(task.id);
+        self.tasks.insert(task.id, Kept { task, asked: false });
+    }
+
+    /// Lets go of a task that is no more as it was.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        if self.tasks.remove(&id).is_some() {
+            self.turns.retain(|other| *other != id);
+        }
+    }
+
+    /// Lets go of all.
+    pub(super) fn clear(&mut self) {
+        *self = Hot::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use domain::task::TaskSpec;
+    use domain::{Timestamp, Uuid};
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_stays_and_the_rest_goes() {
+        let task = |n: usize| {
+            let spec = TaskSpec::new(Uuid::from_u128(n as u128), "backup", "agents", Uuid::nil());
+            Task::create(TaskId(n as i64), Arc::new(spec), Timestamp::UNIX_EPOCH).expect("a task")
+        };
+        let mut hot = Hot::default();
+        for n in 0..4 * MOST {
+            hot.put(task(n));
+            assert!(hot.get(TaskId(0)).is_some(), "it is asked for all the time");
+        }
+        assert_eq!(hot.get(TaskId(1)), None);
+        assert_eq!((hot.tasks.len(), hot.turns.len()), (MOST, MOST));
+        hot.forget(TaskId(0));
+        assert_eq!(hot.get(TaskId(0)), None);
+        hot.put(task(0));
+        assert_eq!((hot.tasks.len(), hot.turns.len()), (MOST, MOST));
+    }
+}

@@ -1,0 +1,128 @@
+//! The rows of a block in the order of one column. What changes later is taken out and looked at by itself, so that a
+//! change costs nothing here; when there is much of it, the order is made anew.
+
+use super::bits::{Bits, ROWS};
+
+/// How many rows may lie outside the order before it is made anew at once; a quiet moment does it earlier.
+pub(super) const MOST_LOOSE: usize = if cfg!(test) { 12 } else { 8192 };
+
+/// Rows in order, and those that are outside it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sorted {
+    rows: Vec<u16>,
+    /// Rows that changed since; they still lie in `rows`, where they do not count.
+    moved: Vec<u16>,
+    is_moved: Option<Bits>,
+    /// Rows from here on came since.
+    upto: usize,
+}
+
+impl Sorted {
+    /// Orders the first `len` rows.
+    pub(super) fn by<K: Ord>(len: usize, key: impl Fn(usize) -> K) -> Sorted {
+        debug_assert!(len <= ROWS);
+        // Reading a key costs more than comparing it.
+        let mut keyed: Vec<(K, u16)> = (0..=u16::MAX).take(len).map(|r| (key(usize::from(r)), r)).collect();
+        keyed.sort_unstable();
+        let rows = keyed.into_iter().map(|(_, row)| row).collect();
+        Sorted { rows, moved: Vec::new(), is_moved: None, upto: len }
+    }
+
+    /// An order that was stored; none if it is not one of `len` rows.
+    pub(super) fn from_rows(rows: Vec<u16>, len: usize) -> Option<Sorted> {
+        let mut seen = Bits::none();
+        rows.iter().filter(|r| usize::from(**r) < len).for_each(|r| seen.insert(usize::from(*r)));
+        let upto = rows.len();
+        (seen.len() == upto && seen == Bits::before(upto)).then_some(Sorted {
+            rows,
+            moved: Vec::new(),
+            is_moved: None,
+            upto,
+        })
+    }
+
+    pub(super) fn rows(&self) -> &[u16] {
+        &self.rows
+    }
+
+    /// Takes a row out of the order, because its value changes.
+    pub(super) fn moves(&mut self, row: usize) {
+        if row >= self.upto || self.has_moved(row) {
+            return;
+        }
+        self.is_moved.get_or_insert_with(Bits::none).insert(row);
+        self.moved.push(row as u16);
+    }
+
+    /// Whether a row that lies in the order does not count there.
+    pub(super) fn has_moved(&self, row: usize) -> bool {
+        self.is_moved.as_ref().is_some_and(|m| m.has(row))
+    }
+
+    /// How many rows of a block of this length lie outside the order.
+    pub(super) fn loose_len(&self, len: usize) -> usize {
+        self.moved.len() + len - self.upto.min(len)
+    }
+
+    /// The rows outside the order.
+    pub(super) fn loose(&self, len: usize) -> impl Iterator<Item = usize> + '_ {
+        self.moved.iter().map(|r| usize::from(*r)).chain(self.upto..len)
+    }
+
+    /// Rows from here on are loose.
+    pub(super) fn upto(&self) -> usize {
+        self.upto
+    }
+
+    /// The first place from which on rows are not `less`. Moved rows are stepped over: what they say is no more true.
+    pub(super) fn place(&self, from: usize, to: usize, less: impl Fn(usize) -> bool) -> usize {
+        let (mut low, mut high) = (from, to);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut probe = middle;
+            while probe < high && self.has_moved(usize::from(self.rows[probe])) {
+                probe += 1;
+            }
+            if probe < high && less(usize::from(self.rows[probe])) {
+                low = probe + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Of these rows, keeps those in some runs of the order and the loose ones that pass.
+    pub(super) fn keep_runs(
+        &self,
+        bits: &mut Bits,
+        len: usize,
+        runs: &[(usize, usize)],
+        passes: impl Fn(usize) -> bool,
+    ) {
+        let inside: usize = runs.iter().map(|(from, to)| to - from).sum();
+        let mut kept;
+        if inside <= self.rows.len() / 2 {
+            kept = Bits::none();
+            for (from, to) in runs {
+                self.rows[*from..*to].iter().for_each(|r| kept.insert(usize::from(*r)));
+            }
+        } else {
+            kept = Bits::before(self.upto);
+            let mut at = 0;
+            for (from, to) in runs.iter().chain(&[(self.rows.len(), self.rows.len())]) {
+                self.rows[at..*from].iter().for_each(|r| kept.remove(usize::from(*r)));
+                at = *to;
+            }
+        }
+        if let Some(moved) = &self.is_moved {
+            kept.drop_all(moved);
+        }
+        self.loose(len).filter(|r| passes(*r)).for_each(|r| kept.insert(r));
+        bits.keep(&kept);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        (self.rows.capacity() + self.moved.capacity()) * 2 + self.is_moved.as_ref().map_or(0, |_| ROWS / 8)
+    }
+}

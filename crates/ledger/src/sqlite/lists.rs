@@ -1,0 +1,146 @@
+//! Lists and counts of tasks through the index: it says which, the record says what is in them, and both speak of the
+//! same state.
+
+use domain::query::{Filter, Group, Query, Slice, TaskField};
+use domain::task::{Task, TaskRef};
+use domain::{Code, Error, Result, Scope, Uuid};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::Sql;
+use super::rows::Columns;
+use super::scan::Scanner;
+use super::{Readers, filter, read, tx};
+use crate::index::{Follower, Found};
+use crate::{Rev, check_groups, check_query};
+
+/// How often a page is looked for again because one of its rows changed in between, before commits are held up for it.
+const TRIES: usize = 3;
+
+pub(super) fn tasks(
+    readers: &Readers,
+    index: &Follower,
+    scope: &Scope,
+    query: &Query<TaskField>,
+) -> Result<Slice<Task>> {
+    check_query(query)?;
+    for _ in 0..TRIES {
+        let Some((found, mut at_hand, rev)) = find(readers, index, scope, query)? else {
+            return readers.read(|conn| read::tasks(conn, scope, query));
+        };
+        let missing = at_hand.iter().zip(&found.ids).filter(|(task, _)| task.is_none()).map(|(_, id)| *id);
+        let missing: Vec<i64> = missing.collect();
+        if !missing.is_empty() {
+            // The record is as new as the index or newer: a row that changed in between says so.
+            let Some(fetched) = readers.read(|conn| fetch(conn, &missing, rev))? else { continue };
+            index.keep_at_hand(rev, fetched.iter().cloned());
+            let mut fetched = fetched.into_iter();
+            at_hand.iter_mut().filter(|task| task.is_none()).for_each(|task| *task = fetched.next());
+        }
+        return Ok(slice(at_hand.into_iter().flatten().collect(), &found, query));
+    }
+    let gate = index.gate();
+    let found = find(readers, index, scope, query)?;
+    readers.read(|conn| {
+        // With the first read the record stands still for this reader.
+        tx::counters(conn)?;
+        drop(gate);
+        let Some((found, ..)) = found else { return read::tasks(conn, scope, query) };
+        let Some(tasks) = fetch(conn, &found.ids, Rev(i64::MAX))? else {
+            index.distrust();
+            return Err(Error::new(Code::Unavailable, "the index of tasks named one that is not in the ledger")
+                .hint("it is being built anew; ask again in a moment"));
+        };
+        Ok(slice(tasks, &found, query))
+    })
+}
+
+pub(super) fn counts(
+    readers: &Readers,
+    index: &Follower,
+    scope: &Scope,
+    filter: &Filter<TaskField>,
+    by: &[TaskField],
+) -> Result<Vec<Group>> {
+    check_groups(filter, by)?;
+    match index.ask(|index| index.counts(scope, filter, by, &|id| by_uuid(readers, id)))? {
+        Some(groups) => Ok(groups),
+        None => readers.read(|conn| read::counts(conn, scope, filter, by, filter::tasks())),
+    }
+}
+
+/// How many tasks are compared while commits are held up.
+const COMPARED: usize = 2000;
+/// How many differences are told.
+const TOLD: usize = 100;
+
+/// What the index shows otherwise than the record, a sentence for each task.
+pub(super) fn differences(readers: &Readers, index: &Follower) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut after = 0;
+    let mut scanner = Scanner::default();
+    while found.len() < TOLD {
+        // So that both stand still.
+        let _gate = index.gate();
+        let last = index.ask(|index| {
+            readers.read(|conn| {
+                let mut there = Vec::new();
+                let last = scanner.scan(conn, after, COMPARED, &mut |id, _, shown| {
+                    there.push(id);
+                    if let Some(field) = index.difference(id, shown) {
+                        found.push(format!("the index shows another '{field}' of task {id} than the record"));
+                    }
+                })?;
+                let more = index.between(after, last.unwrap_or(i64::MAX));
+                for id in more.into_iter().filter(|id| there.binary_search(id).is_err()) {
+                    found.push(format!("the index shows a task {id} that the record does not have"));
+                }
+                Ok(last)
+            })
+        })?;
+        match last {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    found.truncate(TOLD);
+    Ok(found)
+}
+
+/// Which tasks, those of them that are at hand, and at which revision that is so.
+type Page = (Found, Vec<Option<Task>>, Rev);
+
+fn find(readers: &Readers, index: &Follower, scope: &Scope, query: &Query<TaskField>) -> Result<Option<Page>> {
+    index.ask(|rows| {
+        let found = rows.find(scope, query, &|id| by_uuid(readers, id))?;
+        Ok(found.map(|found| {
+            let at_hand = index.at_hand(rows, &found.ids);
+            (found, at_hand, rows.rev())
+        }))
+    })
+}
+
+fn by_uuid(readers: &Readers, id: Uuid) -> Result<Option<i64>> {
+    readers.read(|conn| Ok(read::task(conn, TaskRef::Uuid(id))?.map(|task| task.id.0)))
+}
+
+/// These tasks; none if one of them has changed since a revision.
+fn fetch(conn: &Connection, ids: &[i64], since: Rev) -> Result<Option<Vec<Task>>> {
+    let mut statement = conn.prepare_cached(read::task_with_rev()).sql()?;
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = |r: &rusqlite::Row<'_>| {
+            let mut columns = Columns::of(r);
+            Ok((Rev(columns.get()?), columns.task()?))
+        };
+        match statement.query_row([id], row).optional().sql()? {
+            Some((rev, task)) if rev <= since => tasks.push(task),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(tasks))
+}
+
+fn slice(tasks: Vec<Task>, found: &Found, query: &Query<TaskField>) -> Slice<Task> {
+    let next = tasks.last().filter(|_| found.more).map(|last| query.order.key(last));
+    Slice { items: tasks, next, total: found.total }
+}
