@@ -92,7 +92,8 @@ pub async fn run(options: Options, say: impl Fn(String) + Send + Sync + 'static)
     })
 }
 
-fn make(recipe: Recipe, folder: &std::path::Path, say: &dyn Fn(String)) -> Result<()> {
+/// Makes a ledger, and says how far it is.
+pub(crate) fn make(recipe: Recipe, folder: &std::path::Path, say: &dyn Fn(String)) -> Result<()> {
     let clock = Instant::now();
     let mut next = Duration::ZERO;
     let manifest = generate(folder, recipe, &mut |tasks| {

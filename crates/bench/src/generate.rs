@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use server::config::DataFolder;
 
 use crate::history::{self, History, Item};
+use crate::needles;
 use crate::random::Random;
 use crate::world::{Size, World};
 
@@ -48,6 +49,8 @@ pub struct Manifest {
     pub middle: Place,
     /// Some resources with a long history and some with a short one.
     pub resources: Vec<Uuid>,
+    /// What questions to the ledger are made up from, so that no two are the same.
+    pub samples: Samples,
     /// How long it took to make, in seconds.
     pub seconds: f64,
     /// The size of the ledger in bytes.
@@ -65,13 +68,43 @@ pub struct Place {
     pub tasks: u64,
 }
 
-const VERSION: u32 = 1;
+/// Some of everything that can be asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Tenants like [`Manifest::middle`], the best first.
+    pub middles: Vec<Place>,
+    /// Tenants like [`Manifest::leaf`], the best first.
+    pub leaves: Vec<Place>,
+    /// Resources as [`Manifest::resources`], more of them.
+    pub resources: Vec<Uuid>,
+    /// Parts of resources' names that about one in a thousand tasks has, the best first.
+    pub rare: Vec<Needle>,
+    /// Parts of resources' names that about one in ten tasks has, the best first.
+    pub frequent: Vec<Needle>,
+    /// Tasks from all over, by number and uuid.
+    pub tasks: Vec<(i64, Uuid)>,
+}
+
+/// A part of names, and how many tasks are about resources that are called so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Needle {
+    /// The part, in small letters.
+    pub text: String,
+    /// The tasks.
+    pub tasks: u64,
+}
+
+const VERSION: u32 = 2;
 const FILE: &str = "bench.json";
 /// Rows that change hands at once, and how many such heaps may lie between.
 const HEAP: usize = 1000;
 const HEAPS: usize = 16;
-/// How many resources are named.
+/// How many resources are named, and how many of each kind the samples have.
 const RESOURCES: usize = 32;
+const SAMPLED_RESOURCES: usize = 256;
+const SAMPLED_TASKS: u64 = 256;
+const SAMPLED_MIDDLES: usize = 12;
+const SAMPLED_LEAVES: usize = 64;
 /// What a leaf and a middle tenant should have.
 const LEAF_TASKS: f64 = 300.0;
 const MIDDLE_SHARE: f64 = 0.03;
@@ -110,7 +143,7 @@ pub fn generate(folder: &Path, recipe: Recipe, progress: &mut dyn FnMut(u64)) ->
         loader.put_record(&record, Rev(rev)).map_err(plain)?;
     }
     let mut history = History::new(&world, tasks, random, end);
-    let mut sums = Sums::default();
+    let mut sums = Sums { every: (tasks / SAMPLED_TASKS).max(1), ..Sums::default() };
     // One thread thinks of what happened, this one writes it down.
     let (heaps, taken) = sync_channel::<domain::Result<Vec<Item>>>(HEAPS);
     let written = std::thread::scope(|scope| {
@@ -137,15 +170,25 @@ pub fn generate(folder: &Path, recipe: Recipe, progress: &mut dyn FnMut(u64)) ->
         loader.finish()
     });
     written.map_err(plain)?;
+    let (leaves, middles) = (sums.leaves(&world.tenants), sums.middles(&world.tenants));
+    let needle = |share: f64| needles::nearest(share, seed, sums.names(&world));
     let manifest = Manifest {
         version: VERSION,
         tasks: sums.tasks,
         activities: sums.activities,
         seed,
         end,
-        leaf: sums.leaf(&world.tenants),
-        middle: sums.middle(&world.tenants),
-        resources: sums.resources(),
+        leaf: first(&leaves),
+        middle: first(&middles),
+        resources: sums.resources(RESOURCES),
+        samples: Samples {
+            middles: middles.into_iter().take(SAMPLED_MIDDLES).collect(),
+            leaves: leaves.into_iter().take(SAMPLED_LEAVES).collect(),
+            resources: sums.resources(SAMPLED_RESOURCES),
+            rare: needle(0.001),
+            frequent: needle(0.1),
+            tasks: std::mem::take(&mut sums.sampled),
+        },
         seconds: clock.elapsed().as_secs_f64(),
         bytes: fs::metadata(&path)?.len(),
     };
@@ -177,6 +220,9 @@ struct Sums {
     activities: u64,
     by_tenant: HashMap<Uuid, u64>,
     by_resource: HashMap<Uuid, u64>,
+    /// One in so many tasks is sampled.
+    every: u64,
+    sampled: Vec<(i64, Uuid)>,
 }
 
 impl Sums {
@@ -186,6 +232,9 @@ impl Sums {
             return;
         };
         self.tasks += 1;
+        if self.tasks.is_multiple_of(self.every) {
+            self.sampled.push((task.id.0, task.spec.uuid));
+        }
         *self.by_tenant.entry(task.spec.tenant).or_default() += 1;
         if let Some(id) = task.spec.resource.as_ref().and_then(|r| Uuid::parse_str(&r.id).ok()) {
             *self.by_resource.entry(id).or_default() += 1;
@@ -209,34 +258,45 @@ impl Sums {
         places
     }
 
-    fn leaf(&self, tenants: &[Tenant]) -> Place {
+    /// Tenants with nobody below them, those that fit best first.
+    fn leaves(&self, tenants: &[Tenant]) -> Vec<Place> {
         let leaves = self.places(tenants).into_iter().filter(|(t, p)| t.parent.is_some() && p.tenants == 1);
-        nearest(leaves.map(|(_, p)| p), |p| p.tasks as f64 / LEAF_TASKS)
+        sorted(leaves.map(|(_, p)| p), |p| p.tasks as f64 / LEAF_TASKS)
     }
 
-    fn middle(&self, tenants: &[Tenant]) -> Place {
+    /// Tenants with others below them, those that fit best first.
+    fn middles(&self, tenants: &[Tenant]) -> Vec<Place> {
         let some = self.places(tenants).into_iter().filter(|(t, p)| t.parent.is_some() && p.tenants > 1);
         let wanted = self.tasks.max(1) as f64 * MIDDLE_SHARE;
-        nearest(some.map(|(_, p)| p), |p| p.tasks as f64 / wanted)
+        sorted(some.map(|(_, p)| p), |p| p.tasks as f64 / wanted)
+    }
+
+    /// The names of resources, and how many tasks each has.
+    fn names<'w>(&self, world: &'w World) -> Vec<(&'w str, u64)> {
+        let tasks = |id| self.by_resource.get(id).copied().unwrap_or_default();
+        world.things.iter().map(|t| (t.name.as_str(), tasks(&t.id))).collect()
     }
 
     /// Those with the most work, and some from all over the rest.
-    fn resources(&self) -> Vec<Uuid> {
+    fn resources(&self, count: usize) -> Vec<Uuid> {
         let mut all: Vec<_> = self.by_resource.iter().map(|(id, n)| (*n, *id)).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
-        let top = all.len().min(RESOURCES / 4);
+        let top = all.len().min(count / 4);
         let (first, rest) = all.split_at(top);
-        let step = (rest.len() / (RESOURCES - top).max(1)).max(1);
-        first.iter().chain(rest.iter().step_by(step)).take(RESOURCES).map(|(_, id)| *id).collect()
+        let step = (rest.len() / (count - top).max(1)).max(1);
+        first.iter().chain(rest.iter().step_by(step)).take(count).map(|(_, id)| *id).collect()
     }
 }
 
-/// The place whose measure is nearest to 1; the root if there is none.
-fn nearest(places: impl Iterator<Item = Place>, measure: impl Fn(&Place) -> f64) -> Place {
+/// The places, those whose measure is nearest to 1 first.
+fn sorted(places: impl Iterator<Item = Place>, measure: impl Fn(&Place) -> f64) -> Vec<Place> {
     let distance = |p: &Place| measure(p).max(1e-9).ln().abs();
-    places.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(Place {
-        tenant: Uuid::nil(),
-        tenants: 1,
-        tasks: 0,
-    })
+    let mut places: Vec<_> = places.collect();
+    places.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    places
+}
+
+/// The best place; the root if there is none.
+fn first(places: &[Place]) -> Place {
+    places.first().cloned().unwrap_or(Place { tenant: Uuid::nil(), tenants: 1, tasks: 0 })
 }

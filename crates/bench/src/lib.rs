@@ -1,5 +1,5 @@
-//! Benchmarks: a ledger that looks like a provider's after half a year, and the questions that clients ask all the time,
-//! through HTTP, to the native API and to the Acronis dialect side by side.
+//! Benchmarks: a ledger that looks like a provider's after half a year; the questions that clients ask all the time,
+//! through HTTP, to the native API and to the Acronis dialect side by side; and the ledger itself, beside other databases.
 //!
 //! They stand on the ledger and the server as anybody else would use them; nothing in the product knows of them.
 
@@ -8,7 +8,9 @@ mod api;
 mod drive;
 mod generate;
 mod history;
+mod ledger;
 mod life;
+mod needles;
 mod question;
 mod random;
 mod report;
@@ -18,5 +20,9 @@ mod world;
 pub use answer::Api;
 pub use api::{Options, Source, run};
 pub use drive::Limits;
-pub use generate::{Manifest, Place, Recipe, generate};
+pub use generate::{Manifest, Needle, Place, Recipe, Samples, generate};
+pub use ledger::{
+    Effort, LedgerOptions, LedgerReport, LedgerSource, Line as LedgerLine, Load, PostgresAt, Rival, SideReport, Spread,
+    Table, Writes, run_ledger,
+};
 pub use report::{Line, Report, Stats};

@@ -36,6 +36,11 @@ const TYPES: &[(Kind, usize)] = &[
     (Kind { name: "agent_update", queue: "maintenance", under_policy: false }, 10),
 ];
 
+/// The names of all types, the most frequent first.
+pub(crate) fn types() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|(kind, _)| kind.name)
+}
+
 /// How tasks end, so many of a thousand.
 const ENDS: &[(End, usize)] = &[
     (End::Outcome(OutcomeCode::Ok), 920),

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bench::{Api, Limits, Options, Recipe, Report, Source};
+use bench::{
+    Api, Effort, LedgerOptions, LedgerReport, LedgerSource, Limits, Load, Options, PostgresAt, Recipe, Report, Source,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use domain::Timestamp;
 
@@ -20,6 +22,14 @@ pub(crate) enum BenchCommand {
     /// put to both APIs in turn, by one caller and by several at once. Both must give the same tasks.
     #[command(after_help = "Example: backstay bench api --tasks 100000 --keep /var/tmp/bench")]
     Api(ApiArgs),
+    /// Ask and write a large ledger itself, without a server, and other databases and task queues beside it
+    ///
+    /// Half a year of tasks is made up. Then come: every kind of question, each with other values every time; writes by
+    /// many callers at once; how much disk and memory it takes; how long a restart lasts. Small ledgers have every answer
+    /// checked against its definition, and whoever is asked beside the ledger must answer the same.
+    #[command(after_help = "Examples:\n  backstay bench ledger --tasks 100000 --json figures.json\n  \
+                            backstay bench ledger --tasks 1000000 --keep /var/tmp/bench --own-postgres --rivals")]
+    Ledger(Box<LedgerArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +66,58 @@ pub(crate) struct ApiArgs {
     report: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    /// With --json: write the JSON to this file, and print the tables
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// How many tasks to make up; a million takes about 2 GB of disk
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
+    tasks: u64,
+    /// What to make them up from: the same number gives the same ledger
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Keep the ledger in this new folder, to use it again with --ledger
+    #[arg(long, value_name = "DIR", conflicts_with = "ledger")]
+    keep: Option<PathBuf>,
+    /// Take the ledger in this folder, which was kept before; what is written stays in it
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tasks", "seed"])]
+    ledger: Option<PathBuf>,
+    /// Ask a kind of question so often at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    repetitions: usize,
+    /// Ask a kind of question so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    seconds: u64,
+    /// Only kinds of questions with this in their names
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// How many write at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    callers: u16,
+    /// Write so many tasks at most; 0 = none
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    write_tasks: u64,
+    /// Write so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    write_seconds: u64,
+    /// Load the same tasks into this PostgreSQL, and ask it, too; its tables tasks and tenant_closure are replaced
+    #[arg(long, value_name = "URL", conflicts_with = "own_postgres")]
+    postgres: Option<String>,
+    /// The same with a PostgreSQL 15 that is started for this and thrown away
+    #[arg(long)]
+    own_postgres: bool,
+    /// Load the same tasks into this new SQLite file, and ask it, too
+    #[arg(long, value_name = "FILE")]
+    sqlite: Option<PathBuf>,
+    /// Ask side by side with a ledger of so many tasks, made up for this, instead of the whole one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(100..))]
+    side_rows: Option<u64>,
+    /// Run graphile-worker and pg-boss on that PostgreSQL under the same load; needs Node.js, npm and a network
+    #[arg(long)]
+    rivals: bool,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ApiName {
     Native,
@@ -63,7 +125,13 @@ enum ApiName {
 }
 
 pub(crate) async fn run(command: BenchCommand, out: &Output) -> Result<ExitCode> {
-    let BenchCommand::Api(args) = command;
+    match command {
+        BenchCommand::Api(args) => run_api(args, out).await,
+        BenchCommand::Ledger(args) => run_ledger(*args, out).await,
+    }
+}
+
+async fn run_api(args: ApiArgs, out: &Output) -> Result<ExitCode> {
     let source = match (args.ledger, args.url) {
         (Some(folder), Some(url)) => Source::Server(folder, url),
         (Some(folder), None) => Source::Folder(folder),
@@ -96,6 +164,63 @@ pub(crate) async fn run(command: BenchCommand, out: &Output) -> Result<ExitCode>
     done()
 }
 
+async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
+    let load =
+        Load { callers: args.callers.into(), tasks: args.write_tasks, time: Duration::from_secs(args.write_seconds) };
+    let options = LedgerOptions {
+        source: match args.ledger {
+            Some(folder) => LedgerSource::Folder(folder),
+            None => {
+                let recipe = Recipe { tasks: args.tasks, seed: args.seed, end: Timestamp::now() };
+                LedgerSource::New(recipe, args.keep)
+            }
+        },
+        effort: Effort { repetitions: args.repetitions, time: Duration::from_secs(args.seconds) },
+        only: args.only,
+        load: (args.write_tasks > 0).then_some(load),
+        postgres: match (args.postgres, args.own_postgres) {
+            (Some(url), _) => Some(PostgresAt::Url(url)),
+            (None, true) => Some(PostgresAt::Own),
+            (None, false) => None,
+        },
+        sqlite: args.sqlite,
+        side_rows: args.side_rows,
+        rivals: args.rivals,
+    };
+    let notes = out.clone();
+    let report = bench::run_ledger(options, move |text| notes.note(text)).await?;
+    if let Some(path) = &args.file {
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if out.json && args.file.is_none() {
+        out.json(&report)?;
+    } else {
+        print_ledger(&report, out)?;
+    }
+    for finding in &report.findings {
+        out.note(format!("wrong: {finding}"));
+    }
+    if report.findings.is_empty() { done() } else { Ok(ExitCode::FAILURE) }
+}
+
+fn print_ledger(report: &LedgerReport, out: &Output) -> Result<()> {
+    for table in report.tables() {
+        out.coloured(&[Cell::toned(&table.title, Tone::Live)])?;
+        let rows = table.rows.into_iter().map(|row| row.into_iter().map(Cell::from).collect());
+        out.table(&table.header, rows.collect(), "nothing was asked")?;
+        out.line("")?;
+    }
+    let processor = report.processor.as_deref().unwrap_or("processor unknown");
+    out.coloured(&[Cell::toned(format!("{} of {processor}.", report.processors), Tone::Faint)])?;
+    if !report.optimised {
+        out.note(UNOPTIMISED);
+    }
+    Ok(())
+}
+
+const UNOPTIMISED: &str = "This program was built without optimisation; its figures say little.";
+
 fn print(report: &Report, out: &Output) -> Result<()> {
     let rows = report.rows().into_iter().map(|row| row.into_iter().map(Cell::from).collect());
     out.table(&Report::HEADER, rows.collect(), "nothing was asked")?;
@@ -110,7 +235,7 @@ fn print(report: &Report, out: &Output) -> Result<()> {
         Tone::Faint,
     )])?;
     if !report.optimised {
-        out.note("This program was built without optimisation; its figures say little.");
+        out.note(UNOPTIMISED);
     }
     Ok(())
 }
