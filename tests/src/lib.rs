@@ -5,6 +5,7 @@
 //! pass, and end only processes that they started.
 
 pub mod journey;
+pub mod load;
 pub mod machine;
 pub mod place;
 pub mod restic;
