@@ -34,7 +34,7 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApiArgs {
-    /// How many tasks to make up; a million takes about 2 GB of disk
+    /// How many tasks to make up; a million takes about 0.6 GB of disk
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     tasks: u64,
     /// What to make them up from: the same number gives the same ledger
@@ -71,7 +71,7 @@ pub(crate) struct LedgerArgs {
     /// With --json: write the JSON to this file, and print the tables
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// How many tasks to make up; a million takes about 2 GB of disk
+    /// How many tasks to make up; a million takes about 0.6 GB of disk
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     tasks: u64,
     /// What to make them up from: the same number gives the same ledger
