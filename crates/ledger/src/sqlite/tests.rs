@@ -43,6 +43,27 @@ fn noise(seed: u128, length: usize) -> String {
 }
 
 #[tokio::test]
+async fn a_word_that_was_taken_back_is_not_read_for_another() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, _ledger) = world(&path).await;
+    let taken_back = w.spec("never-was");
+    let uuid = taken_back.uuid;
+    let writes = vec![
+        Write::CreateTask(Box::new(taken_back)),
+        // The writer reads the word here.
+        Write::Task(TaskRef::Uuid(uuid), Event::Cancel { by: "operator".to_owned() }),
+        Write::Settle(domain::task::TaskId(999)),
+    ];
+    assert_eq!(refusal(w.commit(writes).await), Code::NotFound);
+    w.create(w.spec("is-there")).await?;
+    // The same number stands for this word now, and the writer reads it again.
+    let claimed = w.claimed(w.claim("a1", 1)).await?;
+    assert_eq!(claimed[0].spec.kind, "is-there");
+    w.finish().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn everything_is_there_again() -> Result<()> {
     let (_dir, path) = folder();
     let (mut w, ledger) = world(&path).await;
