@@ -367,3 +367,74 @@ impl Source {
         Some(Block { len, live, count, codes, numbers, version, untidy: true })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use domain::Timestamp;
+    use domain::query::TaskField;
+    use domain::task::{Task, TaskId, TaskSpec};
+
+    use super::*;
+
+    /// More rows than a block has, with words that differ.
+    fn stored(path: &Path) -> Index<TaskField> {
+        let mut index = Index::new();
+        for n in 1..ROWS + 20 {
+            let tenant = Uuid::from_u128(n as u128 % 9 + 1);
+            index.put_tenant(tenant, format!("/1/{}/", n % 9 + 2));
+            let spec = TaskSpec::new(Uuid::from_u128(n as u128), &format!("type-{}", n % 12), "agents", tenant);
+            let task = Task::create(TaskId(n as i64), Arc::new(spec), Timestamp::UNIX_EPOCH).expect("a task");
+            index.put(task.id.0, |field: TaskField| field.read(&task));
+        }
+        index.set_rev(Rev(7));
+        index.settle();
+        save(path, "this", Rev(7), || &index).expect("it can be written");
+        index
+    }
+
+    #[test]
+    fn only_a_whole_checkpoint_of_this_ledger_and_version_is_believed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("ledger.index");
+        let load = |identity: &str| load::<TaskField>(&path, identity);
+        assert!(load("this").expect("nothing is wrong").is_none(), "there is none");
+        let index = stored(&path);
+        let loaded = load("this").expect("it is whole").expect("it is there");
+        assert_eq!((loaded.len(), loaded.rev()), (index.len(), Rev(7)));
+        assert_eq!(load("another").expect_err("of another ledger"), "it belongs to another ledger");
+
+        let whole = fs::read(&path).expect("it can be read");
+        // The version stands behind the magic number and the length of the first part, and has a checksum of its own.
+        let first = MAGIC.len() + 8;
+        let length = u64::from_le_bytes(whole[MAGIC.len()..first].try_into().expect("eight bytes")) as usize;
+        let mut other = whole.clone();
+        other[first] += 1;
+        let sum = checksum(&other[first..first + length]);
+        other[first + length..first + length + 4].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&path, other).expect("written");
+        assert_eq!(load("this").expect_err("of another version"), "it was written by another version");
+
+        for at in (0..whole.len()).step_by(7) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            fs::write(&path, damaged).expect("written");
+            assert!(load("this").is_err(), "byte {at} is wrong");
+            fs::write(&path, &whole[..at]).expect("written");
+            assert!(load("this").is_err(), "cut off at {at}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_one_before() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("ledger.index");
+        let index = stored(&path);
+        let whole = fs::read(&path).expect("it can be read");
+        // Where the new one would be written there is a folder.
+        fs::create_dir(path.with_extension("index-new")).expect("made");
+        assert!(save(&path, "this", Rev(8), || &index).is_err());
+        assert_eq!(fs::read(&path).expect("it can be read"), whole);
+    }
+}

@@ -64,6 +64,42 @@ async fn a_word_that_was_taken_back_is_not_read_for_another() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_restart_takes_up_the_checkpoint_and_what_came_after_it() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    w.plain().await?;
+    ledger.close().await?;
+    let checkpoint = path.with_extension("index");
+    let old = std::fs::read(&checkpoint).expect("it was written at the end");
+    let listed = async |ledger: &SqliteLedger| -> Result<(usize, Option<u64>)> {
+        let query = Query { total: true, ..Query::newest(Filter::all(), 10) };
+        let slice = ledger.tasks(&everything(), &query).await?;
+        Ok((slice.items.len(), slice.total))
+    };
+
+    let (w, ledger) = (w, SqliteLedger::open(&path)?);
+    assert_eq!(listed(&ledger).await?, (1, Some(1)));
+    let report = ledger.index_report().expect("there is an index");
+    assert_eq!((report.tasks, report.checkpoint), (1, report.rev), "nothing had to be read from the record");
+    ledger.commit(&everything(), w.moment, vec![Write::CreateTask(Box::new(w.spec("backup")))]).await?;
+    ledger.close().await?;
+
+    // As after a kill: the checkpoint is older than the record.
+    std::fs::write(&checkpoint, &old).expect("written");
+    let ledger = SqliteLedger::open(&path)?;
+    assert_eq!(listed(&ledger).await?, (2, Some(2)));
+    assert!(ledger.index_report().is_some_and(|r| r.checkpoint < r.rev));
+    ledger.close().await?;
+
+    std::fs::write(&checkpoint, &old[..old.len() / 2]).expect("written");
+    let ledger = SqliteLedger::open(&path)?;
+    assert_eq!(listed(&ledger).await?, (2, Some(2)));
+    assert_eq!(ledger.index_report().map(|r| r.checkpoint.0), Some(0), "half a checkpoint was not used");
+    assert_eq!(ledger.check(&everything()).await?, Vec::<String>::new());
+    ledger.close().await
+}
+
+#[tokio::test]
 async fn everything_is_there_again() -> Result<()> {
     let (_dir, path) = folder();
     let (mut w, ledger) = world(&path).await;
