@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use domain::query::{Field, Filter, Group, Page, Query, Value};
+use domain::query::{Field, Filter, Group, Page, Query};
 use domain::{Result, Scope};
 
 use super::dictionary::{ABSENT, Numbers};
@@ -96,11 +96,9 @@ impl<F: Field> Index<F> {
             }
         }
         let Some(rows) = self.rows(scope, filter, by_uuid)? else { return Ok(None) };
-        let total = self.total(scope, filter, &rows);
-        let value = |column: usize, number: u32| self.dictionaries[column].value(number);
         let groups = match columns[..] {
-            [] => return Ok(Some(vec![Group { values: Vec::new(), count: total }])),
-            [column] => self.grouped(&rows, column, |number| vec![value(column, number)]),
+            [] => vec![Group { values: Vec::new(), count: self.total(scope, filter, &rows) }],
+            [column] => self.grouped(&rows, column),
             [a, b] => self.grouped_by_two(&rows, a, b),
             _ => return Ok(None),
         };
@@ -149,10 +147,10 @@ impl<F: Field> Index<F> {
         counts
     }
 
-    fn grouped(&self, rows: &Rows<'_, F>, column: usize, values: impl Fn(u32) -> Vec<Option<Value>>) -> Vec<Group> {
+    fn grouped(&self, rows: &Rows<'_, F>, column: usize) -> Vec<Group> {
         let counts = self.count_codes(rows, column);
         let some = (0..).zip(counts).filter(|(_, count)| *count > 0);
-        some.map(|(number, count)| Group { values: values(number), count }).collect()
+        some.map(|(number, count)| Group { values: vec![self.dictionaries[column].value(number)], count }).collect()
     }
 
     fn grouped_by_two(&self, rows: &Rows<'_, F>, a: usize, b: usize) -> Vec<Group> {

@@ -13,13 +13,14 @@ const MOST: usize = if cfg!(test) { 64 } else { 16_384 };
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     tasks: HashMap<TaskId, Kept>,
-    /// Those that were put in, the longest kept first; some may be gone.
+    /// Those that were put in, the longest kept first.
     turns: VecDeque<TaskId>,
 }
 
 #[derive(Debug)]
 struct Kept {
-    task: Task,
+    /// None when it is no more as it was; the turn stays, because finding it would cost more than its room.
+    task: Option<Task>,
     asked: bool,
 }
 
@@ -28,13 +29,13 @@ impl Hot {
     pub(super) fn get(&mut self, id: TaskId) -> Option<Task> {
         let kept = self.tasks.get_mut(&id)?;
         kept.asked = true;
-        Some(kept.task.clone())
+        kept.task.clone()
     }
 
     /// Takes a task in as it is now.
     pub(super) fn put(&mut self, task: Task) {
         if let Some(kept) = self.tasks.get_mut(&task.id) {
-            kept.task = task;
+            kept.task = Some(task);
             return;
         }
         while self.turns.len() >= MOST {
@@ -48,13 +49,13 @@ impl Hot {
             }
         }
         self.turns.push_back(task.id);
-        self.tasks.insert(task.id, Kept { task, asked: false });
+        self.tasks.insert(task.id, Kept { task: Some(task), asked: false });
     }
 
     /// Lets go of a task that is no more as it was.
     pub(super) fn forget(&mut self, id: TaskId) {
-        if self.tasks.remove(&id).is_some() {
-            self.turns.retain(|other| *other != id);
+        if let Some(kept) = self.tasks.get_mut(&id) {
+            kept.task = None;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Which rows come at a place of an order. Nothing is sorted that is not shown: an order over few values goes value by
 //! value, one over times walks along what each block has sorted already.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ fn by_id<F: Field>(rows: &Rows<'_, F>, down: bool, key: Key<'_>, mut skip: u64, 
                 } else {
                     bits.drop_all(&Bits::before(row + 1));
                 }
-                bits
+                Cow::Owned(bits)
             }),
             _ => {
                 if skip > 0 {
@@ -97,7 +98,7 @@ fn by_id<F: Field>(rows: &Rows<'_, F>, down: bool, key: Key<'_>, mut skip: u64, 
                         continue;
                     }
                 }
-                rows.bits(block).cloned()
+                rows.bits(block).map(Cow::Borrowed)
             }
         };
         let Some(bits) = bits else { continue };

@@ -1,32 +1,20 @@
 //! How rows lie in the file: what was written in former layouts is there in the present one, rows take few bytes, and
 //! every way of reading them gives the same.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use domain::query::{Field, TaskField};
 use domain::task::{Event, Named, Outcome, OutcomeCode, Progress, Task, TaskId, TaskRef};
 use domain::{Code, Result};
 use rusqlite::Connection;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::error::Sql;
 use super::scan::Scanner;
+use super::tests::{folder, world};
 use super::{SqliteLedger, read, schema};
-use crate::contract::world::{World, everything, refusal, seconds};
+use crate::contract::world::{everything, refusal, seconds};
 use crate::{Ledger, Write, Written};
-
-fn folder() -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a temporary folder can be made");
-    let path = dir.path().join("ledger.db");
-    (dir, path)
-}
-
-async fn world(path: &Path) -> (World, Arc<SqliteLedger>) {
-    let ledger = Arc::new(SqliteLedger::open(path).expect("the ledger opens"));
-    (World::over(ledger.clone()).await, ledger)
-}
 
 fn older(path: &Path) {
     let conn = Connection::open(path).expect("it can be made");

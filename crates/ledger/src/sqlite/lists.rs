@@ -2,12 +2,12 @@
 //! same state.
 
 use domain::query::{Filter, Group, Query, Slice, TaskField};
-use domain::task::{Task, TaskRef};
+use domain::task::Task;
 use domain::{Code, Error, Result, Scope, Uuid};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::Sql;
-use super::rows::Columns;
+use super::rows::{self, Columns};
 use super::scan::Scanner;
 use super::{Readers, filter, read, tx};
 use crate::index::{Follower, Found};
@@ -120,7 +120,11 @@ fn find(readers: &Readers, index: &Follower, scope: &Scope, query: &Query<TaskFi
 }
 
 fn by_uuid(readers: &Readers, id: Uuid) -> Result<Option<i64>> {
-    readers.read(|conn| Ok(read::task(conn, TaskRef::Uuid(id))?.map(|task| task.id.0)))
+    let sql = "SELECT id FROM tasks WHERE uuid = ?";
+    let row = |r: &rusqlite::Row<'_>| r.get(0);
+    readers.read(|conn| {
+        conn.prepare_cached(sql).and_then(|mut s| s.query_row([rows::uuid_bytes(id)], row).optional()).sql()
+    })
 }
 
 /// These tasks; none if one of them has changed since a revision.

@@ -16,13 +16,13 @@ use super::{SqliteLedger, queue};
 use crate::contract::world::{World, everything, refusal};
 use crate::{Ledger, Write};
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary folder can be made");
     let path = dir.path().join("ledger.db");
     (dir, path)
 }
 
-async fn world(path: &Path) -> (World, Arc<SqliteLedger>) {
+pub(super) async fn world(path: &Path) -> (World, Arc<SqliteLedger>) {
     let ledger = Arc::new(SqliteLedger::open(path).expect("the ledger opens"));
     (World::over(ledger.clone()).await, ledger)
 }
