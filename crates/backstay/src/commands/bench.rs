@@ -1,6 +1,6 @@
 //! `backstay bench`: how fast this program is on this machine, on a ledger that is made up for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use bench::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use domain::Timestamp;
+use serde::Serialize;
 
 use super::done;
 use crate::output::{Cell, Output, Tone};
@@ -32,8 +33,9 @@ pub(crate) enum BenchCommand {
     Ledger(Box<LedgerArgs>),
 }
 
+/// The ledger that is measured.
 #[derive(Debug, Args)]
-pub(crate) struct ApiArgs {
+struct MadeUp {
     /// How many tasks to make up; a million takes about 0.6 GB of disk
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     tasks: u64,
@@ -43,9 +45,22 @@ pub(crate) struct ApiArgs {
     /// Keep the ledger in this new folder, to use it again with --ledger
     #[arg(long, value_name = "DIR", conflicts_with = "ledger")]
     keep: Option<PathBuf>,
-    /// Take the ledger in this folder, which was kept before
+    /// Take the ledger in this folder, which was kept before; what is written stays in it
     #[arg(long, value_name = "DIR", conflicts_with_all = ["tasks", "seed"])]
     ledger: Option<PathBuf>,
+}
+
+impl MadeUp {
+    /// What is made up if no ledger is there.
+    fn recipe(&self) -> Recipe {
+        Recipe { tasks: self.tasks, seed: self.seed, end: Timestamp::now() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgs {
+    #[command(flatten)]
+    made_up: MadeUp,
     /// Ask the server at this address, which runs on the folder of --ledger; none is started then
     #[arg(long, value_name = "URL", requires = "ledger")]
     url: Option<String>,
@@ -71,18 +86,8 @@ pub(crate) struct LedgerArgs {
     /// With --json: write the JSON to this file, and print the tables
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// How many tasks to make up; a million takes about 0.6 GB of disk
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
-    tasks: u64,
-    /// What to make them up from: the same number gives the same ledger
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Keep the ledger in this new folder, to use it again with --ledger
-    #[arg(long, value_name = "DIR", conflicts_with = "ledger")]
-    keep: Option<PathBuf>,
-    /// Take the ledger in this folder, which was kept before; what is written stays in it
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["tasks", "seed"])]
-    ledger: Option<PathBuf>,
+    #[command(flatten)]
+    made_up: MadeUp,
     /// Ask a kind of question so often at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     repetitions: usize,
@@ -132,13 +137,11 @@ pub(crate) async fn run(command: BenchCommand, out: &Output) -> Result<ExitCode>
 }
 
 async fn run_api(args: ApiArgs, out: &Output) -> Result<ExitCode> {
-    let source = match (args.ledger, args.url) {
+    let recipe = args.made_up.recipe();
+    let source = match (args.made_up.ledger, args.url) {
         (Some(folder), Some(url)) => Source::Server(folder, url),
         (Some(folder), None) => Source::Folder(folder),
-        (None, _) => {
-            let recipe = Recipe { tasks: args.tasks, seed: args.seed, end: Timestamp::now() };
-            Source::New(recipe, args.keep)
-        }
+        (None, _) => Source::New(recipe, args.made_up.keep),
     };
     let options = Options {
         source,
@@ -152,9 +155,8 @@ async fn run_api(args: ApiArgs, out: &Output) -> Result<ExitCode> {
     };
     let notes = out.clone();
     let report = bench::run(options, move |text| notes.note(text)).await?;
-    if let Some(path) = args.report {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = &args.report {
+        write_json(path, &report)?;
     }
     if out.json {
         out.json(&report)?;
@@ -165,15 +167,13 @@ async fn run_api(args: ApiArgs, out: &Output) -> Result<ExitCode> {
 }
 
 async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
+    let recipe = args.made_up.recipe();
     let load =
         Load { callers: args.callers.into(), tasks: args.write_tasks, time: Duration::from_secs(args.write_seconds) };
     let options = LedgerOptions {
-        source: match args.ledger {
+        source: match args.made_up.ledger {
             Some(folder) => LedgerSource::Folder(folder),
-            None => {
-                let recipe = Recipe { tasks: args.tasks, seed: args.seed, end: Timestamp::now() };
-                LedgerSource::New(recipe, args.keep)
-            }
+            None => LedgerSource::New(recipe, args.made_up.keep),
         },
         effort: Effort { repetitions: args.repetitions, time: Duration::from_secs(args.seconds) },
         only: args.only,
@@ -190,8 +190,7 @@ async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
     let notes = out.clone();
     let report = bench::run_ledger(options, move |text| notes.note(text)).await?;
     if let Some(path) = &args.file {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        write_json(path, &report)?;
     }
     if out.json && args.file.is_none() {
         out.json(&report)?;
@@ -202,6 +201,11 @@ async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
         out.note(format!("wrong: {finding}"));
     }
     if report.findings.is_empty() { done() } else { Ok(ExitCode::FAILURE) }
+}
+
+fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn print_ledger(report: &LedgerReport, out: &Output) -> Result<()> {
