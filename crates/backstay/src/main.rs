@@ -23,6 +23,10 @@ use commands::Context;
 use connection::Wanted;
 use output::Output;
 
+/// Rows of the ledger become some hundred small allocations each; see `docs/decisions/ledger-bench.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before anything else: a child that does a job needs no runtime, no logging and no terminal, and starts often.
     if is_job() {

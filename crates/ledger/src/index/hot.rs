@@ -11,7 +11,7 @@ const MOST: usize = if cfg!(test) { 64 } else { 16_384 };
 /// Tasks by their ids. Where there is no room, the longest kept one goes, unless it was asked for since its last turn. One
 /// goes at a time: letting go of thousands would make somebody wait.
 #[derive(Debug, Default)]
-pub(super) struct Hot {
+pub(crate) struct Hot {
     tasks: HashMap<TaskId, Kept>,
     /// Those that were put in, the longest kept first.
     turns: VecDeque<TaskId>,
@@ -26,14 +26,14 @@ struct Kept {
 
 impl Hot {
     /// A task as it is now, if it is here.
-    pub(super) fn get(&mut self, id: TaskId) -> Option<Task> {
+    pub(crate) fn get(&mut self, id: TaskId) -> Option<Task> {
         let kept = self.tasks.get_mut(&id)?;
         kept.asked = true;
         kept.task.clone()
     }
 
     /// Takes a task in as it is now.
-    pub(super) fn put(&mut self, task: Task) {
+    pub(crate) fn put(&mut self, task: Task) {
         if let Some(kept) = self.tasks.get_mut(&task.id) {
             kept.task = Some(task);
             return;
@@ -53,14 +53,14 @@ impl Hot {
     }
 
     /// Lets go of a task that is no more as it was.
-    pub(super) fn forget(&mut self, id: TaskId) {
+    pub(crate) fn forget(&mut self, id: TaskId) {
         if let Some(kept) = self.tasks.get_mut(&id) {
             kept.task = None;
         }
     }
 
     /// Lets go of all.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Hot::default();
     }
 }

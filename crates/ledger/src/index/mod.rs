@@ -39,6 +39,7 @@ use crate::Rev;
 pub(crate) use self::answers::Found;
 pub(crate) use self::follow::{Follower, Record, Shown};
 pub use self::follow::{Progress, Report};
+pub(crate) use self::hot::Hot;
 
 /// What a commit did to the record, as far as the index must know.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use domain::{Code, Error, Result, Timestamp, Uuid};
 use rusqlite::types::{ToSql, Value};
 
 use super::error::Sql;
-use super::names::Numbers;
 use super::pack;
+use super::remembered::Numbers;
 use super::rows::{self, Detail, Limits, Report, Wish};
 use crate::Rev;
 
@@ -61,26 +61,26 @@ pub(super) const UPDATE_STATUS: &str =
      updated_at = ?, completed_at = ?, deleted_at = ?, result_code = ?, report = ? WHERE id = ?";
 
 /// Binds the values of [`INSERT_TASK`].
-pub(super) fn task(bind: &mut Bind<'_, '_>, task: &Task, names: &mut Numbers<'_>) -> Result<()> {
+pub(super) fn task(bind: &mut Bind<'_, '_>, task: &Task, numbers: Numbers<'_>) -> Result<()> {
     let spec = &*task.spec;
     let missing = |what: &str| Error::new(Code::Internal, format!("a task without a {what} cannot be stored"));
     bind.put(task.id.0)?;
     bind.put(spec.uuid.as_bytes())?;
-    bind.put(names.word(&spec.kind)?.ok_or_else(|| missing("type"))?)?;
+    bind.put(numbers.word(&spec.kind)?.ok_or_else(|| missing("type"))?)?;
     bind.put(spec.seeding)?;
-    bind.put(names.word(&spec.queue)?.ok_or_else(|| missing("queue"))?)?;
+    bind.put(numbers.word(&spec.queue)?.ok_or_else(|| missing("queue"))?)?;
     bind.put(spec.priority.ordinal())?;
     bind.put(&*spec.tenant.hyphenated().encode_lower(&mut Uuid::encode_buffer()))?;
-    bind.put(tags(&spec.tags, names)?)?;
+    bind.put(tags(&spec.tags, numbers)?)?;
     bind.put(spec.workflow_id)?;
-    bind.put(names.word(&spec.issuer.id)?)?;
-    bind.put(names.word(&spec.issuer.cluster_id)?)?;
-    bind.put(names.word(spec.started_by.as_deref().unwrap_or(""))?)?;
-    bind.put(spec.policy.as_ref().map(|p| names.named(p)).transpose()?)?;
-    bind.put(spec.resource.as_ref().map(|r| names.named(r)).transpose()?)?;
-    bind.put(names.word(spec.affinity.agent.as_deref().unwrap_or(""))?)?;
-    bind.put(names.word(spec.affinity.cluster.as_deref().unwrap_or(""))?)?;
-    bind.put(names.word(&serde_json::to_string(&Limits::of(&spec.rules)).map_err(rows::unprintable)?)?)?;
+    bind.put(numbers.word(&spec.issuer.id)?)?;
+    bind.put(numbers.word(&spec.issuer.cluster_id)?)?;
+    bind.put(numbers.word(spec.started_by.as_deref().unwrap_or(""))?)?;
+    bind.put(spec.policy.as_ref().map(|p| numbers.named(p)).transpose()?)?;
+    bind.put(spec.resource.as_ref().map(|r| numbers.named(r)).transpose()?)?;
+    bind.put(numbers.word(spec.affinity.agent.as_deref().unwrap_or(""))?)?;
+    bind.put(numbers.word(spec.affinity.cluster.as_deref().unwrap_or(""))?)?;
+    bind.put(numbers.word(&serde_json::to_string(&Limits::of(&spec.rules)).map_err(rows::unprintable)?)?)?;
     bind.put(nanos(task.created_at))?;
     let (argument, context) = (present(&spec.argument), present(&spec.context));
     let parent_entity = spec.parent_entity.as_ref();
@@ -89,7 +89,7 @@ pub(super) fn task(bind: &mut Bind<'_, '_>, task: &Task, names: &mut Numbers<'_>
 }
 
 /// Binds the values of a status from `rev` on, as [`INSERT_STATUS`] and [`UPDATE_STATUS`] name them.
-pub(super) fn status(bind: &mut Bind<'_, '_>, task: &Task, rev: Rev, names: &mut Numbers<'_>) -> Result<()> {
+pub(super) fn status(bind: &mut Bind<'_, '_>, task: &Task, rev: Rev, numbers: Numbers<'_>) -> Result<()> {
     let status = &task.status;
     let assignment = status.phase.assignment();
     let lease = match &status.phase {
@@ -102,8 +102,8 @@ pub(super) fn status(bind: &mut Bind<'_, '_>, task: &Task, rev: Rev, names: &mut
     bind.put(task.state().ordinal())?;
     bind.put(status.assign_count)?;
     bind.put(status.cancel_requested)?;
-    bind.put(names.word(task.executor().map_or("", |e| &e.id))?)?;
-    bind.put(names.word(task.executor().map_or("", |e| &e.cluster_id))?)?;
+    bind.put(numbers.word(task.executor().map_or("", |e| &e.id))?)?;
+    bind.put(numbers.word(task.executor().map_or("", |e| &e.cluster_id))?)?;
     bind.put(lease.map_or(Value::Null, pack::lease))?;
     bind.time(assignment.map(|a| a.last_report_at))?;
     bind.put(nanos(status.enqueued_at))?;
@@ -145,7 +145,7 @@ pub(super) fn step(
     bind: &mut Bind<'_, '_>,
     activity: &Activity,
     (spec, status): (&ActivitySpec, &ActivityStatus),
-    names: &mut Numbers<'_>,
+    numbers: Numbers<'_>,
 ) -> Result<()> {
     let (completed_at, result) = match &status.step {
         Step::Completed { completed_at, result, .. } => (Some(*completed_at), Some(&**result)),
@@ -154,13 +154,13 @@ pub(super) fn step(
     bind.put(activity.uuid.as_bytes())?;
     bind.put(activity.task.0)?;
     bind.put(nanos(activity.created_at))?;
-    bind.put(names.word(&spec.kind)?)?;
+    bind.put(numbers.word(&spec.kind)?)?;
     bind.put(spec.parent.map(|p| p.0))?;
     bind.put(spec.sustainable)?;
-    bind.put(tags(&spec.tags, names)?)?;
+    bind.put(tags(&spec.tags, numbers)?)?;
     bind.put(status.state().ordinal())?;
-    bind.put(names.word(&status.executor.id)?)?;
-    bind.put(names.word(&status.executor.cluster_id)?)?;
+    bind.put(numbers.word(&status.executor.id)?)?;
+    bind.put(numbers.word(&status.executor.cluster_id)?)?;
     bind.time(status.started_at())?;
     bind.time(completed_at)?;
     bind.put(nanos(status.updated_at))?;
@@ -173,11 +173,11 @@ pub(super) fn step(
     bind.put(activity.id.0)
 }
 
-fn tags(tags: &[String], names: &mut Numbers<'_>) -> Result<Option<i64>> {
+fn tags(tags: &[String], numbers: Numbers<'_>) -> Result<Option<i64>> {
     if tags.is_empty() {
         return Ok(None);
     }
-    names.word(&serde_json::to_string(tags).map_err(rows::unprintable)?)
+    numbers.word(&serde_json::to_string(tags).map_err(rows::unprintable)?)
 }
 
 fn present(v: &serde_json::Value) -> Option<&serde_json::Value> {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::error::Sql;
 use super::filter::{self, Builder};
-use super::read;
-use super::rows::{self, Columns};
+use super::rows::{self, ACTIVITY_COLUMNS, Columns, TASK_COLUMNS};
+use super::words::Db;
 
 /// What must never be found: each gives a sentence for a row that breaks a rule.
 const RULES: &[&str] = &[
@@ -62,23 +62,23 @@ const RULES: &[&str] = &[
 const SHOWN: usize = 100;
 
 /// One sentence for each finding. The file and the rules are looked at as a whole; rows only within the scope.
-pub(super) fn check(conn: &Connection, scope: &Scope) -> Result<Vec<String>> {
+pub(super) fn check(db: Db<'_>, scope: &Scope) -> Result<Vec<String>> {
     let mut found =
-        sentences(conn, "SELECT 'the file: ' || integrity_check FROM pragma_integrity_check", "the file: ok")?;
+        sentences(&db, "SELECT 'the file: ' || integrity_check FROM pragma_integrity_check", "the file: ok")?;
     let foreign = "SELECT 'a row of ' || \"table\" || ' refers to one of ' || parent || ' that does not exist'
                    FROM pragma_foreign_key_check";
-    found.extend(sentences(conn, foreign, "")?);
+    found.extend(sentences(&db, foreign, "")?);
     for rule in RULES {
-        found.extend(sentences(conn, rule, "")?);
+        found.extend(sentences(&db, rule, "")?);
     }
     for kind in RecordKind::ALL {
         let newer = format!(
             "SELECT 'the {kind} ' || r.id || ' is newer than the ledger' FROM {} r, counters c WHERE r.rev > c.rev",
             rows::table(*kind)
         );
-        found.extend(sentences(conn, &newer, "")?);
+        found.extend(sentences(&db, &newer, "")?);
     }
-    found.extend(unreadable(conn, scope)?);
+    found.extend(unreadable(db, scope)?);
     Ok(found)
 }
 
@@ -89,10 +89,10 @@ fn sentences(conn: &Connection, sql: &str, fine: &str) -> Result<Vec<String>> {
 }
 
 /// Rows that cannot be read as what they should be.
-fn unreadable(conn: &Connection, scope: &Scope) -> Result<Vec<String>> {
+fn unreadable(db: Db<'_>, scope: &Scope) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut look = |sql: String, params: &[rusqlite::types::Value], what: &str, read: Read| -> Result<()> {
-        let mut statement = conn.prepare(&sql).sql()?;
+        let mut statement = db.prepare(&sql).sql()?;
         let mut rows = statement.query(params_from_iter(params)).sql()?;
         let mut shown = 0;
         while let Some(row) = rows.next().sql()? {
@@ -109,11 +109,11 @@ fn unreadable(conn: &Connection, scope: &Scope) -> Result<Vec<String>> {
         Ok(())
     };
     let tasks = Builder::within(scope, filter::tasks());
-    let sql = format!("SELECT t.id, {} {}", read::task_columns(), tasks.rows());
-    look(sql, tasks.params(), "task", &|c| c.task().map(drop))?;
+    let sql = format!("SELECT t.id, {} {}", TASK_COLUMNS, tasks.rows());
+    look(sql, tasks.params(), "task", &|c| c.task(db).map(drop))?;
     let steps = Builder::within(scope, filter::activities());
-    let sql = format!("SELECT a.id, {} {}", read::activity_columns(), steps.rows());
-    look(sql, steps.params(), "activity", &|c| c.activity().map(drop))?;
+    let sql = format!("SELECT a.id, {} {}", ACTIVITY_COLUMNS, steps.rows());
+    look(sql, steps.params(), "activity", &|c| c.activity(db).map(drop))?;
     for kind in RecordKind::ALL {
         let records = Builder::within(scope, filter::records(*kind));
         let sql = format!("SELECT r.id, r.rev, r.body {}", records.rows());

@@ -1,21 +1,24 @@
 //! The record as the query index reads it: whole, and from a revision on.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use domain::task::TaskId;
 use domain::{Result, Uuid};
 use rusqlite::Connection;
 
 use super::error::Sql;
-use super::rows::Columns;
+use super::rows::{Columns, TASK_COLUMNS};
 use super::scan::Scanner;
-use super::{read, schema, tx};
+use super::words::{Db, Words};
+use super::{schema, tx};
 use crate::Rev;
 use crate::index::{Change, Record, Shown};
 
 /// A connection of the index's own.
 pub(super) struct Feed {
     pub(super) conn: Connection,
+    pub(super) words: Arc<Words>,
     pub(super) scanner: RefCell<Scanner>,
 }
 
@@ -44,10 +47,10 @@ impl Record for Feed {
         for (tenant, locator) in tenants(&snapshot, rev)? {
             f(Change::Tenant(tenant, locator));
         }
-        let columns = read::task_columns();
-        let sql = format!("SELECT {columns} FROM task_status s JOIN tasks t ON t.id = s.id WHERE s.rev > ?");
+        let db = Db { conn: &snapshot, words: &self.words };
+        let sql = format!("SELECT {TASK_COLUMNS} FROM task_status s JOIN tasks t ON t.id = s.id WHERE s.rev > ?");
         let mut statement = snapshot.prepare_cached(&sql).sql()?;
-        for task in statement.query_map([rev.0], |r| Columns::of(r).task()).sql()? {
+        for task in statement.query_map([rev.0], |r| Columns::of(r).task(db)).sql()? {
             f(Change::Task(task.sql()?));
         }
         let mut statement = snapshot.prepare_cached("SELECT id FROM purged WHERE rev > ?").sql()?;

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::error::Sql;
 use super::scan::Scanner;
 use super::tests::{folder, world};
+use super::words::{Db, Words};
 use super::{SqliteLedger, read, schema};
 use crate::contract::world::{everything, refusal, seconds};
 use crate::{Ledger, Write, Written};
@@ -54,7 +55,8 @@ fn a_scan_shows_what_reading_shows() -> Result<()> {
     let (mut after, mut seen) = (0, 0);
     // In parts, so that what was learned in one is used in the next.
     while let Some(last) = scanner.scan(&conn, after, 7, &mut |id, rev, shown| {
-        let task = read::task(&conn, TaskRef::Id(TaskId(id))).expect("it can be read").expect("it is there");
+        let db = Db { conn: &conn, words: &Words::default() };
+        let task = read::task(db, TaskRef::Id(TaskId(id))).expect("it can be read").expect("it is there");
         for field in TaskField::ALL {
             assert_eq!(shown(*field), field.read(&task), "{field:?} of task {id}");
         }

@@ -4,11 +4,12 @@
 use domain::query::{Filter, Group, Query, Slice, TaskField};
 use domain::task::Task;
 use domain::{Code, Error, Result, Scope, Uuid};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
 
 use super::error::Sql;
 use super::rows::{self, Columns};
 use super::scan::Scanner;
+use super::words::Db;
 use super::{Readers, filter, read, tx};
 use crate::index::{Follower, Found};
 use crate::{Rev, check_groups, check_query};
@@ -25,13 +26,13 @@ pub(super) fn tasks(
     check_query(query)?;
     for _ in 0..TRIES {
         let Some((found, mut at_hand, rev)) = find(readers, index, scope, query)? else {
-            return readers.read(|conn| read::tasks(conn, scope, query));
+            return readers.read(|db| read::tasks(db, scope, query));
         };
         let missing = at_hand.iter().zip(&found.ids).filter(|(task, _)| task.is_none()).map(|(_, id)| *id);
         let missing: Vec<i64> = missing.collect();
         if !missing.is_empty() {
             // The record is as new as the index or newer: a row that changed in between says so.
-            let Some(fetched) = readers.read(|conn| fetch(conn, &missing, rev))? else { continue };
+            let Some(fetched) = readers.read(|db| fetch(db, &missing, rev))? else { continue };
             index.keep_at_hand(rev, fetched.iter().cloned());
             let mut fetched = fetched.into_iter();
             at_hand.iter_mut().filter(|task| task.is_none()).for_each(|task| *task = fetched.next());
@@ -40,12 +41,12 @@ pub(super) fn tasks(
     }
     let gate = index.gate();
     let found = find(readers, index, scope, query)?;
-    readers.read(|conn| {
+    readers.read(|db| {
         // With the first read the record stands still for this reader.
-        tx::counters(conn)?;
+        tx::counters(&db)?;
         drop(gate);
-        let Some((found, ..)) = found else { return read::tasks(conn, scope, query) };
-        let Some(tasks) = fetch(conn, &found.ids, Rev(i64::MAX))? else {
+        let Some((found, ..)) = found else { return read::tasks(db, scope, query) };
+        let Some(tasks) = fetch(db, &found.ids, Rev(i64::MAX))? else {
             index.distrust();
             return Err(Error::new(Code::Unavailable, "the index of tasks named one that is not in the ledger")
                 .hint("it is being built anew; ask again in a moment"));
@@ -64,7 +65,7 @@ pub(super) fn counts(
     check_groups(filter, by)?;
     match index.ask(|index| index.counts(scope, filter, by, &|id| by_uuid(readers, id)))? {
         Some(groups) => Ok(groups),
-        None => readers.read(|conn| read::counts(conn, scope, filter, by, filter::tasks())),
+        None => readers.read(|db| read::counts(&db, scope, filter, by, filter::tasks())),
     }
 }
 
@@ -82,9 +83,9 @@ pub(super) fn differences(readers: &Readers, index: &Follower) -> Result<Vec<Str
         // So that both stand still.
         let _gate = index.gate();
         let last = index.ask(|index| {
-            readers.read(|conn| {
+            readers.read(|db| {
                 let mut there = Vec::new();
-                let last = scanner.scan(conn, after, COMPARED, &mut |id, _, shown| {
+                let last = scanner.scan(&db, after, COMPARED, &mut |id, _, shown| {
                     there.push(id);
                     if let Some(field) = index.difference(id, shown) {
                         found.push(format!("the index shows another '{field}' of task {id} than the record"));
@@ -122,19 +123,18 @@ fn find(readers: &Readers, index: &Follower, scope: &Scope, query: &Query<TaskFi
 fn by_uuid(readers: &Readers, id: Uuid) -> Result<Option<i64>> {
     let sql = "SELECT id FROM tasks WHERE uuid = ?";
     let row = |r: &rusqlite::Row<'_>| r.get(0);
-    readers.read(|conn| {
-        conn.prepare_cached(sql).and_then(|mut s| s.query_row([rows::uuid_bytes(id)], row).optional()).sql()
-    })
+    readers
+        .read(|db| db.prepare_cached(sql).and_then(|mut s| s.query_row([rows::uuid_bytes(id)], row).optional()).sql())
 }
 
 /// These tasks; none if one of them has changed since a revision.
-fn fetch(conn: &Connection, ids: &[i64], since: Rev) -> Result<Option<Vec<Task>>> {
-    let mut statement = conn.prepare_cached(read::task_with_rev()).sql()?;
+fn fetch(db: Db<'_>, ids: &[i64], since: Rev) -> Result<Option<Vec<Task>>> {
+    let mut statement = db.prepare_cached(&read::TASK_WITH_REV).sql()?;
     let mut tasks = Vec::with_capacity(ids.len());
     for id in ids {
         let row = |r: &rusqlite::Row<'_>| {
             let mut columns = Columns::of(r);
-            Ok((Rev(columns.get()?), columns.task()?))
+            Ok((Rev(columns.get()?), columns.task(db)?))
         };
         match statement.query_row([id], row).optional().sql()? {
             Some((rev, task)) if rev <= since => tasks.push(task),

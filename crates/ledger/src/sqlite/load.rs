@@ -16,7 +16,7 @@ use domain::{Code, Error, Result, Timestamp};
 use rusqlite::Connection;
 
 use super::error::Sql;
-use super::names::Names;
+use super::remembered::Remembered;
 use super::schema;
 use super::tx::{SqlTx, set_counters};
 use crate::Rev;
@@ -36,7 +36,7 @@ const CACHE_KIB: i64 = 512 * 1024;
 pub struct Loader {
     conn: Connection,
     counters: Counters,
-    names: Names,
+    remembered: Remembered,
     /// The indexes that are made at the end: sorting once is faster than finding a place for each row.
     indexes: Vec<String>,
     rows: u32,
@@ -70,7 +70,7 @@ impl Loader {
         Ok(Loader {
             conn,
             counters: Counters::default(),
-            names: Names::certain(),
+            remembered: Remembered::default(),
             indexes,
             rows: 0,
             path: path.to_owned(),
@@ -144,7 +144,7 @@ impl Loader {
     }
 
     fn tx(&self) -> SqlTx<'_> {
-        SqlTx::new(&self.conn, self.counters, &self.names)
+        SqlTx::new(&self.conn, self.counters, &self.remembered)
     }
 
     fn saw(&mut self, stamp: Timestamp) {

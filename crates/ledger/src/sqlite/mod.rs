@@ -14,6 +14,7 @@ mod names;
 mod pack;
 mod queue;
 mod read;
+mod remembered;
 mod rows;
 mod scan;
 mod schema;
@@ -21,6 +22,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod words;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +43,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub use self::load::Loader;
 
 use self::error::{Sql, unavailable};
+use self::words::{Db, Words};
 use self::writer::{Job, Writer};
 use crate::index::Follower;
 use crate::{
@@ -72,6 +75,7 @@ pub struct SqliteLedger {
 struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    words: Arc<Words>,
     /// Closed with the ledger.
     permits: Arc<Semaphore>,
 }
@@ -85,23 +89,29 @@ impl SqliteLedger {
     /// or a newer version of this one, `unavailable` when it cannot be opened.
     pub fn open(path: &Path) -> Result<SqliteLedger> {
         let conn = schema::open_writer(path)?;
-        let feed = feed::Feed { conn: schema::open_reader(path)?, scanner: Default::default() };
+        let words = Arc::new(Words::default());
+        let feed = feed::Feed { conn: schema::open_reader(path)?, words: words.clone(), scanner: Default::default() };
         let index = Follower::start(Box::new(feed), Some(path.with_extension(INDEX)))?;
-        SqliteLedger::over(conn, path, Some(Arc::new(index)))
+        SqliteLedger::over(conn, path, words, Some(Arc::new(index)))
     }
 
     /// A ledger that answers everything from the record itself: what the index is compared with.
     #[cfg(test)]
     pub(crate) fn open_without_index(path: &Path) -> Result<SqliteLedger> {
-        SqliteLedger::over(schema::open_writer(path)?, path, None)
+        SqliteLedger::over(schema::open_writer(path)?, path, Arc::default(), None)
     }
 
-    fn over(conn: Connection, path: &Path, index: Option<Arc<Follower>>) -> Result<SqliteLedger> {
+    fn over(conn: Connection, path: &Path, words: Arc<Words>, index: Option<Arc<Follower>>) -> Result<SqliteLedger> {
         let (head, newest) = watch::channel(tx::counters(&conn)?.head());
         let transactions = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel(WAITING);
-        let names = names::Names::default();
-        let writer = Writer { conn, names, head, transactions: transactions.clone(), index: index.clone() };
+        let writer = Writer {
+            conn,
+            remembered: Default::default(),
+            head,
+            transactions: transactions.clone(),
+            index: index.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(queue))
@@ -112,6 +122,7 @@ impl SqliteLedger {
             readers: Arc::new(Readers {
                 path: path.to_owned(),
                 idle: Mutex::default(),
+                words,
                 permits: Arc::new(Semaphore::new(READERS as usize)),
             }),
             head: newest,
@@ -176,7 +187,7 @@ impl SqliteLedger {
     }
 
     /// Reads on a thread that may block, inside one snapshot.
-    async fn read<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn read<T: Send + 'static>(&self, f: impl FnOnce(Db<'_>) -> Result<T> + Send + 'static) -> Result<T> {
         self.blocking(move |readers| readers.read(f)).await
     }
 
@@ -194,14 +205,14 @@ impl SqliteLedger {
 }
 
 impl Readers {
-    fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn read<T>(&self, f: impl FnOnce(Db<'_>) -> Result<T>) -> Result<T> {
         let idle = locked(&self.idle).pop();
         let conn = match idle {
             Some(conn) => conn,
             None => schema::open_reader(&self.path)?,
         };
         let snapshot = conn.unchecked_transaction().sql()?;
-        let result = f(&snapshot);
+        let result = f(Db { conn: &snapshot, words: &self.words });
         drop(snapshot);
         locked(&self.idle).push(conn);
         result
@@ -221,8 +232,8 @@ impl Ledger for SqliteLedger {
 
     async fn task(&self, scope: &Scope, task: TaskRef) -> Result<Task> {
         let scope = scope.clone();
-        self.read(move |conn| match read::task(conn, task)? {
-            Some(found) if read::sees(conn, &scope, found.spec.tenant)? => Ok(found),
+        self.read(move |db| match read::task(db, task)? {
+            Some(found) if read::sees(&db, &scope, found.spec.tenant)? => Ok(found),
             _ => Err(task_not_found(task)),
         })
         .await
@@ -231,7 +242,7 @@ impl Ledger for SqliteLedger {
     async fn tasks(&self, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
         let (scope, query) = (scope.clone(), query.clone());
         let Some(index) = self.following().await else {
-            return self.read(move |conn| read::tasks(conn, &scope, &query)).await;
+            return self.read(move |db| read::tasks(db, &scope, &query)).await;
         };
         self.blocking(move |readers| lists::tasks(readers, &index, &scope, &query)).await
     }
@@ -239,15 +250,15 @@ impl Ledger for SqliteLedger {
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {
         let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
         let Some(index) = self.following().await else {
-            return self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::tasks())).await;
+            return self.read(move |db| read::counts(&db, &scope, &filter, &by, filter::tasks())).await;
         };
         self.blocking(move |readers| lists::counts(readers, &index, &scope, &filter, &by)).await
     }
 
     async fn activity(&self, scope: &Scope, activity: ActivityRef) -> Result<ActivityView> {
         let scope = scope.clone();
-        self.read(move |conn| match read::activity(conn, activity)? {
-            Some(found) if read::sees(conn, &scope, found.task.spec.tenant)? => Ok(found),
+        self.read(move |db| match read::activity(db, activity)? {
+            Some(found) if read::sees(&db, &scope, found.task.spec.tenant)? => Ok(found),
             _ => Err(activity_not_found(activity)),
         })
         .await
@@ -255,7 +266,7 @@ impl Ledger for SqliteLedger {
 
     async fn activities(&self, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
         let (scope, query) = (scope.clone(), query.clone());
-        self.read(move |conn| read::activities(conn, &scope, &query)).await
+        self.read(move |db| read::activities(db, &scope, &query)).await
     }
 
     async fn activity_counts(
@@ -265,13 +276,13 @@ impl Ledger for SqliteLedger {
         by: &[ActivityField],
     ) -> Result<Vec<Group>> {
         let (scope, filter, by) = (scope.clone(), filter.clone(), by.to_vec());
-        self.read(move |conn| read::counts(conn, &scope, &filter, &by, filter::activities())).await
+        self.read(move |db| read::counts(&db, &scope, &filter, &by, filter::activities())).await
     }
 
     async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>> {
         let scope = scope.clone();
-        self.read(move |conn| match read::record(conn, kind, "id", &rows::uuid(id))? {
-            Some(found) if read::sees(conn, &scope, found.value.tenant())? => Ok(found),
+        self.read(move |db| match read::record(&db, kind, "id", &rows::uuid(id))? {
+            Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(found),
             _ => Err(Error::not_found(kind.name(), id)),
         })
         .await
@@ -279,8 +290,8 @@ impl Ledger for SqliteLedger {
 
     async fn record_by_key(&self, scope: &Scope, kind: RecordKind, key: &str) -> Result<Option<Stored<Record>>> {
         let (scope, key) = (scope.clone(), rusqlite::types::Value::Text(key.to_owned()));
-        self.read(move |conn| match read::record(conn, kind, "\"key\"", &key)? {
-            Some(found) if read::sees(conn, &scope, found.value.tenant())? => Ok(Some(found)),
+        self.read(move |db| match read::record(&db, kind, "\"key\"", &key)? {
+            Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(Some(found)),
             _ => Ok(None),
         })
         .await
@@ -293,17 +304,17 @@ impl Ledger for SqliteLedger {
         query: &Query<RecordField>,
     ) -> Result<Slice<Stored<Record>>> {
         let (scope, query) = (scope.clone(), query.clone());
-        self.read(move |conn| read::records(conn, &scope, kind, &query)).await
+        self.read(move |db| read::records(&db, &scope, kind, &query)).await
     }
 
     async fn changes(&self, scope: &Scope, since: Rev, limit: u32) -> Result<Changes> {
         let scope = scope.clone();
-        self.read(move |conn| read::changes(conn, &scope, since, limit)).await
+        self.read(move |db| read::changes(db, &scope, since, limit)).await
     }
 
     async fn due(&self, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>> {
         let scope = scope.clone();
-        self.read(move |conn| read::due(conn, &scope, by)).await
+        self.read(move |db| read::due(&db, &scope, by)).await
     }
 
     fn head(&self) -> watch::Receiver<Head> {
@@ -321,7 +332,7 @@ impl Ledger for SqliteLedger {
     async fn check(&self, scope: &Scope) -> Result<Vec<String>> {
         let scope = scope.clone();
         let of_record = scope.clone();
-        let mut found = self.read(move |conn| check::check(conn, &of_record)).await?;
+        let mut found = self.read(move |db| check::check(db, &of_record)).await?;
         if let Some(index) = self.following().await.filter(|_| scope.is_everything()) {
             // However long it takes to build: whoever looks for damage has the time.
             let _ = index.progress().wait_for(IndexProgress::is_settled).await;
@@ -332,6 +343,6 @@ impl Ledger for SqliteLedger {
 
     async fn dump(&self, scope: &Scope) -> Result<String> {
         let scope = scope.clone();
-        self.read(move |conn| read::dump(conn, &scope)).await
+        self.read(move |db| read::dump(db, &scope)).await
     }
 }

@@ -15,36 +15,27 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::error::Sql;
 use super::filter::{self, Builder, Reach, Source};
-use super::rows::{self, Columns};
+use super::rows::{self, ACTIVITY_COLUMNS, Columns, TASK_COLUMNS};
+use super::words::Db;
 use super::{steps, tx};
 use crate::{Changes, Rev, Stored, check_groups, check_query, dump};
 
-pub(super) use super::rows::{activity_columns, task_columns};
-
 /// One task by its id, with the revision that changed it last.
-pub(super) fn task_with_rev() -> &'static str {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        let columns = task_columns();
-        format!("SELECT s.rev, {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE t.id = ?")
-    });
-    &SQL
-}
+pub(super) static TASK_WITH_REV: LazyLock<String> = LazyLock::new(|| one_task(&format!("s.rev, {TASK_COLUMNS}"), "id"));
 
-/// The columns of an activity with its task, from `filter::activities`.
-fn view_columns() -> &'static str {
-    static COLUMNS: LazyLock<String> = LazyLock::new(|| [activity_columns(), task_columns()].join(", "));
-    &COLUMNS
+fn one_task(columns: &str, by: &str) -> String {
+    format!("SELECT {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE t.{by} = ?")
 }
 
 /// A task, wherever it is in the tree.
-pub(super) fn task(conn: &Connection, task: TaskRef) -> Result<Option<Task>> {
-    let (column, value) = match task {
-        TaskRef::Id(TaskId(id)) => ("t.id", Value::Integer(id)),
-        TaskRef::Uuid(uuid) => ("t.uuid", rows::uuid_bytes(uuid)),
+pub(super) fn task(db: Db<'_>, task: TaskRef) -> Result<Option<Task>> {
+    static BY_ID: LazyLock<String> = LazyLock::new(|| one_task(TASK_COLUMNS, "id"));
+    static BY_UUID: LazyLock<String> = LazyLock::new(|| one_task(TASK_COLUMNS, "uuid"));
+    let (sql, value) = match task {
+        TaskRef::Id(TaskId(id)) => (&*BY_ID, Value::Integer(id)),
+        TaskRef::Uuid(uuid) => (&*BY_UUID, rows::uuid_bytes(uuid)),
     };
-    let columns = task_columns();
-    let sql = format!("SELECT {columns} FROM tasks t JOIN task_status s ON s.id = t.id WHERE {column} = ?");
-    conn.prepare_cached(&sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).task()).optional()).sql()
+    db.prepare_cached(sql).and_then(|mut s| s.query_row([value], |r| Columns::of(r).task(db)).optional()).sql()
 }
 
 /// A record, wherever it is in the tree.
@@ -71,21 +62,18 @@ pub(super) fn sees(conn: &Connection, scope: &Scope, tenant: domain::Uuid) -> Re
 }
 
 /// An activity with its task, wherever it is in the tree.
-pub(super) fn activity(conn: &Connection, activity: ActivityRef) -> Result<Option<ActivityView>> {
-    let Some(activity) = steps::activity(conn, activity)? else { return Ok(None) };
-    Ok(task(conn, TaskRef::Id(activity.task))?.map(|task| ActivityView { activity, task }))
+pub(super) fn activity(db: Db<'_>, activity: ActivityRef) -> Result<Option<ActivityView>> {
+    let Some(activity) = steps::activity(db, activity)? else { return Ok(None) };
+    Ok(task(db, TaskRef::Id(activity.task))?.map(|task| ActivityView { activity, task }))
 }
 
-pub(super) fn tasks(conn: &Connection, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
-    slice(conn, scope, query, filter::tasks(), task_columns(), |c| c.task(), |t| t)
+pub(super) fn tasks(db: Db<'_>, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>> {
+    slice(&db, scope, query, filter::tasks(), TASK_COLUMNS, |c| c.task(db), |t| t)
 }
 
-pub(super) fn activities(
-    conn: &Connection,
-    scope: &Scope,
-    query: &Query<ActivityField>,
-) -> Result<Slice<ActivityView>> {
-    slice(conn, scope, query, filter::activities(), view_columns(), |c| c.view(), |v| v)
+pub(super) fn activities(db: Db<'_>, scope: &Scope, query: &Query<ActivityField>) -> Result<Slice<ActivityView>> {
+    let columns = format!("{ACTIVITY_COLUMNS}, {TASK_COLUMNS}");
+    slice(&db, scope, query, filter::activities(), &columns, |c| c.view(db), |v| v)
 }
 
 pub(super) fn records(
@@ -209,30 +197,30 @@ pub(super) fn counts<F: Field>(
     groups.collect::<rusqlite::Result<_>>().sql()
 }
 
-pub(super) fn changes(conn: &Connection, scope: &Scope, since: Rev, limit: u32) -> Result<Changes> {
+pub(super) fn changes(db: Db<'_>, scope: &Scope, since: Rev, limit: u32) -> Result<Changes> {
     let mut builder = Builder::within(scope, filter::tasks());
     let (after, skip) =
         (builder.bind(Value::Integer(since.0)), builder.bind(Value::Integer(i64::from(limit.max(1)) - 1)));
     let rows = builder.rows();
     let sql = format!("SELECT s.rev {rows} AND s.rev > {after} ORDER BY s.rev LIMIT 1 OFFSET {skip}");
-    let mut statement = conn.prepare_cached(&sql).sql()?;
+    let mut statement = db.prepare_cached(&sql).sql()?;
     let last: Option<i64> = statement.query_row(params_from_iter(builder.params()), |r| r.get(0)).optional().sql()?;
-    let until = last.map_or_else(|| Ok(tx::counters(conn)?.rev.max(since)), |rev| Ok(Rev(rev)))?;
+    let until = last.map_or_else(|| Ok(tx::counters(&db)?.rev.max(since)), |rev| Ok(Rev(rev)))?;
 
     let mut builder = Builder::within(scope, filter::tasks());
     let (after, last) = (builder.bind(Value::Integer(since.0)), builder.bind(Value::Integer(until.0)));
     let rows = builder.rows();
-    let columns = task_columns();
-    let sql =
-        format!("SELECT s.rev, {columns} {rows} AND s.rev > {after} AND s.rev <= {last} ORDER BY s.rev, s.updated_at");
-    let mut statement = conn.prepare_cached(&sql).sql()?;
-    let tasks = statement.query_map(params_from_iter(builder.params()), revised_task).sql()?;
+    let sql = format!(
+        "SELECT s.rev, {TASK_COLUMNS} {rows} AND s.rev > {after} AND s.rev <= {last} ORDER BY s.rev, s.updated_at"
+    );
+    let mut statement = db.prepare_cached(&sql).sql()?;
+    let tasks = statement.query_map(params_from_iter(builder.params()), |r| revised_task(r, db)).sql()?;
     Ok(Changes { tasks: tasks.collect::<rusqlite::Result<_>>().sql()?, until })
 }
 
-fn revised_task(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Rev, Task)> {
+fn revised_task(row: &rusqlite::Row<'_>, db: Db<'_>) -> rusqlite::Result<(Rev, Task)> {
     let mut row = Columns::of(row);
-    Ok((Rev(row.get()?), row.task()?))
+    Ok((Rev(row.get()?), row.task(db)?))
 }
 
 pub(super) fn due(conn: &Connection, scope: &Scope, by: Timestamp) -> Result<Vec<TaskId>> {
@@ -244,22 +232,22 @@ pub(super) fn due(conn: &Connection, scope: &Scope, by: Timestamp) -> Result<Vec
     found.collect::<rusqlite::Result<_>>().sql()
 }
 
-pub(super) fn dump(conn: &Connection, scope: &Scope) -> Result<String> {
+pub(super) fn dump(db: Db<'_>, scope: &Scope) -> Result<String> {
     let mut records = Vec::new();
     for kind in RecordKind::ALL {
         let builder = Builder::within(scope, filter::records(*kind));
-        let mut statement = conn.prepare(&format!("SELECT r.rev, r.body {}", builder.rows())).sql()?;
+        let mut statement = db.prepare(&format!("SELECT r.rev, r.body {}", builder.rows())).sql()?;
         let found = statement.query_map(params_from_iter(builder.params()), |r| Columns::of(r).record(*kind)).sql()?;
         records.extend(found.collect::<rusqlite::Result<Vec<_>>>().sql()?);
     }
     let builder = Builder::within(scope, filter::tasks());
-    let mut statement = conn.prepare(&format!("SELECT s.rev, {} {}", task_columns(), builder.rows())).sql()?;
-    let tasks = statement.query_map(params_from_iter(builder.params()), revised_task).sql()?;
+    let mut statement = db.prepare(&format!("SELECT s.rev, {} {}", TASK_COLUMNS, builder.rows())).sql()?;
+    let tasks = statement.query_map(params_from_iter(builder.params()), |r| revised_task(r, db)).sql()?;
     let tasks = tasks.collect::<rusqlite::Result<_>>().sql()?;
     let builder = Builder::within(scope, filter::activities());
-    let mut statement = conn.prepare(&format!("SELECT {} {}", activity_columns(), builder.rows())).sql()?;
-    let activities = statement.query_map(params_from_iter(builder.params()), |r| Columns::of(r).activity()).sql()?;
+    let mut statement = db.prepare(&format!("SELECT {} {}", ACTIVITY_COLUMNS, builder.rows())).sql()?;
+    let activities = statement.query_map(params_from_iter(builder.params()), |r| Columns::of(r).activity(db)).sql()?;
     let activities = activities.collect::<rusqlite::Result<_>>().sql()?;
-    let counters = if scope.is_everything() { Some(tx::counters(conn)?) } else { None };
+    let counters = if scope.is_everything() { Some(tx::counters(&db)?) } else { None };
     dump::render(dump::State { counters, records, tasks, activities })
 }

@@ -1,78 +1,35 @@
 //! Tasks, activities and records as rows, and back. The lists of columns stand beside the code that writes and reads
 //! them, in the same order.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use domain::activity::{Activity, ActivityId, ActivitySpec, ActivityStatus, ActivityView, Body, Step};
 use domain::query::{self, Field, RecordField, nanos};
 use domain::record::{Record, RecordKind};
 use domain::task::{
-    Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Named, Phase, Priority, Progress,
-    Rules, Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
+    Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Phase, Priority, Progress, Rules,
+    Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
 };
 use domain::{Code, Error, Result, SignedDuration, Timestamp, Uuid};
+use rusqlite::Row;
 use rusqlite::types::{FromSql, Type, Value, ValueRef};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::pack;
+use super::words::Db;
 use crate::{Rev, Stored};
 
 /// The columns of a task, from `tasks t` and `task_status s`, as [`Columns::task`] reads them.
-pub(super) fn task_columns() -> &'static str {
-    static COLUMNS: LazyLock<String> = LazyLock::new(|| {
-        let word = |column: &str| format!("(SELECT word FROM words WHERE id = {column})");
-        let named = |column: &str| {
-            let part = |part: &str| format!("(SELECT {part} FROM named WHERE id = {column})");
-            [part("ref"), part("type"), part("name")].join(", ")
-        };
-        [
-            "t.id, t.uuid".to_owned(),
-            word("t.type"),
-            "t.seeding".to_owned(),
-            word("t.queue"),
-            "t.priority".to_owned(),
-            "(SELECT id FROM tenants WHERE number = t.tenant)".to_owned(),
-            word("t.tags"),
-            "t.workflow_id".to_owned(),
-            word("t.issuer_id"),
-            word("t.issuer_cluster_id"),
-            word("t.started_by"),
-            named("t.policy"),
-            named("t.resource"),
-            word("t.affinity_agent"),
-            word("t.affinity_cluster"),
-            word("t.rules"),
-            "t.created_at, t.wish, s.state, s.assign_count, s.cancel_requested".to_owned(),
-            word("s.executor_id"),
-            word("s.executor_cluster_id"),
-            "s.lease, s.last_report_at, s.enqueued_at, s.assigned_at, s.started_at, s.updated_at, s.completed_at"
-                .to_owned(),
-            "s.deleted_at, s.report".to_owned(),
-        ]
-        .join(", ")
-    });
-    &COLUMNS
-}
+pub(super) const TASK_COLUMNS: &str = "t.id, t.uuid, t.type, t.seeding, t.queue, t.priority,
+     (SELECT id FROM tenants WHERE number = t.tenant), t.tags, t.workflow_id, t.issuer_id, t.issuer_cluster_id,
+     t.started_by, t.policy, t.resource, t.affinity_agent, t.affinity_cluster, t.rules, t.created_at, t.wish,
+     s.state, s.assign_count, s.cancel_requested, s.executor_id, s.executor_cluster_id, s.lease, s.last_report_at,
+     s.enqueued_at, s.assigned_at, s.started_at, s.updated_at, s.completed_at, s.deleted_at, s.report";
 
 /// The columns of an activity, from `a` of `filter::activities`, as [`Columns::activity`] reads them.
-pub(super) fn activity_columns() -> &'static str {
-    static COLUMNS: LazyLock<String> = LazyLock::new(|| {
-        let word = |column: &str| format!("(SELECT word FROM words WHERE id = {column})");
-        [
-            "a.id, a.uuid, a.task, a.root, a.created_at".to_owned(),
-            word("a.type"),
-            "a.parent, a.sustainable".to_owned(),
-            word("a.tags"),
-            "a.state".to_owned(),
-            word("a.executor_id"),
-            word("a.executor_cluster_id"),
-            "a.started_at, a.completed_at, a.updated_at, a.detail".to_owned(),
-        ]
-        .join(", ")
-    });
-    &COLUMNS
-}
+pub(super) const ACTIVITY_COLUMNS: &str = "a.id, a.uuid, a.task, a.root, a.created_at, a.type, a.parent, a.sustainable,
+     a.tags, a.state, a.executor_id, a.executor_cluster_id, a.started_at, a.completed_at, a.updated_at, a.detail";
 /// How many of them stand behind `created_at`.
 const OF_STEPS: usize = 11;
 
@@ -224,13 +181,13 @@ pub(super) fn unprintable(e: serde_json::Error) -> Error {
 
 /// A row that is read column by column.
 pub(super) struct Columns<'r> {
-    row: &'r rusqlite::Row<'r>,
+    row: &'r Row<'r>,
     next: usize,
 }
 
 impl<'r> Columns<'r> {
     /// The row from its first column on.
-    pub(super) fn of(row: &'r rusqlite::Row<'r>) -> Columns<'r> {
+    pub(super) fn of(row: &'r Row<'r>) -> Columns<'r> {
         Columns { row, next: 0 }
     }
 
@@ -245,8 +202,27 @@ impl<'r> Columns<'r> {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, format!("column '{name}': {what}").into())
     }
 
-    fn text(&mut self) -> rusqlite::Result<String> {
-        Ok(self.get::<Option<String>>()?.unwrap_or_default())
+    /// What the number in the next column stands for, if there is one.
+    fn known<T>(&mut self, read: impl FnOnce(i64) -> rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+        let id: Option<i64> = self.get()?;
+        id.map(|id| read(id).map_err(|e| self.wrong(format!("{id} stands for nothing: {e}")))).transpose()
+    }
+
+    fn word(&mut self, db: Db<'_>) -> rusqlite::Result<Option<String>> {
+        self.known(|id| db.text(id))
+    }
+
+    fn tags(&mut self, db: Db<'_>) -> rusqlite::Result<Vec<String>> {
+        Ok(self.known(|id| db.tags(id, |json| from_json(json).map_err(unread)))?.unwrap_or_default())
+    }
+
+    fn rules(&mut self, db: Db<'_>) -> rusqlite::Result<Rules> {
+        let read = |json: &str| from_json::<Limits>(json).map_err(unread)?.rules().map_err(unread);
+        self.known(|id| db.rules(id, read))?.ok_or_else(|| self.wrong("it is missing"))
+    }
+
+    fn executor(&mut self, db: Db<'_>) -> rusqlite::Result<Executor> {
+        Ok(Executor { id: self.word(db)?.unwrap_or_default(), cluster_id: self.word(db)?.unwrap_or_default() })
     }
 
     fn time(&mut self) -> rusqlite::Result<Timestamp> {
@@ -283,37 +259,27 @@ impl<'r> Columns<'r> {
         from(n).ok_or_else(|| self.wrong(format!("{n} is not known")))
     }
 
-    fn json<T: DeserializeOwned>(&mut self) -> rusqlite::Result<Option<T>> {
-        let text: Option<String> = self.get()?;
-        text.map(|t| from_json(&t).map_err(|e| self.wrong(e))).transpose()
-    }
-
-    fn named(&mut self) -> rusqlite::Result<Option<Named>> {
-        let (id, kind, name): (Option<String>, _, _) = (self.get()?, self.text()?, self.text()?);
-        Ok(id.map(|id| Named { id, kind, name }))
-    }
-
-    /// A task, from [`task_columns`].
-    pub(super) fn task(&mut self) -> rusqlite::Result<Task> {
+    /// A task, from [`TASK_COLUMNS`].
+    pub(super) fn task(&mut self, db: Db<'_>) -> rusqlite::Result<Task> {
         let id = TaskId(self.get()?);
         let mut spec = TaskSpec {
             uuid: self.uuid()?,
-            kind: self.get()?,
+            kind: self.word(db)?.ok_or_else(|| self.wrong("it is missing"))?,
             seeding: self.get()?,
-            queue: self.get()?,
+            queue: self.word(db)?.ok_or_else(|| self.wrong("it is missing"))?,
             priority: self.ordinal(Priority::from_ordinal)?,
             argument: serde_json::Value::Null,
             context: serde_json::Value::Null,
             tenant: self.uuid()?,
-            tags: self.json()?.unwrap_or_default(),
+            tags: self.tags(db)?,
             workflow_id: self.get()?,
-            issuer: Issuer { id: self.text()?, cluster_id: self.text()? },
-            started_by: self.get()?,
-            policy: self.named()?,
-            resource: self.named()?,
+            issuer: Issuer { id: self.word(db)?.unwrap_or_default(), cluster_id: self.word(db)?.unwrap_or_default() },
+            started_by: self.word(db)?,
+            policy: self.known(|id| db.named(id))?,
+            resource: self.known(|id| db.named(id))?,
             parent_entity: None,
-            affinity: Affinity { agent: self.get()?, cluster: self.get()? },
-            rules: self.rules()?,
+            affinity: Affinity { agent: self.word(db)?, cluster: self.word(db)? },
+            rules: self.rules(db)?,
         };
         let created_at = self.time()?;
         if let Some(Wish { argument, context, parent_entity }) = self.document::<Wish<serde_json::Value, Entity>>()? {
@@ -321,18 +287,13 @@ impl<'r> Columns<'r> {
             spec.context = context.unwrap_or_default();
             spec.parent_entity = parent_entity;
         }
-        Ok(Task { id, spec: Arc::new(spec), created_at, status: self.status()? })
+        Ok(Task { id, spec: Arc::new(spec), created_at, status: self.status(db)? })
     }
 
-    fn rules(&mut self) -> rusqlite::Result<Rules> {
-        let limits: Option<Limits> = self.json()?;
-        limits.ok_or_else(|| self.wrong("it is missing"))?.rules().map_err(|e| self.wrong(e))
-    }
-
-    fn status(&mut self) -> rusqlite::Result<Status> {
+    fn status(&mut self, db: Db<'_>) -> rusqlite::Result<Status> {
         let state = self.ordinal(State::from_ordinal)?;
         let (assign_count, cancel_requested) = (self.get()?, self.get()?);
-        let executor = Executor { id: self.text()?, cluster_id: self.text()? };
+        let executor = self.executor(db)?;
         let lease = self.value()?;
         let lease = pack::token(lease).map_err(|e| self.wrong(e))?;
         let last_report_at = self.opt_time()?;
@@ -372,8 +333,8 @@ impl<'r> Columns<'r> {
         Ok(Status { phase, assign_count, cancel_requested, blockers, progress, enqueued_at, updated_at, deleted_at })
     }
 
-    /// An activity, from [`activity_columns`].
-    pub(super) fn activity(&mut self) -> rusqlite::Result<Activity> {
+    /// An activity, from [`ACTIVITY_COLUMNS`].
+    pub(super) fn activity(&mut self, db: Db<'_>) -> rusqlite::Result<Activity> {
         let id = ActivityId(self.get()?);
         let uuid = self.uuid()?;
         let task = TaskId(self.get()?);
@@ -383,18 +344,18 @@ impl<'r> Columns<'r> {
             self.next += OF_STEPS;
             return Ok(Activity { id, uuid, task, created_at, body: Body::Root });
         }
-        let kind = self.get()?;
+        let kind = self.word(db)?.ok_or_else(|| self.wrong("it is missing"))?;
         let parent: Option<i64> = self.get()?;
         let mut spec = ActivitySpec {
             uuid,
             kind,
             parent: parent.map(ActivityId),
             sustainable: self.get()?,
-            tags: self.json()?.unwrap_or_default(),
+            tags: self.tags(db)?,
             context: serde_json::Value::Null,
         };
         let state = self.ordinal(State::from_ordinal)?;
-        let executor = Executor { id: self.text()?, cluster_id: self.text()? };
+        let executor = self.executor(db)?;
         let (started_at, completed_at) = (self.opt_time()?, self.opt_time()?);
         let updated_at = self.time()?;
         let detail = self.document::<Detail<serde_json::Value, Progress, TaskResult>>()?;
@@ -413,9 +374,9 @@ impl<'r> Columns<'r> {
         Ok(Activity { id, uuid, task, created_at, body: Body::Step(spec, status) })
     }
 
-    /// An activity with its task, from [`activity_columns`] and [`task_columns`].
-    pub(super) fn view(&mut self) -> rusqlite::Result<ActivityView> {
-        Ok(ActivityView { activity: self.activity()?, task: self.task()? })
+    /// An activity with its task, from [`ACTIVITY_COLUMNS`] and [`TASK_COLUMNS`].
+    pub(super) fn view(&mut self, db: Db<'_>) -> rusqlite::Result<ActivityView> {
+        Ok(ActivityView { activity: self.activity(db)?, task: self.task(db)? })
     }
 
     /// A record, from the columns `rev` and `body`.
@@ -458,6 +419,10 @@ fn assignment(
         assigned_at: assigned_at?,
         last_report_at: last_report_at?,
     })
+}
+
+fn unread(e: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into())
 }
 
 /// Reads JSON that we wrote. What came in nested as deep as a parser allows lies one or two levels deeper here, so the

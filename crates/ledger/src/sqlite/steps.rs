@@ -10,27 +10,28 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Sql;
 use super::filter::STEPS;
 use super::rows::{self, Columns};
+use super::words::Db;
 
-/// The columns of a root, as an activity's first columns stand in [`rows::activity_columns`].
+/// The columns of a root, as an activity's first columns stand in [`rows::ACTIVITY_COLUMNS`].
 const ROOT: &str =
     "SELECT s.root_id, root_uuid(t.uuid), s.id, 1, s.root_at FROM task_status s JOIN tasks t ON t.id = s.id";
 
 /// An activity, wherever it is in the tree.
-pub(super) fn activity(conn: &Connection, activity: ActivityRef) -> Result<Option<Activity>> {
+pub(super) fn activity(db: Db<'_>, activity: ActivityRef) -> Result<Option<Activity>> {
     let (column, value) = match activity {
         ActivityRef::Id(ActivityId(id)) => ("id", Value::Integer(id)),
         ActivityRef::Uuid(uuid) => ("uuid", rows::uuid_bytes(uuid)),
     };
-    let step = format!("SELECT {} FROM {STEPS} WHERE a.{column} = ?", rows::activity_columns());
-    if let Some(found) = one(conn, &step, value)? {
+    let step = format!("SELECT {} FROM {STEPS} WHERE a.{column} = ?", rows::ACTIVITY_COLUMNS);
+    if let Some(found) = one(db, &step, value)? {
         return Ok(Some(found));
     }
     match activity {
-        ActivityRef::Id(ActivityId(id)) => one(conn, &format!("{ROOT} WHERE s.root_id = ?"), Value::Integer(id)),
+        ActivityRef::Id(ActivityId(id)) => one(db, &format!("{ROOT} WHERE s.root_id = ?"), Value::Integer(id)),
         ActivityRef::Uuid(uuid) => {
             let of_task = format!("{ROOT} WHERE t.uuid = ? AND s.root_id IS NOT NULL");
             for task in tasks_of(uuid) {
-                if let Some(found) = one(conn, &of_task, rows::uuid_bytes(task))? {
+                if let Some(found) = one(db, &of_task, rows::uuid_bytes(task))? {
                     return Ok(Some(found));
                 }
             }
@@ -55,20 +56,20 @@ fn tasks_of(root: Uuid) -> impl Iterator<Item = Uuid> {
 }
 
 /// The root activity of a task, if it has one yet.
-pub(super) fn root_of(conn: &Connection, task: TaskId) -> Result<Option<Activity>> {
-    one(conn, &format!("{ROOT} WHERE s.id = ? AND s.root_id IS NOT NULL"), Value::Integer(task.0))
+pub(super) fn root_of(db: Db<'_>, task: TaskId) -> Result<Option<Activity>> {
+    one(db, &format!("{ROOT} WHERE s.id = ? AND s.root_id IS NOT NULL"), Value::Integer(task.0))
 }
 
-fn one(conn: &Connection, sql: &str, value: Value) -> Result<Option<Activity>> {
-    let mut statement = conn.prepare_cached(sql).sql()?;
-    statement.query_row([value], |r| Columns::of(r).activity()).optional().sql()
+fn one(db: Db<'_>, sql: &str, value: Value) -> Result<Option<Activity>> {
+    let mut statement = db.prepare_cached(sql).sql()?;
+    statement.query_row([value], |r| Columns::of(r).activity(db)).optional().sql()
 }
 
 /// The steps of a task, by id.
-pub(super) fn of_task(conn: &Connection, task: TaskId) -> Result<Vec<Activity>> {
-    let sql = format!("SELECT {} FROM {STEPS} WHERE a.task = ? ORDER BY a.id", rows::activity_columns());
-    let mut statement = conn.prepare_cached(&sql).sql()?;
-    let found = statement.query_map([task.0], |r| Columns::of(r).activity()).sql()?;
+pub(super) fn of_task(db: Db<'_>, task: TaskId) -> Result<Vec<Activity>> {
+    let sql = format!("SELECT {} FROM {STEPS} WHERE a.task = ? ORDER BY a.id", rows::ACTIVITY_COLUMNS);
+    let mut statement = db.prepare_cached(&sql).sql()?;
+    let found = statement.query_map([task.0], |r| Columns::of(r).activity(db)).sql()?;
     found.collect::<rusqlite::Result<_>>().sql()
 }
 

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_i
 use super::bind::{self, Bind};
 use super::error::Sql;
 use super::filter::locators;
-use super::names::{Names, Numbers};
+use super::remembered::{Numbers, Remembered};
 use super::rows;
+use super::words::Db;
 use super::{queue, read, steps};
 use crate::commit::{Clock, Counters, Lane, Place, Tx};
 use crate::index::Change;
@@ -22,15 +23,29 @@ use crate::{Claim, Rev, Stored};
 pub(super) struct SqlTx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) counters: Counters,
-    numbers: Numbers<'a>,
+    remembered: &'a Remembered,
     /// What the index must learn when this is durable, in the order in which it happened.
     pub(super) changes: Vec<Change>,
 }
 
 impl<'a> SqlTx<'a> {
     /// The transaction that was begun on the connection just now.
-    pub(super) fn new(conn: &'a Connection, counters: Counters, names: &'a Names) -> SqlTx<'a> {
-        SqlTx { conn, counters, numbers: Numbers::new(conn, names), changes: Vec::new() }
+    pub(super) fn new(conn: &'a Connection, counters: Counters, remembered: &'a Remembered) -> SqlTx<'a> {
+        SqlTx { conn, counters, remembered, changes: Vec::new() }
+    }
+
+    fn db(&self) -> Db<'a> {
+        self.remembered.db(self.conn)
+    }
+
+    fn numbers(&self) -> Numbers<'a> {
+        self.remembered.numbers(self.conn)
+    }
+
+    /// A task was stored.
+    fn changed(&mut self, task: &Task) {
+        self.remembered.keep(task.clone());
+        self.changes.push(Change::Task(task.clone()));
     }
 
     fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
@@ -40,7 +55,7 @@ impl<'a> SqlTx<'a> {
     fn put_step(&mut self, sql: &str, activity: &Activity, step: (&ActivitySpec, &ActivityStatus)) -> Result<()> {
         let mut statement = self.conn.prepare_cached(sql).sql()?;
         let mut values = Bind::of(&mut statement);
-        bind::step(&mut values, activity, step, &mut self.numbers)?;
+        bind::step(&mut values, activity, step, self.numbers())?;
         values.run().map(drop)
     }
 
@@ -64,20 +79,36 @@ impl Tx for SqlTx<'_> {
     }
 
     fn task(&mut self, task: TaskRef) -> Result<Option<Task>> {
-        read::task(self.conn, task)
+        let id = match task {
+            TaskRef::Id(id) => id,
+            TaskRef::Uuid(uuid) => {
+                let found =
+                    self.one("SELECT id FROM tasks WHERE uuid = ?", [rows::uuid_bytes(uuid)], |r| r.get(0).map(TaskId));
+                let Some(id) = found? else { return Ok(None) };
+                id
+            }
+        };
+        if let Some(task) = self.remembered.task(id) {
+            return Ok(Some(task));
+        }
+        let found = read::task(self.db(), TaskRef::Id(id))?;
+        if let Some(task) = &found {
+            self.remembered.keep(task.clone());
+        }
+        Ok(found)
     }
 
     fn insert_task(&mut self, task: &Task, rev: Rev) -> Result<()> {
         let mut statement = self.conn.prepare_cached(bind::INSERT_TASK).sql()?;
         let mut values = Bind::of(&mut statement);
-        bind::task(&mut values, task, &mut self.numbers)?;
+        bind::task(&mut values, task, self.numbers())?;
         values.run()?;
         let mut statement = self.conn.prepare_cached(bind::INSERT_STATUS).sql()?;
         let mut values = Bind::of(&mut statement);
         values.put(task.id.0)?;
-        bind::status(&mut values, task, rev, &mut self.numbers)?;
+        bind::status(&mut values, task, rev, self.numbers())?;
         values.run()?;
-        self.changes.push(Change::Task(task.clone()));
+        self.changed(task);
         Ok(())
     }
 
@@ -86,10 +117,10 @@ impl Tx for SqlTx<'_> {
             Some(rev) => {
                 let mut statement = self.conn.prepare_cached(bind::UPDATE_STATUS).sql()?;
                 let mut values = Bind::of(&mut statement);
-                bind::status(&mut values, task, rev, &mut self.numbers)?;
+                bind::status(&mut values, task, rev, self.numbers())?;
                 values.put(task.id.0)?;
                 values.run()?;
-                self.changes.push(Change::Task(task.clone()));
+                self.changed(task);
             }
             None => {
                 // A report without a visible change: the most frequent write, and the smallest.
@@ -98,6 +129,7 @@ impl Tx for SqlTx<'_> {
                     "UPDATE task_status SET last_report_at = ?, deadline = ? WHERE id = ?",
                     params![reported, bind::deadline(task), task.id.0],
                 )?;
+                self.remembered.keep(task.clone());
                 self.changes.push(Change::Reported(task.id));
             }
         }
@@ -153,21 +185,22 @@ impl Tx for SqlTx<'_> {
         let rev = self.counters.rev.0 + 1;
         for id in &gone {
             self.run("INSERT INTO purged (rev, id) VALUES (?, ?)", [rev, *id])?;
+            self.remembered.forget(TaskId(*id));
             self.changes.push(Change::Gone(TaskId(*id)));
         }
         Ok(gone.len() as u64)
     }
 
     fn activity(&mut self, activity: ActivityRef) -> Result<Option<Activity>> {
-        steps::activity(self.conn, activity)
+        steps::activity(self.db(), activity)
     }
 
     fn root_of(&mut self, task: TaskId) -> Result<Option<Activity>> {
-        steps::root_of(self.conn, task)
+        steps::root_of(self.db(), task)
     }
 
     fn steps(&mut self, task: TaskId) -> Result<Vec<Activity>> {
-        steps::of_task(self.conn, task)
+        steps::of_task(self.db(), task)
     }
 
     fn insert_activity(&mut self, activity: &Activity) -> Result<()> {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{Sql, unavailable};
-use super::names::Names;
+use super::remembered::Remembered;
 use super::tx::{SqlTx, counters, set_counters};
 use crate::commit::commit;
 use crate::index::Follower;
@@ -40,8 +40,7 @@ pub(super) enum Job {
 /// The writer's side.
 pub(super) struct Writer {
     pub(super) conn: Connection,
-    /// The numbers of words that were given out.
-    pub(super) names: Names,
+    pub(super) remembered: Remembered,
     pub(super) head: watch::Sender<Head>,
     /// How many transactions were made durable.
     pub(super) transactions: Arc<AtomicU64>,
@@ -112,12 +111,14 @@ impl Writer {
             None => counters(&self.conn),
             Some(ref e) => Err(e.clone()),
         };
-        let mut tx = SqlTx::new(&self.conn, before.clone().unwrap_or_default(), &self.names);
+        let mark = self.remembered.mark();
+        let mut tx = SqlTx::new(&self.conn, before.clone().unwrap_or_default(), &self.remembered);
         failed = failed.or(before.clone().err());
-        if let (Some(index), Ok(before)) = (&self.index, &before)
-            && before.rev != self.head.borrow().rev
-        {
-            index.lost_track();
+        if before.as_ref().is_ok_and(|before| before.rev != self.head.borrow().rev) {
+            self.remembered.clear();
+            if let Some(index) = &self.index {
+                index.lost_track();
+            }
         }
         for job in group {
             match job {
@@ -148,6 +149,7 @@ impl Writer {
         } else {
             // Nothing was changed, so nothing need reach the disk.
             self.conn.execute_batch("ROLLBACK").sql()?;
+            self.remembered.rolled_back(mark, &tx.changes);
         }
         Ok(tx.counters.head())
     }
@@ -162,25 +164,26 @@ impl Writer {
         writes: Vec<Write>,
         failed: &mut Option<Error>,
     ) -> Result<Committed> {
-        let (before, changes) = (tx.counters, tx.changes.len());
-        let result = self.conn.execute_batch("SAVEPOINT caller").sql().and_then(|()| commit(tx, scope, moment, writes));
+        let (before, changes, mark) = (tx.counters, tx.changes.len(), self.remembered.mark());
+        let step = |sql: &str| self.conn.prepare_cached(sql).and_then(|mut s| s.execute([])).sql().map(drop);
+        let result = step("SAVEPOINT caller").and_then(|()| commit(tx, scope, moment, writes));
         let end = match &result {
-            Ok(_) => "RELEASE caller",
-            Err(_) => "ROLLBACK TO caller; RELEASE caller",
+            Ok(_) => step("RELEASE caller"),
+            // Ended already.
+            Err(e) if self.conn.is_autocommit() => Err(e.clone()),
+            Err(_) => step("ROLLBACK TO caller").and_then(|()| step("RELEASE caller")),
         };
-        if let (Err(e), true) = (&result, self.conn.is_autocommit()) {
-            *failed = Some(e.clone());
-        } else if let Err(e) = self.conn.execute_batch(end).sql() {
-            *failed = Some(e);
-        }
+        *failed = end.err();
         if result.is_err() {
             tx.counters = before;
+            self.remembered.rolled_back(mark, &tx.changes[changes..]);
             tx.changes.truncate(changes);
         }
         result
     }
 
     fn roll_back(&self) {
+        self.remembered.clear();
         if self.conn.is_autocommit() {
             return;
         }
