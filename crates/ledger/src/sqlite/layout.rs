@@ -13,7 +13,7 @@ use super::error::Sql;
 use super::scan::Scanner;
 use super::tests::{folder, world};
 use super::words::{Db, Words};
-use super::{SqliteLedger, read, schema};
+use super::{SqliteLedger, bind, queue, read, schema};
 use crate::contract::world::{everything, refusal, seconds};
 use crate::{Ledger, Write, Written};
 
@@ -146,6 +146,30 @@ fn half_a_file_is_refused() {
     zeros[8192..].fill(0);
     std::fs::write(&path, zeros).expect("it can be written");
     assert_eq!(refusal(SqliteLedger::open(&path).map(drop)), Code::LedgerDamaged);
+}
+
+#[test]
+fn writing_a_row_makes_no_table_of_its_own() -> Result<()> {
+    let (_dir, path) = folder();
+    older(&path);
+    let conn = schema::open_writer(&path)?;
+    let all = [bind::INSERT_TASK, bind::INSERT_STATUS, bind::UPDATE_STATUS, bind::INSERT_STEP, bind::UPDATE_STEP];
+    for sql in all.iter().chain(queue::EVERY_TIME) {
+        let mut steps = conn.prepare(&format!("EXPLAIN {sql}")).sql()?;
+        let mut rows = steps.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().sql()? {
+            steps.push(row.get::<_, String>(1).sql()?);
+        }
+        assert!(!steps.iter().any(|step| step == "OpenEphemeral" || step == "SorterOpen"), "{sql}: {steps:?}");
+    }
+    // The rules are as they were.
+    for wrong in ["state = 1", "state = 5", "state = 0", "completed_at = NULL"] {
+        let refused = conn.execute(&format!("UPDATE task_status SET {wrong} WHERE state = 4"), []);
+        assert!(refused.is_err_and(|e| e.to_string().contains("CHECK")), "{wrong}");
+    }
+    assert!(conn.execute("UPDATE steps SET state = 1", []).is_err_and(|e| e.to_string().contains("CHECK")));
+    Ok(())
 }
 
 #[tokio::test]

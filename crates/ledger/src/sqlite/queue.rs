@@ -21,8 +21,15 @@ const MOST_PASSED: usize = 1000;
 
 const LANE: &str =
     "SELECT id, round, served FROM lanes WHERE queue = ?1 AND agent = ?2 AND cluster = ?3 AND priority = ?4";
+/// In four parts: a list of two values would make a table of them each time.
 const LANES: &str = "SELECT id, round, served, agent, cluster, priority FROM lanes
-                     WHERE queue = ?1 AND agent IN ('', ?2) AND cluster IN ('', ?3) ORDER BY agent, cluster, priority";
+     WHERE queue = ?1 AND agent = '' AND cluster = ''
+     UNION ALL SELECT id, round, served, agent, cluster, priority FROM lanes
+     WHERE queue = ?1 AND agent = ?2 AND ?2 <> '' AND cluster = ''
+     UNION ALL SELECT id, round, served, agent, cluster, priority FROM lanes
+     WHERE queue = ?1 AND agent = '' AND cluster = ?3 AND ?3 <> ''
+     UNION ALL SELECT id, round, served, agent, cluster, priority FROM lanes
+     WHERE queue = ?1 AND agent = ?2 AND ?2 <> '' AND cluster = ?3 AND ?3 <> ''";
 const NEXT_TYPE: &str = "SELECT min(type) FROM waiting WHERE lane = ?1 AND type > ?2";
 pub(super) const IN_ORDER: &str = "SELECT round, joined, id, tenant FROM waiting
                                    WHERE lane = ?1 AND type = ?2 ORDER BY round, joined DESC, id";
@@ -31,7 +38,12 @@ pub(super) const OF_TENANT: &str =
 const YOUNGEST: &str = "SELECT round, joined, id FROM waiting WHERE lane = ?1 AND tenant = ?2 ORDER BY id DESC LIMIT 1";
 const NEXT_YOUNGER: &str =
     "SELECT round, joined, id FROM waiting WHERE lane = ?1 AND tenant = ?2 AND id > ?3 ORDER BY id LIMIT 1";
-pub(super) const OUT: &str = "DELETE FROM waiting WHERE lane = ?1 AND tenant = ?2 AND id = ?3";
+pub(super) const PLACE: &str = "SELECT round, joined, id FROM waiting WHERE lane = ?1 AND tenant = ?2 AND id = ?3";
+const OUT: &str = "DELETE FROM waiting WHERE lane = ?1 AND type = ?2 AND round = ?3 AND joined = ?4 AND id = ?5";
+
+/// What is asked with every task that comes in or is handed out.
+#[cfg(test)]
+pub(super) const EVERY_TIME: &[&str] = &[LANE, LANES, NEXT_TYPE, IN_ORDER, YOUNGEST, NEXT_YOUNGER, PLACE, OUT];
 
 /// The lanes of a claim; see [`crate::commit::Tx::lanes`].
 pub(super) fn lanes(conn: &Connection, claim: &Claim) -> Result<Vec<(Lane, Clock)>> {
@@ -89,7 +101,10 @@ pub(super) fn enqueue(conn: &Connection, lane: &Lane, task: &Task, place: Place)
 
 pub(super) fn dequeue(conn: &Connection, task: &Task) -> Result<()> {
     let Some((lane, _)) = find(conn, &Lane::of(&task.spec))? else { return Ok(()) };
-    run(conn, OUT, params![lane, rows::uuid(task.spec.tenant), task.id.0])
+    let Some(place) = one(conn, PLACE, params![lane, rows::uuid(task.spec.tenant), task.id.0], place)? else {
+        return Ok(());
+    };
+    run(conn, OUT, params![lane, task.spec.kind, place.round, place.joined.0, place.task.0])
 }
 
 pub(super) fn youngest(conn: &Connection, lane: &Lane, tenant: Uuid) -> Result<Option<Place>> {

@@ -392,7 +392,7 @@ async fn a_long_queue_is_not_read_to_its_end() {
     for (sql, index) in [
         (queue::IN_ORDER, "USING PRIMARY KEY (lane=? AND type=?)"),
         (queue::OF_TENANT, "waiting_of_tenant (lane=? AND tenant=?)"),
-        (queue::OUT, "waiting_of_tenant (lane=? AND tenant=? AND id=?)"),
+        (queue::PLACE, "waiting_of_tenant (lane=? AND tenant=? AND id=?)"),
     ] {
         let plan = plan(sql);
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
