@@ -103,6 +103,11 @@ pub trait Field: Copy + Eq + Hash + Debug + Send + Sync + 'static {
         })
     }
 
+    /// Whether a row may come to have something else in it than it had when it was made.
+    fn changes(self) -> bool {
+        true
+    }
+
     /// Whether rows can be ordered by it.
     fn sortable(self) -> bool {
         self.kind() != FieldKind::Texts

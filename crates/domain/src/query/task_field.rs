@@ -75,6 +75,34 @@ impl Field for TaskField {
     const ALL: &'static [Self] = Self::EVERY;
     const ID: Self = TaskField::Id;
 
+    fn changes(self) -> bool {
+        use TaskField as F;
+        let of_wish = matches!(
+            self,
+            F::Id
+                | F::Uuid
+                | F::Type
+                | F::Queue
+                | F::Priority
+                | F::Seeding
+                | F::Tenant
+                | F::IssuerId
+                | F::StartedBy
+                | F::PolicyId
+                | F::PolicyType
+                | F::PolicyName
+                | F::ResourceId
+                | F::ResourceType
+                | F::ResourceName
+                | F::AffinityAgent
+                | F::AffinityCluster
+                | F::WorkflowId
+                | F::Tag
+                | F::CreatedAt
+        );
+        !of_wish
+    }
+
     fn name(self) -> &'static str {
         self.about().0
     }

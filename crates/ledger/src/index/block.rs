@@ -3,6 +3,7 @@
 use super::bits::Bits;
 use super::codes::Codes;
 use super::numbers::{self, Numeric};
+use super::sorted::MOST_LOOSE;
 
 /// The number column that the others lie near to.
 pub(super) const BASE: usize = 0;
@@ -54,6 +55,18 @@ impl Block {
         self.len = self.len.max(row + 1);
     }
 
+    /// Gives a row that is there another value in one column.
+    pub(super) fn set_code(&mut self, column: usize, row: usize, number: u32) {
+        self.codes[column].set(row, number);
+    }
+
+    /// Gives a row that is there another value in one column; not in the one that the others lie near to.
+    pub(super) fn set_number(&mut self, column: usize, row: usize, value: i64) {
+        debug_assert_ne!(column, BASE);
+        let (base, others) = self.numbers.split_at_mut(BASE + 1);
+        others[column - BASE - 1].set(row, value, self.len, base[BASE].wide());
+    }
+
     /// Takes a row away. What it held stays in the columns and is never asked for again.
     pub(super) fn remove(&mut self, row: usize) {
         if self.live.has(row) {
@@ -66,21 +79,29 @@ impl Block {
         self.numbers[column].get(row, self.numbers[BASE].wide())
     }
 
-    /// Makes one order anew in which more rows than this are loose; false if there is none.
-    pub(super) fn tidy(&mut self, most: usize, tree: &[u32]) -> bool {
-        let len = self.len;
-        let (base, others) = self.numbers.split_at_mut(BASE + 1);
-        let base = &mut base[BASE];
-        let found = self.codes.iter_mut().any(|c| c.tidy(len, most, tree))
-            || base.tidy(len, most, &[])
-            || others.iter_mut().any(|c| c.tidy(len, most, base.wide()));
-        self.untidy &= found || most > 0;
+    /// Puts rows that lie loose in one order; false if there are none.
+    pub(super) fn tidy(&mut self, tree: &[u32]) -> bool {
+        let found = self.tidy_one(tree, |_, _| 0);
+        self.untidy &= found;
         found
     }
 
-    /// Whether so many rows are loose that it must be tidied before more come.
-    pub(super) fn is_loose(&self) -> bool {
-        self.codes.iter().any(|c| c.is_loose(self.len)) || self.numbers.iter().any(|c| c.is_loose(self.len))
+    /// Puts rows in one order outside of which too many lie. The orders take turns, so that whoever waits for it waits
+    /// for one of them.
+    pub(super) fn tidy_loosest(&mut self, tree: &[u32]) {
+        self.tidy_one(tree, |column, columns| MOST_LOOSE / 2 + MOST_LOOSE / 2 * column / columns);
+    }
+
+    fn tidy_one(&mut self, tree: &[u32], most: impl Fn(usize, usize) -> usize) -> bool {
+        let len = self.len;
+        let columns = self.codes.len() + self.numbers.len();
+        let (base, others) = self.numbers.split_at_mut(BASE + 1);
+        let base = &mut base[BASE];
+        let mut limits = (0..columns).map(|column| most(column, columns));
+        let mut limit = || limits.next().unwrap_or_default();
+        self.codes.iter_mut().any(|c| c.tidy(len, limit(), tree))
+            || base.tidy(len, limit(), &[])
+            || others.iter_mut().any(|c| c.tidy(len, limit(), base.wide()))
     }
 
     pub(super) fn bytes(&self) -> usize {

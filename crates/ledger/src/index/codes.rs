@@ -3,7 +3,7 @@
 
 use super::bits::{Bits, ROWS};
 use super::dictionary::{ABSENT, Numbers};
-use super::sorted::{MOST_LOOSE, Sorted};
+use super::sorted::Sorted;
 
 /// Up to so many values in a block have a set each.
 const MOST_SETS: usize = if cfg!(test) { 6 } else { 64 };
@@ -64,12 +64,7 @@ impl Codes {
     }
 
     pub(super) fn get(&self, row: usize) -> u32 {
-        let found = match &self.packed {
-            Packed::Bytes(v) => v.get(row).copied().map(u32::from),
-            Packed::Shorts(v) => v.get(row).copied().map(u32::from),
-            Packed::Words(v) => v.get(row).copied(),
-        };
-        found.unwrap_or(ABSENT)
+        self.packed.get(row)
     }
 
     /// Gives a row its number.
@@ -100,22 +95,18 @@ impl Codes {
         }
     }
 
-    /// Makes the order anew if more rows than this lie outside it.
+    /// Puts rows in their order if more than this lie outside it; whether it did.
     pub(super) fn tidy(&mut self, len: usize, most: usize, tree: &[u32]) -> bool {
-        let Finder::Order(sorted) = &self.finder else { return false };
-        if sorted.loose_len(len) <= most {
-            return false;
+        match &mut self.finder {
+            Finder::Order(sorted) if sorted.loose_len(len) > most => {
+                match self.ranking {
+                    Ranking::Tree => sorted.put_in(len, |row| rank(tree, self.packed.get(row))),
+                    _ => sorted.put_in(len, |row| self.packed.get(row)),
+                }
+                true
+            }
+            _ => false,
         }
-        self.finder = Finder::Order(match self.ranking {
-            Ranking::Tree => Sorted::by(len, |row| rank(tree, self.get(row))),
-            _ => Sorted::by(len, |row| self.get(row)),
-        });
-        true
-    }
-
-    /// Whether the order must be made anew before more rows are added.
-    pub(super) fn is_loose(&self, len: usize) -> bool {
-        matches!(&self.finder, Finder::Order(sorted) if sorted.loose_len(len) > MOST_LOOSE)
     }
 
     /// Keeps the rows whose number is among these.
@@ -360,12 +351,14 @@ impl Packed {
         }
     }
 
+    /// The number of a row; of those behind the last that has one it is that of nothing.
     fn get(&self, row: usize) -> u32 {
-        match self {
-            Packed::Bytes(v) => u32::from(v[row]),
-            Packed::Shorts(v) => u32::from(v[row]),
-            Packed::Words(v) => v[row],
-        }
+        let found = match self {
+            Packed::Bytes(v) => v.get(row).copied().map(u32::from),
+            Packed::Shorts(v) => v.get(row).copied().map(u32::from),
+            Packed::Words(v) => v.get(row).copied(),
+        };
+        found.unwrap_or(ABSENT)
     }
 
     fn set(&mut self, row: usize, number: u32) {

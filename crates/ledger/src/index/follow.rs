@@ -4,6 +4,8 @@
 //! The writer of the record never waits for the index: it lays its changes down, and whoever asks next takes them up
 //! first. So everyone reads their own writes, and what is read is the record as it was after one commit.
 
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -130,7 +132,7 @@ impl Follower {
         let own = shared.clone();
         let thread = std::thread::Builder::new()
             .name("index".to_owned())
-            .spawn(move || own.care(&*record))
+            .spawn(move || own.care_on(&*record))
             .map_err(|e| Error::new(Code::Unavailable, format!("the index's thread cannot be started: {e}")))?;
         Ok(Follower { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -159,10 +161,7 @@ impl Follower {
 
     /// Says that the index is wrong: it is built anew from the record.
     pub(crate) fn distrust(&self) {
-        tracing::error!("the index of tasks differs from the record; it is built anew");
-        locked(&self.shared.waiting).wrong = true;
-        self.shared.progress.send_replace(Progress::Building(0.0));
-        self.shared.call.notify_one();
+        self.shared.distrust("differs from the record");
     }
 
     /// How far it is, as it goes on.
@@ -234,7 +233,26 @@ fn being_built(built: f64) -> Error {
         .hint("single tasks can be read and changed meanwhile; lists are answered when it is ready")
 }
 
+fn defect() -> Error {
+    Error::new(Code::Internal, "the index of tasks met a defect")
+        .hint("it is being built anew; the server's log says more")
+}
+
 impl Shared {
+    /// Cares until the end, whatever happens: a defect must not leave questions waiting for ever.
+    fn care_on(&self, record: &dyn Record) {
+        while catch_unwind(AssertUnwindSafe(|| self.care(record))).is_err() {
+            tracing::error!("the index of tasks met a defect; it is built anew");
+            self.progress.send_replace(Progress::Failed(defect()));
+            let waiting = locked(&self.waiting);
+            let closed = |waiting: &mut Waiting| !waiting.closed;
+            let Ok((waiting, _)) = self.call.wait_timeout_while(waiting, CARE, closed) else { return };
+            if waiting.closed {
+                return;
+            }
+        }
+    }
+
     fn care(&self, record: &dyn Record) {
         let mut last_checkpoint = Instant::now();
         let mut quiet = 0;
@@ -284,14 +302,43 @@ impl Shared {
             waiting.changes = 0;
             std::mem::take(&mut waiting.commits)
         };
-        let mut hot = locked(&self.hot);
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_all(&mut index, commits)));
+        drop(index);
+        if applied.is_err() {
+            self.distrust("met a defect");
+        }
+    }
+
+    fn apply_all(&self, index: &mut Index<TaskField>, commits: Vec<(Rev, Vec<Change>)>) {
+        // Nobody sees what lies between the first and the last of them, so a task is brought up to date once.
+        let mut last = HashMap::new();
+        for (n, change) in commits.iter().flat_map(|(_, changes)| changes).enumerate() {
+            if let Change::Task(task) = change {
+                last.insert(task.id, n);
+            }
+        }
+        let (mut n, mut hot) = (0, locked(&self.hot));
         for (rev, changes) in commits {
+            for change in changes {
+                let is_over = matches!(&change, Change::Task(task) if last[&task.id] != n);
+                n += 1;
+                if !is_over && rev > index.rev() {
+                    apply(index, &mut hot, change);
+                }
+            }
             if rev > index.rev() {
-                changes.into_iter().for_each(|change| apply(&mut index, &mut hot, change));
                 index.set_rev(rev);
             }
         }
         index.settle();
+    }
+
+    /// Has the index built anew.
+    fn distrust(&self, why: &str) {
+        tracing::error!("the index of tasks {why}; it is built anew");
+        locked(&self.waiting).wrong = true;
+        self.progress.send_replace(Progress::Building(0.0));
+        self.call.notify_one();
     }
 
     /// Loads the checkpoint, or reads the whole record; false if that failed, to be tried again.
@@ -445,4 +492,56 @@ fn apply(index: &mut Index<TaskField>, hot: &mut Hot, change: Change) {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use domain::Scope;
+    use domain::query::Filter;
+
+    use super::*;
+
+    /// A record with nothing in it, which cannot be read at first.
+    struct Trouble(AtomicU32);
+
+    impl Record for Trouble {
+        fn identity(&self) -> Result<String> {
+            Ok("none".to_owned())
+        }
+
+        fn newest(&self) -> Result<(Rev, i64)> {
+            Ok((Rev(0), 0))
+        }
+
+        fn tenants(&self) -> Result<Vec<(Uuid, String)>> {
+            Ok(Vec::new())
+        }
+
+        fn scan(&self, _: i64, _: usize, _: &mut dyn FnMut(i64, Rev, Shown<'_>)) -> Result<Option<i64>> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("a defect"),
+                1 => Err(Error::new(Code::Unavailable, "not now")),
+                _ => Ok(None),
+            }
+        }
+
+        fn since(&self, rev: Rev, _: &mut dyn FnMut(Change)) -> Result<Rev> {
+            Ok(rev)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_defect_and_an_error_end_in_an_index() -> Result<()> {
+        let follower = Follower::start(Box::new(Trouble(AtomicU32::new(0))), None)?;
+        let mut seen = follower.progress();
+        let failed = seen.wait_for(|p| matches!(p, Progress::Failed(_))).await.expect("it is told").clone();
+        assert!(matches!(failed, Progress::Failed(e) if [Code::Internal, Code::Unavailable].contains(&e.code)));
+        seen.wait_for(|p| *p == Progress::Ready).await.expect("it is told");
+        let counts = follower.ask(|index| index.counts(&Scope::everything(), &Filter::all(), &[], &|_| Ok(None)))?;
+        assert_eq!(counts.expect("it answers")[0].count, 0);
+        follower.close();
+        Ok(())
+    }
 }

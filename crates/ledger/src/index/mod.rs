@@ -154,23 +154,45 @@ impl<F: Field> Index<F> {
         self.rankings[column] != Ranking::None
     }
 
-    /// Puts a row in, or puts it in again as it is now.
+    /// Puts a row in, or puts it in again as it is now. Of a row that is there, only fields that change are looked at.
     pub(crate) fn put<'a>(&mut self, id: i64, read: impl Fn(F) -> Read<'a>) {
         let Some((number, row)) = split(id) else { return };
+        self.versions += 1;
+        if !self.change(number, row, &read) {
+            self.insert(number, row, &read);
+        }
+        if let Some(block) = self.blocks[number].as_mut().filter(|_| !self.loading) {
+            self.tree.refresh(&self.dictionaries[self.tenant.unwrap_or_default()]);
+            block.tidy_loosest(self.tree.ranks());
+        }
+    }
+
+    /// Brings a row up to date; false if it is not there.
+    fn change<'a>(&mut self, number: usize, row: usize, read: impl Fn(F) -> Read<'a>) -> bool {
+        let block = self.blocks.get_mut(number).and_then(Option::as_mut).filter(|block| block.live.has(row));
+        let Some(block) = block else { return false };
+        block.version = self.versions;
+        block.untidy = true;
+        for (field, place) in self.places.iter().filter(|(field, _)| field.changes()) {
+            match place {
+                Place::Code(column) => block.set_code(*column, row, self.dictionaries[*column].learn(read(*field))),
+                Place::Number(column) => block.set_number(*column, row, question::shown(read(*field))),
+                Place::Id | Place::Elsewhere => {}
+            }
+        }
+        true
+    }
+
+    fn insert<'a>(&mut self, number: usize, row: usize, read: impl Fn(F) -> Read<'a>) {
         let mut codes = vec![dictionary::ABSENT; self.dictionaries.len()];
         let mut numbers = vec![numbers::ABSENT; self.numbers];
         for (field, place) in &self.places {
             match place {
                 Place::Code(column) => codes[*column] = self.dictionaries[*column].learn(read(*field)),
-                Place::Number(column) => {
-                    if let Some(cell) = read(*field).single() {
-                        numbers[*column] = question::number(&cell.to_value());
-                    }
-                }
+                Place::Number(column) => numbers[*column] = question::shown(read(*field)),
                 Place::Id | Place::Elsewhere => {}
             }
         }
-        self.versions += 1;
         if number >= self.blocks.len() {
             self.blocks.resize_with(number + 1, || None);
         }
@@ -179,11 +201,6 @@ impl<F: Field> Index<F> {
             .get_or_insert_with(|| Box::new(Block::new(rankings.iter().map(|r| Codes::new(*r)).collect(), count)));
         block.version = self.versions;
         block.set(row, &codes, &numbers);
-        if !self.loading && block.is_loose() {
-            self.tree.refresh(&self.dictionaries[self.tenant.unwrap_or_default()]);
-            let ranks = self.tree.ranks();
-            while self.blocks[number].as_mut().is_some_and(|block| block.tidy(sorted::MOST_LOOSE / 2, ranks)) {}
-        }
     }
 
     /// Takes a row out.
@@ -222,7 +239,7 @@ impl<F: Field> Index<F> {
         self.settle();
         let quiet = self.blocks.iter_mut().flatten().filter(|b| b.untidy && b.version <= since);
         let ranks = self.tree.ranks();
-        quiet.into_iter().any(|block| block.tidy(0, ranks))
+        quiet.into_iter().any(|block| block.tidy(ranks))
     }
 
     /// Counts up with each change.
@@ -254,10 +271,7 @@ impl<F: Field> Index<F> {
             Place::Code(column) => {
                 self.dictionaries[*column].with(block.codes[*column].get(row), |shown| shown != read(*field))
             }
-            Place::Number(column) => {
-                let right = read(*field).single().map_or(numbers::ABSENT, |c| question::number(&c.to_value()));
-                block.number(*column, row) != right
-            }
+            Place::Number(column) => block.number(*column, row) != question::shown(read(*field)),
             Place::Id | Place::Elsewhere => false,
         };
         self.places.iter().find(differs).map(|(field, _)| field.name())

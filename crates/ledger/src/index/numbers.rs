@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bits::Bits;
-use super::sorted::{MOST_LOOSE, Sorted};
+use super::sorted::Sorted;
 
 /// What stands for "no value". No ledger holds so early a time.
 pub(super) const ABSENT: i64 = i64::MIN;
@@ -99,26 +99,20 @@ impl Numeric {
         }
     }
 
-    /// Makes the order anew if more rows than this lie outside it.
+    /// Puts rows in their order if more than this lie outside it; whether it did.
     pub(super) fn tidy(&mut self, len: usize, most: usize, base: Base<'_>) -> bool {
-        match &self.order {
-            Order::Sorted(sorted) if self.is_listed() || sorted.loose_len(len) <= most => return false,
-            Order::Natural => return false,
-            Order::Sorted(_) => {}
+        let is_listed = self.is_listed();
+        match &mut self.order {
+            Order::Sorted(sorted) if !is_listed && sorted.loose_len(len) > most => {
+                sorted.put_in(len, |row| self.values.get(row, base));
+                true
+            }
+            _ => false,
         }
-        self.order = Order::Sorted(Sorted::by(len, |row| self.values.get(row, base)));
-        true
     }
 
     fn is_listed(&self) -> bool {
         matches!(self.values, Values::Few(_))
-    }
-
-    pub(super) fn is_loose(&self, len: usize) -> bool {
-        match &self.order {
-            Order::Sorted(sorted) => !self.is_listed() && sorted.loose_len(len) > MOST_LOOSE,
-            Order::Natural => false,
-        }
     }
 
     /// Keeps the rows whose value is wanted.

@@ -2,7 +2,7 @@
 
 use std::ops::{Bound, Range};
 
-use domain::query::{Clause, Field, Filter, Pattern, Test, Value, nanos};
+use domain::query::{Clause, Field, Filter, Pattern, Read, Test, Value, nanos};
 use domain::{Scope, Uuid};
 
 use super::bits::{Bits, ROWS};
@@ -111,6 +111,11 @@ pub(super) fn number(value: &Value) -> i64 {
         _ => 0,
     }
     .max(ABSENT + 1)
+}
+
+/// What a row shows in a field as number columns hold it.
+pub(super) fn shown(read: Read<'_>) -> i64 {
+    read.single().map_or(ABSENT, |cell| number(&cell.to_value()))
 }
 
 /// What a clause about numbers or times lets through.

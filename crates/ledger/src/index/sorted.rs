@@ -1,9 +1,9 @@
 //! The rows of a block in the order of one column. What changes later is taken out and looked at by itself, so that a
-//! change costs nothing here; when there is much of it, the order is made anew.
+//! change costs nothing here; when there is much of it, it is put in again.
 
 use super::bits::{Bits, ROWS};
 
-/// How many rows may lie outside the order before it is made anew at once; a quiet moment does it earlier.
+/// How many rows may lie outside the order before they are put in at once; a quiet moment does it earlier.
 pub(super) const MOST_LOOSE: usize = if cfg!(test) { 12 } else { 8192 };
 
 /// Rows in order, and those that are outside it.
@@ -18,14 +18,25 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// Orders the first `len` rows.
-    pub(super) fn by<K: Ord>(len: usize, key: impl Fn(usize) -> K) -> Sorted {
+    /// Puts what lies outside the order where it belongs, of the first `len` rows.
+    pub(super) fn put_in<K: Ord>(&mut self, len: usize, key: impl Fn(usize) -> K) {
         debug_assert!(len <= ROWS);
         // Reading a key costs more than comparing it.
-        let mut keyed: Vec<(K, u16)> = (0..=u16::MAX).take(len).map(|r| (key(usize::from(r)), r)).collect();
-        keyed.sort_unstable();
-        let rows = keyed.into_iter().map(|(_, row)| row).collect();
-        Sorted { rows, moved: Vec::new(), is_moved: None, upto: len }
+        let mut loose: Vec<(K, u16)> = self.loose(len).map(|row| (key(row), row as u16)).collect();
+        loose.sort_unstable();
+        let mut loose = loose.into_iter().peekable();
+        let mut rows = Vec::with_capacity(len);
+        for row in self.rows.iter().copied().filter(|row| !self.has_moved(usize::from(*row))) {
+            if loose.peek().is_some() {
+                let next = (key(usize::from(row)), row);
+                while let Some((_, before)) = loose.next_if(|before| *before < next) {
+                    rows.push(before);
+                }
+            }
+            rows.push(row);
+        }
+        rows.extend(loose.map(|(_, row)| row));
+        *self = Sorted { rows, moved: Vec::new(), is_moved: None, upto: len };
     }
 
     /// An order that was stored; none if it is not one of `len` rows.
