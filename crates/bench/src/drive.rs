@@ -1,14 +1,17 @@
-//! Asking: the same question to both APIs in turn, so that whatever else the machine does hits both.
+//! Asking: the same question to both APIs in turn, and to a server that holds the answer ready, so that whatever else
+//! the machine does hits all.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use futures::future::try_join_all;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Api};
 use crate::question::{Holds, Question, WALK_PAGES, Who};
+use crate::ready::Ready;
 use crate::report::{Line, Stats};
 
 /// Longer than any answer may take; the shortest patience that was seen in a client is 30 s.
@@ -33,6 +36,7 @@ pub(crate) struct Driver {
     /// To be revoked at the end.
     ids: Vec<String>,
     admin: HeaderValue,
+    ready: Ready,
 }
 
 /// Time of each request, and of all together.
@@ -48,7 +52,8 @@ impl Driver {
     pub(crate) async fn connect(base: &str, admin: &str, tenants: [(Who, domain::Uuid); 3]) -> Result<Driver> {
         let http = reqwest::Client::builder().http1_only().timeout(PATIENCE).build()?;
         let base = base.trim_end_matches('/').to_owned();
-        let mut driver = Driver { http, base, tokens: Vec::new(), ids: Vec::new(), admin: bearer(admin)? };
+        let (admin, ready) = (bearer(admin)?, Ready::start().await?);
+        let mut driver = Driver { http, base, tokens: Vec::new(), ids: Vec::new(), admin, ready };
         for (who, tenant) in tenants {
             let body = json!({ "name": format!("benchmark, {}", who.name()), "role": "viewer", "tenant": tenant });
             let request = driver.http.post(format!("{}/api/v1/tokens", driver.base));
@@ -99,6 +104,8 @@ impl Driver {
         let rows = asked[0].answers.iter().map(|a| a.rows.len()).max().unwrap_or_default();
         // What takes so long once is not asked again.
         let slow = asked.iter().flat_map(|a| &a.samples.each).any(|time| *time > limits.time);
+        // The bytes of the native API.
+        asked.extend(asked.first().map(|native| native.held(&self.ready)).transpose()?);
         let mut lines = Vec::new();
         for callers in if slow { &[1][..] } else { callers } {
             let samples = if slow {
@@ -111,7 +118,8 @@ impl Driver {
                 Some(samples[place].stats())
             };
             let (native, acronis) = (stats(Api::Native), stats(Api::Acronis));
-            lines.push(Line::new(question.name, question.who.name(), *callers, rows, native, acronis));
+            let ready = samples.get(apis.len()).filter(|held| !held.each.is_empty()).map(Samples::stats);
+            lines.push(Line::new(question.name, question.who.name(), *callers, rows, native, acronis, ready));
         }
         Ok(lines)
     }
@@ -122,15 +130,16 @@ impl Driver {
             Api::Native => &question.native,
             Api::Acronis => &question.acronis,
         };
-        let mut first = First { urls: Vec::new(), answers: Vec::new(), samples: Samples::default() };
+        let mut first = First { base: self.base.clone(), ..First::default() };
         let mut waiting: Vec<String> = urls.iter().rev().cloned().collect();
         while let Some(url) = waiting.pop() {
             let clock = Instant::now();
-            let body = self.get(question.who, &url).await?;
+            let body = self.get(question.who, &self.base, &url).await?;
             first.samples.add(clock.elapsed(), body.len());
             first.samples.busy += clock.elapsed();
             let answer = answer::read(api, question.holds, &body)?;
             first.urls.push(url);
+            first.bodies.push(body);
             if let (Holds::Walk, Some(next)) = (question.holds, &answer.next)
                 && first.urls.len() < WALK_PAGES
             {
@@ -149,14 +158,15 @@ impl Driver {
             for n in 0..asked.len() {
                 // Who goes first changes, too.
                 let n = (n + turn) % asked.len();
-                self.go(who, &asked[n].urls, callers, &mut samples[n]).await?;
+                self.go(who, &asked[n], callers, &mut samples[n]).await?;
             }
             turn += 1;
         }
         Ok(samples)
     }
 
-    async fn go(&self, who: Who, urls: &[String], callers: usize, samples: &mut Samples) -> Result<()> {
+    async fn go(&self, who: Who, asked: &First, callers: usize, samples: &mut Samples) -> Result<()> {
+        let First { base, urls, .. } = asked;
         let before = samples.each.len();
         let each = if callers == 1 { 1 } else { IN_ONE_GO };
         let caller = |caller: usize| async move {
@@ -164,7 +174,7 @@ impl Driver {
             for n in 0..each {
                 let url = &urls[(before + caller + n * callers) % urls.len()];
                 let clock = Instant::now();
-                let bytes = self.get(who, url).await?.len();
+                let bytes = self.get(who, base, url).await?.len();
                 times.push((clock.elapsed(), bytes));
             }
             anyhow::Ok(times)
@@ -184,9 +194,9 @@ impl Driver {
         Ok(try_join_all((0..callers).map(caller)).await?.concat())
     }
 
-    async fn get(&self, who: Who, url: &str) -> Result<Vec<u8>> {
+    async fn get(&self, who: Who, base: &str, url: &str) -> Result<Bytes> {
         let token = self.tokens.iter().find(|(w, _)| *w == who).map(|(_, token)| token.clone());
-        let request = self.http.get(format!("{}{url}", self.base));
+        let request = self.http.get(format!("{base}{url}"));
         let answer = request.header(AUTHORIZATION, token.context("no token")?).send().await?;
         let status = answer.status();
         let body = answer.bytes().await?;
@@ -194,15 +204,31 @@ impl Driver {
             let said: String = String::from_utf8_lossy(&body).chars().take(300).collect();
             bail!("{url} was answered with {status}: {said}");
         }
-        Ok(body.into())
+        Ok(body)
     }
 }
 
 /// What was learned from asking once.
+#[derive(Default)]
 struct First {
+    base: String,
     urls: Vec<String>,
     answers: Vec<Answer>,
+    bodies: Vec<Bytes>,
     samples: Samples,
+}
+
+impl First {
+    /// The same answers, held ready.
+    fn held(&self, ready: &Ready) -> Result<First> {
+        for (url, body) in self.urls.iter().zip(&self.bodies) {
+            // As the client will write it.
+            let url = reqwest::Url::parse(&format!("{}{url}", ready.base()))?;
+            let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+            ready.put(format!("{}{query}", url.path()), body.clone());
+        }
+        Ok(First { base: ready.base().to_owned(), urls: self.urls.clone(), ..First::default() })
+    }
 }
 
 impl Samples {

@@ -13,6 +13,7 @@ mod life;
 mod needles;
 mod question;
 mod random;
+mod ready;
 mod report;
 mod words;
 mod world;

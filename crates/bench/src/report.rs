@@ -34,10 +34,14 @@ pub struct Line {
     pub native: Option<Stats>,
     /// The Acronis dialect's answers.
     pub acronis: Option<Stats>,
+    /// The native API's bytes, held in memory and given out by a server that does nothing else.
+    pub ready: Option<Stats>,
     /// The dialect's time at p50 divided by the native API's.
     pub ratio_p50: Option<f64>,
     /// The native API's requests a second divided by the dialect's: the time of a request on the average.
     pub ratio_rate: Option<f64>,
+    /// The native API's requests a second divided by those that can be given out ready.
+    pub share_of_ready: Option<f64>,
 }
 
 impl Line {
@@ -48,6 +52,7 @@ impl Line {
         rows: usize,
         native: Option<Stats>,
         acronis: Option<Stats>,
+        ready: Option<Stats>,
     ) -> Line {
         let both = native.as_ref().zip(acronis.as_ref());
         let ratio_p50 = both.map(|(n, a)| a.p50_ms / n.p50_ms);
@@ -57,10 +62,12 @@ impl Line {
             token: token.to_owned(),
             callers,
             rows,
-            native,
             acronis,
             ratio_p50,
             ratio_rate,
+            share_of_ready: native.as_ref().zip(ready.as_ref()).map(|(n, r)| n.per_second / r.per_second),
+            native,
+            ready,
         }
     }
 }
@@ -84,7 +91,7 @@ pub struct Report {
 
 impl Report {
     /// The names of the columns of [`Report::rows`].
-    pub const HEADER: [&'static str; 12] = [
+    pub const HEADER: [&'static str; 13] = [
         "QUERY",
         "TOKEN",
         "CALLERS",
@@ -97,18 +104,26 @@ impl Report {
         "REQ/S",
         "P50 RATIO",
         "REQ/S RATIO",
+        "OF READY",
     ];
 
     /// A row for each question, API and number of callers. Both ratios are times of the dialect divided by those of the
-    /// native API: at p50, and of a request on the average.
+    /// native API: at p50, and of a request on the average. What comes last is the native API's requests a second divided
+    /// by those of the same bytes held ready.
     #[must_use]
     pub fn rows(&self) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for line in &self.lines {
-            let ratios = [line.ratio_p50, line.ratio_rate];
-            for (api, stats, ratios) in [("native", &line.native, [None; 2]), ("acronis", &line.acronis, ratios)] {
+            let ratios = [line.ratio_p50, line.ratio_rate, None];
+            let of_ready = [None, None, line.share_of_ready];
+            let apis = [
+                ("native", &line.native, of_ready),
+                ("acronis", &line.acronis, ratios),
+                ("ready", &line.ready, [None; 3]),
+            ];
+            for (api, stats, ratios) in apis {
                 let Some(stats) = stats else { continue };
-                let [p50, rate] = ratios.map(|r| r.map_or_else(String::new, |r| format!("{r:.2}")));
+                let [p50, rate, of_ready] = ratios.map(|r| r.map_or_else(String::new, |r| format!("{r:.2}")));
                 rows.push(vec![
                     line.question.clone(),
                     line.token.clone(),
@@ -122,6 +137,7 @@ impl Report {
                     format!("{:.0}", stats.per_second),
                     p50,
                     rate,
+                    of_ready,
                 ]);
             }
         }

@@ -231,7 +231,8 @@ fn print(report: &Report, out: &Output) -> Result<()> {
     let ledger = &report.ledger;
     out.coloured(&[Cell::toned(
         format!(
-            "{} tasks in {} MB; {} processors. Ratios are the dialect's time divided by the native API's.",
+            "{} tasks in {} MB; {} processors. Ratios are the dialect's time divided by the native API's; OF READY is the \
+             native API's rate divided by that of the same bytes held in memory.",
             ledger.tasks,
             ledger.bytes / 1_000_000,
             report.processors

@@ -3,38 +3,55 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 /// Bytes of a write.
 const BLOCK: usize = 4096;
+/// So many writes one after the other.
+const MOST: usize = 400;
+/// For so long at most.
+const TIME: Duration = Duration::from_secs(3);
 
-/// Writes for so long at most, and so often at most.
-pub(crate) fn measure(folder: &Path, most: usize, time: Duration) -> Result<Vec<Duration>> {
-    let path = folder.join("fsync.bench");
-    let times = write(&path, most, time).with_context(|| format!("cannot write {}", path.display()));
-    // It is in nobody's way, but it is nothing that should stay.
-    let removed = fs::remove_file(&path);
-    let times = times?;
-    removed.with_context(|| format!("cannot remove {}", path.display()))?;
-    Ok(times)
+/// A file beside the ledger. It is in nobody's way, but it is nothing that should stay: it goes with this.
+pub(crate) struct Disk {
+    file: File,
+    path: PathBuf,
 }
 
-fn write(path: &Path, most: usize, time: Duration) -> std::io::Result<Vec<Duration>> {
-    let mut file = File::create(path)?;
-    let block = [0x5a; BLOCK];
-    let mut times = Vec::new();
-    let all = Instant::now();
-    // At least one, however slow it is.
-    while times.is_empty() || (times.len() < most && all.elapsed() < time) {
-        let clock = Instant::now();
-        file.write_all(&block)?;
-        file.sync_data()?;
-        times.push(clock.elapsed());
+impl Disk {
+    pub(crate) fn beside(folder: &Path) -> Result<Disk> {
+        let path = folder.join("fsync.bench");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Disk { file, path })
     }
-    Ok(times)
+
+    /// How long a write takes, one after the other.
+    pub(crate) fn writes(&mut self) -> Result<Vec<Duration>> {
+        let mut times = Vec::new();
+        let all = Instant::now();
+        // At least one, however slow it is.
+        while times.is_empty() || (times.len() < MOST && all.elapsed() < TIME) {
+            times.push(self.write()?);
+        }
+        Ok(times)
+    }
+
+    /// How long one write takes.
+    pub(crate) fn write(&mut self) -> Result<Duration> {
+        let clock = Instant::now();
+        let written = self.file.write_all(&[0x5a; BLOCK]).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.display()))?;
+        Ok(clock.elapsed())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 #[cfg(test)]
@@ -42,11 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_gone_afterwards() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let times = measure(folder.path(), 3, Duration::from_secs(60)).expect("measured");
-        assert_eq!(times.len(), 3);
-        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
-        assert!(measure(&folder.path().join("none"), 1, Duration::ZERO).is_err());
+    fn the_file_is_gone_afterwards() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut disk = Disk::beside(folder.path())?;
+        assert!(!disk.writes()?.is_empty());
+        drop(disk);
+        assert_eq!(fs::read_dir(folder.path())?.count(), 0);
+        assert!(Disk::beside(&folder.path().join("none")).is_err());
+        Ok(())
     }
 }

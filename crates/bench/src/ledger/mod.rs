@@ -48,9 +48,6 @@ pub use writes::{Load, Writes};
 const CHECKED: u64 = 20_000;
 /// How many tasks those that are written are like.
 const LIKES: usize = 64;
-/// Durable writes to the disk that are measured, before the load and after it.
-const FSYNCS: usize = 400;
-const FSYNC_TIME: Duration = Duration::from_secs(3);
 /// How long work that was put off may take before questions are asked.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -346,10 +343,8 @@ async fn write(ledger: &Arc<SqliteLedger>, place: &Place, load: Load) -> Result<
         .collect();
     let likes: Vec<_> = (0..LIKES).map(|_| pool.task(false)).collect();
     let writer = Writer::like(ledger.clone(), likes).await?;
-    let folder = place.folder.clone();
-    let mut fsync = || fsync::measure(&folder, FSYNCS, FSYNC_TIME);
     let transactions = || ledger.transactions();
-    writer.measure(load, lists, &mut fsync, &transactions).await
+    writer.measure(load, lists, &place.folder, &transactions).await
 }
 
 /// The lists that are read beside the writers.

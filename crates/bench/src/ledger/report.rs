@@ -147,7 +147,9 @@ fn writes(writes: &Writes) -> Table {
         ("any of them", &writes.write),
         ("enqueue 64 in one", &writes.batches.enqueue),
         ("claim 64 in one", &writes.batches.claim),
+        ("any of them, one caller", &writes.alone),
         ("4 KB to the disk", &writes.fsync),
+        ("4 KB beside the writers", &writes.fsync_beside),
     ];
     Table {
         title: format!(
@@ -168,11 +170,13 @@ fn beside(writes: &Writes) -> Table {
     let lists = &writes.lists;
     Table {
         title: format!(
-            "Lists beside {:.0} tasks/s: p99 {} of idle; p99 of a write {} of the disk's; 64 at once {:.0} enqueued/s, \
-             {:.0} claimed/s",
+            "Lists beside {:.0} tasks/s: p99 {} of idle; p99 of a write {} of the disk's, {} of that beside them, {} by \
+             one caller; 64 at once {:.0} enqueued/s, {:.0} claimed/s",
             lists.tasks_per_second,
             times(lists.ratio_p99),
             times(writes.p99_to_fsync),
+            times(writes.p99_to_fsync_beside),
+            times(writes.alone_p99_to_fsync),
             writes.batches.enqueued_per_second,
             writes.batches.claimed_per_second
         ),

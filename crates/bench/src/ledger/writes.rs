@@ -1,6 +1,7 @@
 //! Writing: so many callers at once lead tasks through their lives, each step a commit of its own that is durable before
 //! the next one begins; and how long lists take meanwhile.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use super::ask::{Ask, ask};
 use super::clock::Spread;
+use super::fsync::Disk;
 
 /// The queue in which tasks of the benchmark wait, and nobody else's.
 const QUEUE: &str = "bench";
@@ -23,8 +25,8 @@ const QUEUE: &str = "bench";
 pub(crate) const BATCH: usize = 64;
 /// How often a caller reaches for a task before that is an error.
 const REACHES: usize = 100;
-/// Between two lists of the reader beside the writers.
-const LIST_EVERY: Duration = Duration::from_millis(10);
+/// Between two lists, or two writes to the disk, beside the writers: they shall be seen, and not hold anybody up.
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// How much is written.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +68,14 @@ pub struct Writes {
     pub fsync: Spread,
     /// The p99 of a write divided by that of the disk.
     pub p99_to_fsync: f64,
+    /// The same on the disk while all callers write, one every 10 ms.
+    pub fsync_beside: Spread,
+    /// The p99 of a write divided by that.
+    pub p99_to_fsync_beside: f64,
+    /// Any of the steps, by one caller while nobody else writes.
+    pub alone: Spread,
+    /// The p99 of that divided by that of the disk.
+    pub alone_p99_to_fsync: f64,
     /// Bytes of what a task is wished with, as JSON.
     pub spec_bytes: usize,
     /// Many at once.
@@ -120,6 +130,12 @@ struct Steps {
     complete: Vec<Duration>,
 }
 
+impl Steps {
+    fn all(&self) -> impl Iterator<Item = Duration> {
+        [&self.enqueue, &self.claim, &self.start, &self.complete].into_iter().flatten().copied()
+    }
+}
+
 impl Writer {
     /// One that writes tasks like these.
     pub(crate) async fn like(ledger: Arc<dyn Ledger>, tasks: impl IntoIterator<Item = TaskRef>) -> Result<Writer> {
@@ -146,17 +162,19 @@ impl Writer {
         &self,
         load: Load,
         lists: Vec<Ask>,
-        fsync: &mut dyn FnMut() -> Result<Vec<Duration>>,
+        folder: &Path,
         transactions: &(dyn Fn() -> u64 + Sync),
     ) -> Result<Writes> {
-        let mut disk = fsync()?;
+        let mut disk = Disk::beside(folder)?.writes()?;
         let before = transactions();
         let (steps, seconds) = self.load(load, Arc::default()).await?;
         let transactions = transactions() - before;
-        disk.extend(fsync()?);
+        disk.extend(Disk::beside(folder)?.writes()?);
         let tasks = steps.complete.len() as u64;
-        let all = || [&steps.enqueue, &steps.claim, &steps.start, &steps.complete].into_iter().flatten().copied();
-        let (write, fsync) = (Spread::of(all()), Spread::of(disk));
+        let (write, fsync) = (Spread::of(steps.all()), Spread::of(disk));
+        let fsync_beside = self.disk_beside(load, folder).await?;
+        let one = Load { callers: 1, tasks: load.tasks.min(1000), time: load.time / 4 };
+        let alone = Spread::of(self.load(one, Arc::default()).await?.0.all());
         let batches = self.batches(load).await?;
         Ok(Writes {
             callers: load.callers,
@@ -166,6 +184,10 @@ impl Writer {
             commits_per_second: write.count as f64 / seconds,
             transactions,
             p99_to_fsync: write.p99_ms / fsync.p99_ms.max(1e-9),
+            p99_to_fsync_beside: write.p99_ms / fsync_beside.p99_ms.max(1e-9),
+            fsync_beside,
+            alone_p99_to_fsync: alone.p99_ms / fsync.p99_ms.max(1e-9),
+            alone,
             write,
             fsync,
             spec_bytes: self.spec_bytes(),
@@ -262,6 +284,30 @@ impl Writer {
         })
     }
 
+    /// Small writes to the disk while all callers write.
+    async fn disk_beside(&self, load: Load, folder: &Path) -> Result<Spread> {
+        let off = Arc::new(AtomicBool::new(false));
+        let writing = async {
+            let written = self.load(Load { time: load.time / 4, ..load }, Arc::default()).await;
+            off.store(true, Ordering::Relaxed);
+            written
+        };
+        let looking = async {
+            let (mut disk, mut times, mut ticks) = (Disk::beside(folder)?, Vec::new(), every(BETWEEN));
+            while times.is_empty() || !off.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let write = move || disk.write().map(|time| (disk, time));
+                let (back, time) = tokio::task::spawn_blocking(write).await??;
+                disk = back;
+                times.push(time);
+            }
+            anyhow::Ok(times)
+        };
+        let (written, times) = tokio::join!(writing, looking);
+        written?;
+        Ok(Spread::of(times?))
+    }
+
     /// Lists while nobody writes, and while all write.
     async fn beside(&self, load: Load, lists: Vec<Ask>) -> Result<Lists> {
         let time = load.time / 2;
@@ -285,8 +331,7 @@ impl Writer {
 
     async fn read(&self, lists: &[Ask], time: Duration) -> Result<Vec<Duration>> {
         let mut times = Vec::new();
-        let mut ticks = tokio::time::interval(LIST_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = every(BETWEEN);
         let clock = Instant::now();
         for list in lists.iter().cycle() {
             ticks.tick().await;
@@ -349,6 +394,12 @@ impl Writer {
         let moment = Moment { now: Timestamp::now(), up_since: self.since };
         self.ledger.commit(&Scope::everything(), moment, writes).await.map_err(plain)
     }
+}
+
+fn every(time: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(time);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }
 
 fn complete(lease: LeaseToken) -> Event {

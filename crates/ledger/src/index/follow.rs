@@ -190,11 +190,11 @@ impl Follower {
     }
 
     /// Keeps tasks at hand that were read from the record, if the index is still at the revision for which they were.
-    pub(crate) fn keep_at_hand(&self, rev: Rev, tasks: impl Iterator<Item = Task>) {
+    pub(crate) fn keep_at_hand(&self, rev: Rev, tasks: &[Task]) {
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
         if index.rev() == rev && locked(&self.shared.waiting).commits.is_empty() {
             let mut hot = locked(&self.shared.hot);
-            tasks.for_each(|task| hot.put(task));
+            tasks.iter().for_each(|task| hot.put_if_read_again(task));
         }
     }
 

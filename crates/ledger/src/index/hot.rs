@@ -8,6 +8,9 @@ use domain::task::{Task, TaskId};
 /// How many tasks are kept at most.
 const MOST: usize = if cfg!(test) { 64 } else { 16_384 };
 
+/// No task has this number.
+const NOBODY: TaskId = TaskId(i64::MIN);
+
 /// Tasks by their ids. Where there is no room, the longest kept one goes, unless it was asked for since its last turn. One
 /// goes at a time: letting go of thousands would make somebody wait.
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ pub(crate) struct Hot {
     tasks: HashMap<TaskId, Kept>,
     /// Those that were put in, the longest kept first.
     turns: VecDeque<TaskId>,
+    /// Those that were read lately and not kept, each at the place that its number gives it.
+    read: Vec<TaskId>,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,16 @@ impl Hot {
         }
         self.turns.push_back(task.id);
         self.tasks.insert(task.id, Kept { task: Some(task), asked: false });
+    }
+
+    /// Takes a task in that was read, if it was not the first time lately: whoever reads everything once shall not make
+    /// what is shown all the time go.
+    pub(crate) fn put_if_read_again(&mut self, task: &Task) {
+        self.read.resize(MOST, NOBODY);
+        let place = &mut self.read[task.id.0.unsigned_abs() as usize % MOST];
+        if std::mem::replace(place, task.id) == task.id {
+            self.put(task.clone());
+        }
     }
 
     /// Lets go of a task that is no more as it was.
@@ -89,7 +104,13 @@ mod tests {
         assert_eq!((hot.tasks.len(), hot.turns.len()), (MOST, MOST));
         hot.forget(TaskId(0));
         assert_eq!(hot.get(TaskId(0)), None);
-        hot.put(task(0));
+        hot.put_if_read_again(&task(0));
+        for n in 1..MOST {
+            hot.put_if_read_again(&task(n));
+        }
+        assert!((0..MOST).all(|n| hot.get(TaskId(n as i64)).is_none()), "each was read once");
+        hot.put_if_read_again(&task(0));
+        assert!(hot.get(TaskId(0)).is_some(), "and this one twice");
         assert_eq!((hot.tasks.len(), hot.turns.len()), (MOST, MOST));
     }
 }

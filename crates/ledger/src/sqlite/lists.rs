@@ -33,7 +33,7 @@ pub(super) fn tasks(
         if !missing.is_empty() {
             // The record is as new as the index or newer: a row that changed in between says so.
             let Some(fetched) = readers.read(|db| fetch(db, &missing, rev))? else { continue };
-            index.keep_at_hand(rev, fetched.iter().cloned());
+            index.keep_at_hand(rev, &fetched);
             let mut fetched = fetched.into_iter();
             at_hand.iter_mut().filter(|task| task.is_none()).for_each(|task| *task = fetched.next());
         }

@@ -210,12 +210,13 @@ pub(super) fn changes(db: Db<'_>, scope: &Scope, since: Rev, limit: u32) -> Resu
     let mut builder = Builder::within(scope, filter::tasks());
     let (after, last) = (builder.bind(Value::Integer(since.0)), builder.bind(Value::Integer(until.0)));
     let rows = builder.rows();
-    let sql = format!(
-        "SELECT s.rev, {TASK_COLUMNS} {rows} AND s.rev > {after} AND s.rev <= {last} ORDER BY s.rev, s.updated_at"
-    );
+    // Those of one revision are put in order here: sorting them there would copy whole rows.
+    let sql = format!("SELECT s.rev, {TASK_COLUMNS} {rows} AND s.rev > {after} AND s.rev <= {last} ORDER BY s.rev");
     let mut statement = db.prepare_cached(&sql).sql()?;
     let tasks = statement.query_map(params_from_iter(builder.params()), |r| revised_task(r, db)).sql()?;
-    Ok(Changes { tasks: tasks.collect::<rusqlite::Result<_>>().sql()?, until })
+    let mut tasks: Vec<(Rev, Task)> = tasks.collect::<rusqlite::Result<_>>().sql()?;
+    tasks.sort_by_key(|(rev, task)| (*rev, task.status.updated_at));
+    Ok(Changes { tasks, until })
 }
 
 fn revised_task(row: &rusqlite::Row<'_>, db: Db<'_>) -> rusqlite::Result<(Rev, Task)> {
