@@ -1,7 +1,7 @@
 //! Sets of rows inside one block.
 
 /// Rows in a block. Small in tests, so that a few hundred tasks fill several.
-pub(super) const ROWS: usize = if cfg!(test) { 128 } else { 1 << 16 };
+pub(super) const ROWS: usize = if cfg!(all(test, debug_assertions)) { 128 } else { 1 << 16 };
 const WORDS: usize = ROWS / 64;
 
 /// A set of rows of one block, a bit for each.

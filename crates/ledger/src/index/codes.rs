@@ -6,9 +6,9 @@ use super::dictionary::{ABSENT, Numbers};
 use super::sorted::Sorted;
 
 /// Up to so many values in a block have a set each.
-const MOST_SETS: usize = if cfg!(test) { 6 } else { 64 };
+const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
 /// A set of more rows than this is held as bits.
-const MOST_LISTED: usize = if cfg!(test) { 8 } else { 1024 };
+const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 1024 };
 /// Up to so many values are looked up one by one in an order.
 const MOST_LOOKUPS: usize = 64;
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use domain::task::{Task, TaskId};
 
 /// How many tasks are kept at most.
-const MOST: usize = if cfg!(test) { 64 } else { 16_384 };
+const MOST: usize = if cfg!(all(test, debug_assertions)) { 64 } else { 16_384 };
 
 /// No task has this number.
 const NOBODY: TaskId = TaskId(i64::MIN);

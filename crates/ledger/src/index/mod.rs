@@ -7,6 +7,8 @@
 //! of them in any order. docs/decisions/query-index.md says why it is so.
 
 mod answers;
+#[cfg(all(test, not(debug_assertions)))]
+mod at_scale;
 mod bits;
 mod block;
 mod checkpoint;

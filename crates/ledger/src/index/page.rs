@@ -18,7 +18,7 @@ use super::{Index, Place};
 /// Up to so many values are gone through one by one without counting which of them occur.
 const FEW_VALUES: u32 = 64;
 /// Up to so many rows are simply sorted.
-const FEW_ROWS: u64 = if cfg!(test) { 10 } else { 32_768 };
+const FEW_ROWS: u64 = if cfg!(all(test, debug_assertions)) { 10 } else { 32_768 };
 /// A place in an order: a part of a [`domain::query::Key`].
 type Key<'k> = Option<&'k [Option<Value>]>;
 

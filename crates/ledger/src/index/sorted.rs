@@ -4,7 +4,7 @@
 use super::bits::{Bits, ROWS};
 
 /// How many rows may lie outside the order before they are put in at once; a quiet moment does it earlier.
-pub(super) const MOST_LOOSE: usize = if cfg!(test) { 12 } else { 8192 };
+pub(super) const MOST_LOOSE: usize = if cfg!(all(test, debug_assertions)) { 12 } else { 8192 };
 
 /// Rows in order, and those that are outside it.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use super::rows::{Rows, id};
 use super::sorted::Sorted;
 
 /// When so few rows may still be at a place, they are looked at one by one.
-const NARROW: usize = if cfg!(test) { 6 } else { 2048 };
+const NARROW: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 2048 };
 
 /// The wanted rows with a value in a number column, as several sorted runs.
 pub(super) struct Walk<'r, 'i, F: Field> {
