@@ -42,6 +42,7 @@ fn questions_to_many_times_a_ledger() {
     let clock = Instant::now();
     repeat(&mut index, times);
     println!("{} tasks after {:.0} s", index.len(), clock.elapsed().as_secs_f64());
+    columns(&index);
     ask(&index);
     println!("{:.1} bytes a task, {} MB in all", index.bytes() as f64 / index.len() as f64, index.bytes() / 1_000_000);
     println!("resident: {} MB", resident() / 1000);
@@ -94,6 +95,21 @@ fn repeat(index: &mut Index<TaskField>, times: usize) {
     index.loading = false;
 }
 
+/// What each column takes, and the words in it.
+fn columns(index: &Index<TaskField>) {
+    let each = |bytes: usize| bytes as f64 / index.len() as f64;
+    let of = |f: &dyn Fn(&Block) -> usize| each(index.blocks.iter().flatten().map(|block| f(block)).sum());
+    println!("{:24} {:>12} {:>12}", "COLUMN", "BYTES A TASK", "OF WORDS");
+    for (field, place) in &index.places {
+        let (rows, words) = match place {
+            Place::Code(c) => (of(&|block| block.codes[*c].bytes()), each(index.dictionaries[*c].bytes())),
+            Place::Number(c) => (of(&|block| block.numbers[*c].bytes()), 0.0),
+            Place::Id | Place::Elsewhere => continue,
+        };
+        println!("{:24} {rows:>12.2} {words:>12.2}", field.name());
+    }
+}
+
 /// Values that tasks have, in turns.
 struct Values<'i> {
     index: &'i Index<TaskField>,
@@ -127,16 +143,13 @@ impl Values<'_> {
         Filter::all().and(field, Test::AnyOf(patterns)).expect("a filter")
     }
 
-    /// A tenant with more or less below it.
+    /// The subtree at this depth that some task lies in, with more or less below it.
     fn scope(&mut self, depth: usize) -> Scope {
-        loop {
-            let Value::Uuid(tenant) = self.of(TaskField::Tenant) else { panic!("a tenant") };
-            let locator = self.locator(tenant);
-            if locator.matches('/').count() == depth + 1 {
-                let root = Tenant::root("any", "UTC", Timestamp::UNIX_EPOCH);
-                return Scope::subtree(&Tenant { id: tenant, locator, ..root });
-            }
-        }
+        let Value::Uuid(tenant) = self.of(TaskField::Tenant) else { panic!("a tenant") };
+        let locator = self.locator(tenant);
+        let end = locator.match_indices('/').map(|(at, _)| at + 1).take(depth + 1).last();
+        let locator = locator[..end.unwrap_or(locator.len())].to_owned();
+        Scope::subtree(&Tenant { id: tenant, locator, ..Tenant::root("any", "UTC", Timestamp::UNIX_EPOCH) })
     }
 
     fn locator(&self, tenant: Uuid) -> String {

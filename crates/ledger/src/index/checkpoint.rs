@@ -24,7 +24,7 @@ use crate::Rev;
 
 const MAGIC: &[u8; 8] = b"BkStIdx\n";
 /// To be counted up with each change of what is written, or of what a column holds.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The most that a length in the file can rightly be.
 const MOST: u64 = 1 << 32;
 
@@ -218,6 +218,10 @@ impl Part {
                     self.number(2);
                     self.words(v.iter().map(|n| n.to_le_bytes()));
                 }
+                Packed::Threes(v) => {
+                    self.number(3);
+                    self.words(v.iter().copied());
+                }
                 Packed::Words(v) => {
                     self.number(4);
                     self.words(v.iter().map(|n| n.to_le_bytes()));
@@ -240,6 +244,15 @@ impl Part {
                 }
                 Values::Wide(rows) => {
                     self.number(3);
+                    self.words(rows.iter().map(|n| n.to_le_bytes()));
+                }
+                Values::Same { rows, far } => {
+                    self.number(4);
+                    self.number(*rows as u64);
+                    self.listed(far.iter());
+                }
+                Values::Small(rows) => {
+                    self.number(5);
                     self.words(rows.iter().map(|n| n.to_le_bytes()));
                 }
             }
@@ -333,6 +346,7 @@ impl Source {
             let packed = match self.number()? {
                 1 => Packed::Bytes(self.bytes()?.to_vec()),
                 2 => Packed::Shorts(self.words()?.map(u16::from_le_bytes).collect()),
+                3 => Packed::Threes(self.words()?.collect()),
                 4 => Packed::Words(self.words()?.map(u32::from_le_bytes).collect()),
                 _ => return None,
             };
@@ -347,16 +361,15 @@ impl Source {
                 2 => {
                     let low: Vec<u32> = self.words()?.map(u32::from_le_bytes).collect();
                     let high: Vec<u16> = self.words()?.map(u16::from_le_bytes).collect();
-                    fits(low.len())?;
                     (low.len() == high.len()).then_some(())?;
                     Values::Near { low, high, far: self.listed()? }
                 }
                 3 => Values::Wide(self.words()?.map(i64::from_le_bytes).collect()),
+                4 => Values::Same { rows: usize::try_from(self.number()?).ok()?, far: self.listed()? },
+                5 => Values::Small(self.words()?.map(u32::from_le_bytes).collect()),
                 _ => return None,
             };
-            if let Values::Wide(rows) = &values {
-                fits(rows.len())?;
-            }
+            fits(values.len())?;
             let order = self.order(len)?;
             numbers.push(Numeric::from_parts(values, order));
         }

@@ -17,6 +17,8 @@ const MOST_LOOKUPS: usize = 64;
 pub(super) enum Packed {
     Bytes(Vec<u8>),
     Shorts(Vec<u16>),
+    /// Three bytes each, the lowest first.
+    Threes(Vec<[u8; 3]>),
     Words(Vec<u32>),
 }
 
@@ -202,11 +204,7 @@ impl Codes {
 
     /// The largest number in it.
     pub(super) fn largest(&self) -> u32 {
-        match &self.packed {
-            Packed::Bytes(v) => v.iter().max().copied().map_or(0, u32::from),
-            Packed::Shorts(v) => v.iter().max().copied().map_or(0, u32::from),
-            Packed::Words(v) => v.iter().max().copied().unwrap_or(0),
-        }
+        (0..self.packed.len()).map(|row| self.packed.get(row)).max().unwrap_or(ABSENT)
     }
 
     /// The column from what was stored.
@@ -347,6 +345,7 @@ impl Packed {
         match self {
             Packed::Bytes(v) => v.len(),
             Packed::Shorts(v) => v.len(),
+            Packed::Threes(v) => v.len(),
             Packed::Words(v) => v.len(),
         }
     }
@@ -356,6 +355,7 @@ impl Packed {
         let found = match self {
             Packed::Bytes(v) => v.get(row).copied().map(u32::from),
             Packed::Shorts(v) => v.get(row).copied().map(u32::from),
+            Packed::Threes(v) => v.get(row).map(|[low, middle, high]| u32::from_le_bytes([*low, *middle, *high, 0])),
             Packed::Words(v) => v.get(row).copied(),
         };
         found.unwrap_or(ABSENT)
@@ -365,9 +365,14 @@ impl Packed {
         match (&mut *self, number) {
             (Packed::Bytes(v), 0..=0xff) => put(v, row, number as u8),
             (Packed::Shorts(v), 0..=0xffff) => put(v, row, number as u16),
+            (Packed::Threes(v), 0..=0xff_ffff) => put(v, row, three(number)),
             (Packed::Words(v), _) => put(v, row, number),
             (Packed::Bytes(v), 0..=0xffff) => {
                 *self = Packed::Shorts(v.iter().map(|n| u16::from(*n)).collect());
+                self.set(row, number);
+            }
+            (narrow @ (Packed::Bytes(_) | Packed::Shorts(_)), 0..=0xff_ffff) => {
+                *self = Packed::Threes((0..narrow.len()).map(|row| three(narrow.get(row))).collect());
                 self.set(row, number);
             }
             (narrow, _) => {
@@ -381,9 +386,15 @@ impl Packed {
         match self {
             Packed::Bytes(v) => v.capacity(),
             Packed::Shorts(v) => v.capacity() * 2,
+            Packed::Threes(v) => v.capacity() * 3,
             Packed::Words(v) => v.capacity() * 4,
         }
     }
+}
+
+fn three(number: u32) -> [u8; 3] {
+    let [low, middle, high, _] = number.to_le_bytes();
+    [low, middle, high]
 }
 
 fn put<T: Copy + Default>(rows: &mut Vec<T>, row: usize, value: T) {
@@ -391,4 +402,25 @@ fn put<T: Copy + Default>(rows: &mut Vec<T>, row: usize, value: T) {
         rows.resize(row + 1, T::default());
     }
     rows[row] = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_width_come_back() {
+        let mut codes = Codes::new(Ranking::None);
+        let mut model = Vec::new();
+        for (row, number) in [0, 1, 255, 256, 65_535, 65_536, 1 << 24, u32::MAX, 7, 1 << 23].into_iter().enumerate() {
+            codes.set(row, number);
+            model.push(number);
+            let found: Vec<u32> = (0..model.len()).map(|row| codes.get(row)).collect();
+            assert_eq!(found, model);
+            assert_eq!(codes.largest(), *model.iter().max().expect("there is one"));
+            let stored = Codes::from_packed(codes.packed().clone(), Ranking::None, None);
+            assert!((0..model.len()).all(|row| stored.get(row) == model[row]));
+        }
+        assert_eq!(codes.get(model.len()), ABSENT);
+    }
 }

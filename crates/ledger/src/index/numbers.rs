@@ -19,6 +19,10 @@ pub(super) type Base<'a> = &'a [i64];
 pub(super) enum Values {
     /// A few rows have one.
     Few(BTreeMap<u16, i64>),
+    /// So many rows have that of their base, but for a few, which are listed: most tasks never come back to a queue.
+    Same { rows: usize, far: BTreeMap<u16, i64> },
+    /// From 0 on, and none so large as to need more than 32 bits; the largest number of these stands for no value.
+    Small(Vec<u32>),
     /// Most rows have one, within 39 hours of their base: 48 bits of the distance in two parts. Those of a few rows that
     /// lie farther off are listed.
     Near { low: Vec<u32>, high: Vec<u16>, far: BTreeMap<u16, i64> },
@@ -175,7 +179,8 @@ impl Numeric {
         };
         order
             + match &self.values {
-                Values::Few(rows) => tree(rows),
+                Values::Few(rows) | Values::Same { far: rows, .. } => tree(rows),
+                Values::Small(rows) => rows.capacity() * 4,
                 Values::Near { low, high, far } => low.capacity() * 4 + high.capacity() * 2 + tree(far),
                 Values::Wide(rows) => rows.capacity() * 8,
             }
@@ -223,6 +228,10 @@ impl Values {
     fn get(&self, row: usize, base: Base<'_>) -> i64 {
         match self {
             Values::Few(rows) => rows.get(&(row as u16)).copied().unwrap_or(ABSENT),
+            Values::Same { rows, .. } if row >= *rows => ABSENT,
+            Values::Same { far, .. } if far.is_empty() => base[row],
+            Values::Same { far, .. } => far.get(&(row as u16)).copied().unwrap_or(base[row]),
+            Values::Small(rows) => rows.get(row).filter(|n| **n != u32::MAX).map_or(ABSENT, |n| i64::from(*n)),
             Values::Wide(rows) => rows.get(row).copied().unwrap_or(ABSENT),
             Values::Near { low, high, far } => {
                 let (Some(low), Some(high)) = (low.get(row), high.get(row)) else { return ABSENT };
@@ -238,6 +247,11 @@ impl Values {
     fn set(&mut self, row: usize, value: i64, base: Base<'_>) {
         match self {
             Values::Few(rows) => {
+                // The first row shows what kind of column it is.
+                if rows.is_empty() && row < MOST_LISTED && base.get(row) == Some(&value) {
+                    *self = Values::Same { rows: 0, far: BTreeMap::new() };
+                    return self.set(row, value, base);
+                }
                 if value == ABSENT {
                     rows.remove(&(row as u16));
                 } else {
@@ -245,10 +259,37 @@ impl Values {
                 }
                 if rows.len() > MOST_LISTED {
                     let rows = std::mem::take(rows);
-                    *self = Values::Near { low: Vec::new(), high: Vec::new(), far: BTreeMap::new() };
+                    let narrow = rows.values().all(|value| small(*value).is_some());
+                    *self = if narrow { Values::Small(Vec::new()) } else { Values::near() };
                     rows.into_iter().for_each(|(row, value)| self.set(usize::from(row), value, base));
                 }
             }
+            Values::Same { rows, far } => {
+                for between in *rows..row {
+                    far.insert(between as u16, ABSENT);
+                }
+                *rows = (*rows).max(row + 1);
+                if base.get(row) == Some(&value) {
+                    far.remove(&(row as u16));
+                } else {
+                    far.insert(row as u16, value);
+                }
+                if far.len() > MOST_LISTED {
+                    self.become_one(Values::near(), base);
+                }
+            }
+            Values::Small(rows) => match small(value) {
+                Some(value) => {
+                    if row >= rows.len() {
+                        rows.resize(row + 1, u32::MAX);
+                    }
+                    rows[row] = value;
+                }
+                None => {
+                    self.become_one(Values::Wide(Vec::new()), base);
+                    self.set(row, value, base);
+                }
+            },
             Values::Wide(rows) => {
                 if row >= rows.len() {
                     rows.resize(row + 1, ABSENT);
@@ -272,10 +313,81 @@ impl Values {
                 };
                 (low[row], high[row]) = parts;
                 if far.len() > MOST_LISTED {
-                    let all = (0..low.len()).map(|row| self.get(row, base)).collect();
-                    *self = Values::Wide(all);
+                    self.become_one(Values::Wide(Vec::new()), base);
                 }
             }
         }
+    }
+
+    fn near() -> Values {
+        Values::Near { low: Vec::new(), high: Vec::new(), far: BTreeMap::new() }
+    }
+
+    /// How many rows may have a value.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Values::Few(rows) => rows.last_key_value().map_or(0, |(row, _)| usize::from(*row) + 1),
+            Values::Same { rows, .. } => *rows,
+            Values::Small(rows) => rows.len(),
+            Values::Near { low, .. } => low.len(),
+            Values::Wide(rows) => rows.len(),
+        }
+    }
+
+    /// Holds the same values in another way.
+    fn become_one(&mut self, mut other: Values, base: Base<'_>) {
+        (0..self.len()).for_each(|row| other.set(row, self.get(row, base), base));
+        *self = other;
+    }
+}
+
+/// A value as a small one, if it is that or none.
+fn small(value: i64) -> Option<u32> {
+    match value {
+        ABSENT => Some(u32::MAX),
+        value => u32::try_from(value).ok().filter(|n| *n != u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns as tasks have them, and one of everything: each row's value by its row and base.
+    const COLUMNS: [fn(usize, i64) -> i64; 6] = [
+        |_, base| base,
+        |row, base| if row.is_multiple_of(20) { base + 5 } else { base },
+        |row, base| if row.is_multiple_of(3) { ABSENT } else { base + row as i64 * 1000 },
+        |row, _| (row as i64 * 7919) % 1000,
+        |row, _| if row == 90 { i64::MAX } else { row as i64 },
+        |row, base| [base, ABSENT, 3, i64::MAX, -5, base - 7][row % 6],
+    ];
+
+    #[test]
+    fn values_come_back_however_they_are_held() {
+        let base: Vec<i64> = (0..120).map(|row| 1_700_000_000_000_000_000 + row * 1_000_000_007).collect();
+        let mut seen = [false; 5];
+        for (n, value) in COLUMNS.iter().enumerate() {
+            let mut values = Values::Few(BTreeMap::new());
+            let mut model = vec![ABSENT; base.len()];
+            // Once as they come, and once more with others.
+            for (other, value) in [*value, COLUMNS[(n + 1) % COLUMNS.len()]].into_iter().enumerate() {
+                for row in (0..base.len()).filter(|row| row % 50 != 7) {
+                    model[row] = value(row, base[row]);
+                    values.set(row, model[row], &base);
+                    let held = match &values {
+                        Values::Few(_) => 0,
+                        Values::Same { .. } => 1,
+                        Values::Small(_) => 2,
+                        Values::Near { .. } => 3,
+                        Values::Wide(_) => 4,
+                    };
+                    seen[held] = true;
+                }
+                let found: Vec<i64> = (0..base.len()).map(|row| values.get(row, &base)).collect();
+                assert_eq!(found, model, "column {n}, {other}: {values:?}");
+            }
+        }
+        assert_eq!(seen, [true; 5]);
     }
 }
