@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::Uuid;
 use domain::query::{Cell, Clause, Field, FieldKind, Pattern, Read, Test, Value, fold};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use memchr::memmem;
+
+use super::joined::Joined;
 
 /// The number that stands for "no value".
 pub(super) const ABSENT: u32 = 0;
@@ -23,13 +24,12 @@ type Search = (u32, Arc<[u32]>);
 #[derive(Debug)]
 pub(super) struct Dictionary {
     kind: FieldKind,
-    /// All values, one behind the other, and where each ends.
-    bytes: Vec<u8>,
-    ends: Vec<u64>,
+    values: Joined,
     numbers: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// Texts whose folded form differs from themselves.
-    folded: HashMap<u32, Box<str>>,
+    /// The folded forms of texts that differ from them, and the numbers of these texts.
+    folded: Joined,
+    of_folded: Vec<u32>,
     /// What was searched for.
     searches: Mutex<HashMap<Pattern, Search>>,
     /// The place of each value in the order of values, of as many as there were.
@@ -40,11 +40,11 @@ impl Dictionary {
     pub(super) fn new(kind: FieldKind) -> Dictionary {
         Dictionary {
             kind,
-            bytes: Vec::new(),
-            ends: Vec::new(),
+            values: Joined::default(),
             numbers: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            folded: HashMap::new(),
+            folded: Joined::default(),
+            of_folded: Vec::new(),
             searches: Mutex::default(),
             places: Mutex::new(Arc::new([])),
         }
@@ -55,7 +55,7 @@ impl Dictionary {
         match self.kind {
             FieldKind::Enum(names) => names.len() as u32,
             FieldKind::Bool => 2,
-            _ => self.ends.len() as u32,
+            _ => self.values.len() as u32,
         }
     }
 
@@ -69,19 +69,19 @@ impl Dictionary {
         if let Some(number) = self.find(bytes) {
             return number;
         }
-        let number = self.ends.len() as u32 + 1;
+        let number = self.values.len() as u32 + 1;
         let hash = self.hasher.hash_one(bytes);
-        self.bytes.extend_from_slice(bytes);
-        self.ends.push(self.bytes.len() as u64);
+        self.values.push(bytes);
         if self.kind == FieldKind::Text {
             let text = text(bytes);
             let folded = fold(text);
             if folded != text {
-                self.folded.insert(number, folded.into_boxed_str());
+                self.folded.push(folded.as_bytes());
+                self.of_folded.push(number);
             }
         }
-        let Dictionary { bytes, ends, hasher, .. } = self;
-        self.numbers.insert_unique(hash, number, |n| hasher.hash_one(value_in(bytes, ends, *n)));
+        let Dictionary { values, hasher, .. } = self;
+        self.numbers.insert_unique(hash, number, |n| hasher.hash_one(values.get(*n as usize - 1)));
         number
     }
 
@@ -100,7 +100,7 @@ impl Dictionary {
     }
 
     fn raw(&self, number: u32) -> &[u8] {
-        value_in(&self.bytes, &self.ends, number)
+        self.values.get(number as usize - 1)
     }
 
     fn encode<'b>(&self, read: Read<'b>, buffer: &'b mut Vec<u8>) -> Encoded<'b> {
@@ -236,44 +236,40 @@ impl Dictionary {
             found.extend(seen + 1..=self.last());
             return;
         }
-        // One search through all texts; a hit across the border of two is none.
-        let mut before = seen as usize;
-        let mut at = if seen == 0 { 0 } else { self.ends[before - 1] as usize };
-        let finder = memmem::Finder::new(part.as_bytes());
-        while let Some(hit) = finder.find(&self.bytes[at..]) {
-            let hit = at + hit;
-            before += self.ends[before..].partition_point(|end| *end <= hit as u64);
-            let end = self.ends[before] as usize;
-            if hit + part.len() > end {
-                at = hit + 1;
-                continue;
+        let mut folded = self.of_folded.partition_point(|n| *n <= seen);
+        let behind = folded;
+        self.values.containing(part.as_bytes(), seen as usize, |place| {
+            let number = place as u32 + 1;
+            while self.of_folded.get(folded).is_some_and(|n| *n < number) {
+                folded += 1;
             }
-            let number = before as u32 + 1;
-            if !self.folded.contains_key(&number) && holds(text(self.raw(number))) {
+            if self.of_folded.get(folded) != Some(&number) && holds(text(self.raw(number))) {
                 found.push(number);
             }
-            at = end;
-        }
-        let others = self.folded.iter().filter(|(n, t)| **n > seen && holds(t)).map(|(n, _)| *n);
-        found.extend(others);
+        });
+        self.folded.containing(part.as_bytes(), behind, |place| {
+            if holds(text(self.folded.get(place))) {
+                found.push(self.of_folded[place]);
+            }
+        });
     }
 
     /// Bytes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        let folded: usize = self.folded.values().map(|t| t.len() + 32).sum();
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.numbers.capacity() * 6 + folded
+        let folded = self.folded.bytes() + self.of_folded.capacity() * 4;
+        self.values.bytes() + self.numbers.capacity() * 6 + folded
     }
 
     /// The values as they are written to a checkpoint.
     pub(super) fn parts(&self) -> (&[u8], &[u64]) {
-        (&self.bytes, &self.ends)
+        self.values.parts()
     }
 
     /// A dictionary from those parts; none if they do not fit together.
     pub(super) fn from_parts(kind: FieldKind, bytes: &[u8], ends: &[u64]) -> Option<Dictionary> {
         let mut dictionary = Dictionary::new(kind);
         let mut begin = 0;
-        dictionary.bytes.reserve(bytes.len());
+        dictionary.values.reserve(bytes.len());
         for (number, end) in (1..).zip(ends) {
             let end = usize::try_from(*end).ok()?;
             let value = bytes.get(begin..end)?;
@@ -295,12 +291,6 @@ impl Dictionary {
 enum Encoded<'a> {
     Number(u32),
     Bytes(&'a [u8]),
-}
-
-fn value_in<'a>(bytes: &'a [u8], ends: &[u64], number: u32) -> &'a [u8] {
-    let i = number as usize - 1;
-    let begin = if i == 0 { 0 } else { ends[i - 1] as usize };
-    &bytes[begin..ends[i] as usize]
 }
 
 /// What was text when it was learnt.

@@ -16,6 +16,7 @@ mod codes;
 mod dictionary;
 mod follow;
 mod hot;
+mod joined;
 mod numbers;
 mod page;
 mod question;

@@ -30,6 +30,9 @@ const MIGRATIONS: &[&str] = &[
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 
+/// Kibibytes of pages that each reader keeps: the inner pages of the tables of a very large ledger.
+const READER_CACHE_KIB: i64 = 32 * 1024;
+
 /// How long a connection waits for another program before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
 
 /// Opens the file for reading only.
 pub(super) fn open_reader(path: &Path) -> Result<Connection> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB).sql()?;
+    Ok(conn)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {

@@ -7,8 +7,9 @@ use domain::task::{Named, Rules};
 use hashbrown::HashMap;
 use rusqlite::{Connection, Result, Row, ToSql};
 
-/// How many of each sort are kept; beyond that all are forgotten, and read again.
-const KEPT: usize = 1 << 16;
+/// How many of each sort are kept; beyond that all are forgotten, and read again. The machines of the largest ledgers that
+/// we mean to serve fit; they take some 100 MB then, beside a gigabyte of index.
+const KEPT: usize = 1 << 19;
 
 /// What is known of the numbers of one file. Nothing is ever changed or removed there, so what was durable once may be
 /// remembered by everybody. What the running transaction gave out is taken back with it: the writer forgets all then.
