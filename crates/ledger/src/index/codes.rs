@@ -1,9 +1,11 @@
 //! A column of a block whose values stand in a dictionary: a number for each row, and beside it what finds the rows of a
 //! value without looking at all of them - a set for each value where there are few values, an order where there are many.
 
+use std::ops::Range;
+
 use super::bits::{Bits, ROWS};
 use super::dictionary::{ABSENT, Numbers};
-use super::sorted::Sorted;
+use super::sorted::{FEW, Sorted};
 
 /// Up to so many values in a block have a set each.
 const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
@@ -123,34 +125,70 @@ impl Codes {
                 keep_sets(bits, len, &wanted, &others);
             }
             Finder::Order(sorted) if wanted.list().len() <= MOST_LOOKUPS => {
-                let ranked = |number: u32| if self.ranking == Ranking::Tree { rank(tree, number) } else { number };
-                let run = |n: u32| {
-                    let from = sorted.place(0, sorted.rows().len(), |row| ranked(self.get(row)) < n);
-                    (from, sorted.place(from, sorted.rows().len(), |row| ranked(self.get(row)) <= n))
-                };
-                let mut ranks: Vec<u32> = wanted.list().iter().map(|n| ranked(*n)).collect();
-                ranks.sort_unstable();
-                ranks.dedup();
-                let runs: Vec<_> = ranks.into_iter().map(run).collect();
-                sorted.keep_runs(bits, len, &runs, passes);
+                sorted.keep_runs(bits, len, &self.runs(sorted, wanted, tree), passes);
             }
-            _ => bits.keep_if(passes),
+            _ => self.packed.keep(bits, wanted),
         }
     }
 
-    /// Keeps the rows whose tenant lies in this part of the tree.
-    pub(super) fn keep_subtree(&self, bits: &mut Bits, len: usize, part: std::ops::Range<u32>, tree: &[u32]) {
+    /// Where the rows with these numbers lie in the order.
+    fn runs(&self, sorted: &Sorted, wanted: &Numbers, tree: &[u32]) -> Vec<(usize, usize)> {
+        let ranked = |number: u32| if self.ranking == Ranking::Tree { rank(tree, number) } else { number };
+        let mut ranks: Vec<u32> = wanted.list().iter().map(|n| ranked(*n)).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        let run = |n: u32| {
+            let from = sorted.place(0, sorted.rows().len(), |row| ranked(self.get(row)) < n);
+            (from, sorted.place(from, sorted.rows().len(), |row| ranked(self.get(row)) <= n))
+        };
+        ranks.into_iter().map(run).collect()
+    }
+
+    /// Where the rows of a part of the tree lie in the order.
+    fn run_of(&self, sorted: &Sorted, part: &Range<u32>, tree: &[u32]) -> (usize, usize) {
         let ranked = |row: usize| rank(tree, self.get(row));
-        let passes = |row: usize| part.contains(&ranked(row));
+        let from = sorted.place(0, sorted.rows().len(), |row| ranked(row) < part.start);
+        (from, sorted.place(from, sorted.rows().len(), |row| ranked(row) < part.end))
+    }
+
+    /// The rows whose number is among these, if they are few and found without looking at others.
+    pub(super) fn find_few(&self, len: usize, wanted: &Numbers, tree: &[u32]) -> Option<Vec<u16>> {
+        match &self.finder {
+            Finder::Sets(sets) if !wanted.has(ABSENT) => few_of(sets.iter().filter(|(n, _)| wanted.has(*n))),
+            Finder::Order(sorted) if wanted.list().len() <= MOST_LOOKUPS => {
+                sorted.few(len, &self.runs(sorted, wanted, tree), |row| wanted.has(self.get(row)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The rows whose tenant lies in this part of the tree, if they are few.
+    pub(super) fn find_few_of(&self, len: usize, part: &Range<u32>, tree: &[u32]) -> Option<Vec<u16>> {
+        match &self.finder {
+            Finder::Sets(sets) => few_of(sets.iter().filter(|(n, _)| part.contains(&rank(tree, *n)))),
+            Finder::Order(sorted) => {
+                let run = self.run_of(sorted, part, tree);
+                sorted.few(len, &[run], |row| self.lies_in(row, part, tree))
+            }
+            Finder::Nothing => None,
+        }
+    }
+
+    /// Whether a row's tenant lies in this part of the tree.
+    pub(super) fn lies_in(&self, row: usize, part: &Range<u32>, tree: &[u32]) -> bool {
+        part.contains(&rank(tree, self.get(row)))
+    }
+
+    /// Keeps the rows whose tenant lies in this part of the tree.
+    pub(super) fn keep_subtree(&self, bits: &mut Bits, len: usize, part: Range<u32>, tree: &[u32]) {
+        let passes = |row: usize| self.lies_in(row, &part, tree);
         match &self.finder {
             Finder::Sets(sets) => {
                 let (inside, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| part.contains(&rank(tree, *n)));
                 keep_sets(bits, len, &inside, &others);
             }
             Finder::Order(sorted) => {
-                let from = sorted.place(0, sorted.rows().len(), |row| ranked(row) < part.start);
-                let to = sorted.place(from, sorted.rows().len(), |row| ranked(row) < part.end);
-                sorted.keep_runs(bits, len, &[(from, to)], passes);
+                sorted.keep_runs(bits, len, &[self.run_of(sorted, &part, tree)], passes);
             }
             Finder::Nothing => bits.keep_if(passes),
         }
@@ -246,6 +284,18 @@ impl Codes {
 /// The place of a tenant in the tree; "no tenant" lies behind all.
 fn rank(tree: &[u32], number: u32) -> u32 {
     tree.get(number as usize).copied().unwrap_or(u32::MAX)
+}
+
+/// The rows of these sets, if they are few.
+fn few_of<'s>(sets: impl Iterator<Item = &'s (u32, Set)>) -> Option<Vec<u16>> {
+    let mut rows = Vec::new();
+    for (_, set) in sets {
+        match set {
+            Set::List(list) if rows.len() + list.len() <= FEW => rows.extend_from_slice(list),
+            _ => return None,
+        }
+    }
+    Some(rows)
 }
 
 /// Keeps the rows of the wanted sets: by taking the others away where these are fewer.
@@ -359,6 +409,22 @@ impl Packed {
             Packed::Words(v) => v.get(row).copied(),
         };
         found.unwrap_or(ABSENT)
+    }
+
+    /// Keeps the rows whose number is wanted, looking at each.
+    fn keep(&self, bits: &mut Bits, wanted: &Numbers) {
+        fn each<T>(bits: &mut Bits, rows: &[T], wanted: &Numbers, number: impl Fn(&T) -> u32) {
+            let absent = wanted.has(ABSENT);
+            bits.keep_if(|row| rows.get(row).map_or(absent, |n| wanted.has(number(n))));
+        }
+        match self {
+            Packed::Bytes(v) => each(bits, v, wanted, |n| u32::from(*n)),
+            Packed::Shorts(v) => each(bits, v, wanted, |n| u32::from(*n)),
+            Packed::Threes(v) => {
+                each(bits, v, wanted, |[low, middle, high]| u32::from_le_bytes([*low, *middle, *high, 0]))
+            }
+            Packed::Words(v) => each(bits, v, wanted, |n| *n),
+        }
     }
 
     fn set(&mut self, row: usize, number: u32) {

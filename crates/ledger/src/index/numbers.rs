@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::bits::Bits;
-use super::sorted::Sorted;
+use super::sorted::{FEW, Sorted};
 
 /// What stands for "no value". No ledger holds so early a time.
 pub(super) const ABSENT: i64 = i64::MIN;
 
 /// Up to so many rows stand in a tree instead of a place each.
 const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 4096 };
+
+/// Up to so many ranges are looked up one by one in an order.
+const MOST_RANGES: usize = 64;
 
 /// The values that the values of rows lie near to: when each was created.
 pub(super) type Base<'a> = &'a [i64];
@@ -143,19 +146,38 @@ impl Numeric {
                 }
                 bits.keep(&kept);
             }
-            (values, Order::Sorted(sorted)) if wanted.ranges.len() <= 64 && sorted.upto() > 0 => {
-                let end = sorted.rows().len();
-                let mut runs = Vec::new();
-                if wanted.absent {
-                    runs.push((0, sorted.place(0, end, |row| values.get(row, base) == ABSENT)));
-                }
-                for (from, to) in &wanted.ranges {
-                    let begin = sorted.place(0, end, |row| values.get(row, base) < *from);
-                    runs.push((begin, sorted.place(begin, end, |row| values.get(row, base) <= *to)));
-                }
-                sorted.keep_runs(bits, len, &runs, passes);
+            (_, Order::Sorted(sorted)) if wanted.ranges.len() <= MOST_RANGES && sorted.upto() > 0 => {
+                sorted.keep_runs(bits, len, &self.runs(sorted, wanted, base), passes);
             }
             _ => bits.keep_if(passes),
+        }
+    }
+
+    /// Where the wanted rows lie in the order.
+    fn runs(&self, sorted: &Sorted, wanted: &Ranges, base: Base<'_>) -> Vec<(usize, usize)> {
+        let (values, end) = (&self.values, sorted.rows().len());
+        let mut runs = Vec::new();
+        if wanted.absent {
+            runs.push((0, sorted.place(0, end, |row| values.get(row, base) == ABSENT)));
+        }
+        for (from, to) in &wanted.ranges {
+            let begin = sorted.place(0, end, |row| values.get(row, base) < *from);
+            runs.push((begin, sorted.place(begin, end, |row| values.get(row, base) <= *to)));
+        }
+        runs
+    }
+
+    /// The rows whose value is wanted, if they are few and found without looking at others.
+    pub(super) fn find_few(&self, len: usize, wanted: &Ranges, base: Base<'_>) -> Option<Vec<u16>> {
+        match (&self.values, &self.order) {
+            (Values::Few(rows), _) if !wanted.absent && rows.len() <= FEW => {
+                Some(rows.iter().filter(|(_, value)| wanted.has(**value)).map(|(row, _)| *row).collect())
+            }
+            (Values::Few(_), _) | (_, Order::Natural) => None,
+            (_, Order::Sorted(sorted)) if wanted.ranges.len() <= MOST_RANGES && sorted.upto() > 0 => {
+                sorted.few(len, &self.runs(sorted, wanted, base), |row| wanted.has(self.get(row, base)))
+            }
+            _ => None,
         }
     }
 

@@ -169,6 +169,32 @@ fn ranges<F: Field>(clause: &Clause<F>) -> Ranges {
 }
 
 impl Sieve {
+    /// The rows of a block that pass, if they are few and found without looking at others.
+    pub(super) fn find_few(&self, block: &Block, tree: &[u32]) -> Option<Vec<u16>> {
+        match self {
+            Sieve::Codes(column, wanted) => block.codes[*column].find_few(block.len, wanted, tree),
+            Sieve::Numbers(column, wanted) => {
+                block.numbers[*column].find_few(block.len, wanted, block.numbers[BASE].wide())
+            }
+            Sieve::Tenants(column, part) => block.codes[*column].find_few_of(block.len, part, tree),
+            Sieve::Nothing => Some(Vec::new()),
+            Sieve::Rows(..) | Sieve::RowRanges(_) => None,
+        }
+    }
+
+    /// Whether a row of a block passes.
+    pub(super) fn passes(&self, row: usize, number: usize, block: &Block, tree: &[u32]) -> bool {
+        let all = (number * ROWS + row) as u64;
+        match self {
+            Sieve::Codes(column, wanted) => wanted.has(block.codes[*column].get(row)),
+            Sieve::Numbers(column, wanted) => wanted.has(block.number(*column, row)),
+            Sieve::Tenants(column, part) => block.codes[*column].lies_in(row, part, tree),
+            Sieve::Rows(rows, wanted) => rows.binary_search(&all).is_ok() == *wanted,
+            Sieve::RowRanges(ranges) => ranges.iter().any(|(from, to)| (*from..=*to).contains(&all)),
+            Sieve::Nothing => false,
+        }
+    }
+
     /// Keeps the rows of a block that pass. `block` is which one, for rows are numbered through all of them.
     pub(super) fn keep(&self, bits: &mut Bits, number: usize, block: &Block, tree: &[u32]) {
         let first = (number * ROWS) as u64;

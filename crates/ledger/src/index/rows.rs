@@ -66,15 +66,26 @@ impl<'a, F: Field> Rows<'a, F> {
             return None;
         }
         let block = self.block(number)?;
-        let mut bits = match self.among {
-            Some(rows) => rows.bits(number)?.clone(),
-            None => block.live.clone(),
+        let all = match self.among {
+            Some(rows) => rows.bits(number)?,
+            None => &block.live,
         };
+        let tree = self.index.tree.ranks();
+        if let Some(few) = self.sieves.iter().find_map(|sieve| sieve.find_few(block, tree)) {
+            let passes =
+                |row: &usize| all.has(*row) && self.sieves.iter().all(|sieve| sieve.passes(*row, number, block, tree));
+            let mut rows = few.into_iter().map(usize::from).filter(passes).peekable();
+            rows.peek()?;
+            let mut bits = Bits::none();
+            rows.for_each(|row| bits.insert(row));
+            return Some(bits);
+        }
+        let mut bits = all.clone();
         for sieve in &self.sieves {
             if bits.is_empty() {
                 return None;
             }
-            sieve.keep(&mut bits, number, block, self.index.tree.ranks());
+            sieve.keep(&mut bits, number, block, tree);
         }
         (!bits.is_empty()).then_some(bits)
     }

@@ -6,6 +6,9 @@ use super::bits::{Bits, ROWS};
 /// How many rows may lie outside the order before they are put in at once; a quiet moment does it earlier.
 pub(super) const MOST_LOOSE: usize = if cfg!(all(test, debug_assertions)) { 12 } else { 8192 };
 
+/// Up to so many rows of a block are looked at one by one; more are held as bits.
+pub(super) const FEW: usize = if cfg!(all(test, debug_assertions)) { 10 } else { 512 };
+
 /// Rows in order, and those that are outside it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {
@@ -101,6 +104,22 @@ impl Sorted {
             }
         }
         low
+    }
+
+    /// The rows in some runs of the order and the loose ones that pass, if they are few.
+    pub(super) fn few(&self, len: usize, runs: &[(usize, usize)], passes: impl Fn(usize) -> bool) -> Option<Vec<u16>> {
+        if runs.iter().map(|(from, to)| to - from).sum::<usize>() > FEW {
+            return None;
+        }
+        let inside = runs.iter().flat_map(|(from, to)| &self.rows[*from..*to]).copied();
+        let mut rows: Vec<u16> = inside.filter(|row| !self.has_moved(usize::from(*row))).collect();
+        for row in self.loose(len).filter(|row| passes(*row)) {
+            if rows.len() > FEW {
+                return None;
+            }
+            rows.push(row as u16);
+        }
+        Some(rows)
     }
 
     /// Of these rows, keeps those in some runs of the order and the loose ones that pass.
