@@ -70,9 +70,13 @@ async fn everything_is_asked_and_both_apis_agree() {
     for line in &report.lines {
         let (native, acronis) = (line.native.as_ref().expect("asked"), line.acronis.as_ref().expect("asked"));
         assert!(native.requests >= 1 && acronis.requests == native.requests);
+        let ready = line.ready.as_ref().expect("asked");
+        assert!(ready.requests == native.requests && ready.bytes == native.bytes);
+        assert!(line.share_of_ready.is_some_and(|share| share > 0.0));
         // Of so few tasks none may have failed on the last day, and none may run in one tenant.
         let found = line.rows > 0 || line.question.starts_with("failed") || line.token != "root";
         assert!(found, "'{}' as {} finds something", line.question, line.token);
     }
-    assert_eq!(report.rows().len(), 48);
+    // Both APIs, and the bytes held ready.
+    assert_eq!(report.rows().len(), 72);
 }
