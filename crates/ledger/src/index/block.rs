@@ -81,27 +81,38 @@ impl Block {
 
     /// Puts rows that lie loose in one order; false if there are none.
     pub(super) fn tidy(&mut self, tree: &[u32]) -> bool {
-        let found = self.tidy_one(tree, |_, _| 0);
-        self.untidy &= found;
-        found
+        let found = self.looser_than(|_, _| 0);
+        if let Some(column) = found {
+            self.put_in(column, tree);
+        }
+        self.untidy &= found.is_some();
+        found.is_some()
     }
 
-    /// Puts rows in one order outside of which too many lie. The orders take turns, so that whoever waits for it waits
-    /// for one of them.
-    pub(super) fn tidy_loosest(&mut self, tree: &[u32]) {
-        self.tidy_one(tree, |column, columns| MOST_LOOSE / 2 + MOST_LOOSE / 2 * column / columns);
+    /// A column outside of whose order too many rows lie. The columns take turns, so that whoever puts them in has to do
+    /// with one of them.
+    pub(super) fn overdue(&self) -> Option<usize> {
+        self.looser_than(|column, columns| MOST_LOOSE / 2 + MOST_LOOSE / 2 * column / columns)
     }
 
-    fn tidy_one(&mut self, tree: &[u32], most: impl Fn(usize, usize) -> usize) -> bool {
-        let len = self.len;
+    /// The first column outside of whose order more rows lie than this.
+    fn looser_than(&self, most: impl Fn(usize, usize) -> usize) -> Option<usize> {
         let columns = self.codes.len() + self.numbers.len();
+        let numbers = self.numbers.iter().map(|c| c.loose_len(self.len));
+        let mut loose = self.codes.iter().map(|c| c.loose_len(self.len)).chain(numbers).enumerate();
+        loose.find(|(column, loose)| *loose > most(*column, columns)).map(|(column, _)| column)
+    }
+
+    /// Puts the rows that lie loose in the order of a column, the numbers counted behind the codes.
+    pub(super) fn put_in(&mut self, column: usize, tree: &[u32]) {
+        let Some(number) = column.checked_sub(self.codes.len()) else {
+            return self.codes[column].put_in(self.len, tree);
+        };
         let (base, others) = self.numbers.split_at_mut(BASE + 1);
-        let base = &mut base[BASE];
-        let mut limits = (0..columns).map(|column| most(column, columns));
-        let mut limit = || limits.next().unwrap_or_default();
-        self.codes.iter_mut().any(|c| c.tidy(len, limit(), tree))
-            || base.tidy(len, limit(), &[])
-            || others.iter_mut().any(|c| c.tidy(len, limit(), base.wide()))
+        match number.checked_sub(BASE + 1) {
+            None => base[BASE].put_in(self.len, &[]),
+            Some(other) => others[other].put_in(self.len, base[BASE].wide()),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -99,17 +99,21 @@ impl Codes {
         }
     }
 
-    /// Puts rows in their order if more than this lie outside it; whether it did.
-    pub(super) fn tidy(&mut self, len: usize, most: usize, tree: &[u32]) -> bool {
-        match &mut self.finder {
-            Finder::Order(sorted) if sorted.loose_len(len) > most => {
-                match self.ranking {
-                    Ranking::Tree => sorted.put_in(len, |row| rank(tree, self.packed.get(row))),
-                    _ => sorted.put_in(len, |row| self.packed.get(row)),
-                }
-                true
+    /// How many rows of a block of this length lie outside the order.
+    pub(super) fn loose_len(&self, len: usize) -> usize {
+        match &self.finder {
+            Finder::Order(sorted) => sorted.loose_len(len),
+            Finder::Sets(_) | Finder::Nothing => 0,
+        }
+    }
+
+    /// Puts them in.
+    pub(super) fn put_in(&mut self, len: usize, tree: &[u32]) {
+        if let Finder::Order(sorted) = &mut self.finder {
+            match self.ranking {
+                Ranking::Tree => sorted.put_in(len, |row| rank(tree, self.packed.get(row))),
+                _ => sorted.put_in(len, |row| self.packed.get(row)),
             }
-            _ => false,
         }
     }
 

@@ -1,5 +1,5 @@
-//! Tasks as they are now, of those that were changed or shown lately: what lists show most is not read from the disk and
-//! decoded again each time.
+//! Tasks as they are now, of those that were changed lately or are shown again and again: what lists show most, and what
+//! the writer is going to change next, is not read from the disk and decoded again each time.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -7,7 +7,7 @@
 //! of them in any order. docs/decisions/query-index.md says why it is so.
 
 mod answers;
-#[cfg(all(test, not(debug_assertions)))]
+#[cfg(test)]
 mod at_scale;
 mod bits;
 mod block;
@@ -164,9 +164,11 @@ impl<F: Field> Index<F> {
         if !self.change(number, row, &read) {
             self.insert(number, row, &read);
         }
-        if let Some(block) = self.blocks[number].as_mut().filter(|_| !self.loading) {
+        if let Some(block) = self.blocks[number].as_mut().filter(|_| !self.loading)
+            && let Some(column) = block.overdue()
+        {
             self.tree.refresh(&self.dictionaries[self.tenant.unwrap_or_default()]);
-            block.tidy_loosest(self.tree.ranks());
+            block.put_in(column, self.tree.ranks());
         }
     }
 

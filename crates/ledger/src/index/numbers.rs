@@ -106,20 +106,19 @@ impl Numeric {
         }
     }
 
-    /// Puts rows in their order if more than this lie outside it; whether it did.
-    pub(super) fn tidy(&mut self, len: usize, most: usize, base: Base<'_>) -> bool {
-        let is_listed = self.is_listed();
-        match &mut self.order {
-            Order::Sorted(sorted) if !is_listed && sorted.loose_len(len) > most => {
-                sorted.put_in(len, |row| self.values.get(row, base));
-                true
-            }
-            _ => false,
+    /// How many rows of a block of this length lie outside the order.
+    pub(super) fn loose_len(&self, len: usize) -> usize {
+        match (&self.values, &self.order) {
+            (Values::Few(_), _) | (_, Order::Natural) => 0,
+            (_, Order::Sorted(sorted)) => sorted.loose_len(len),
         }
     }
 
-    fn is_listed(&self) -> bool {
-        matches!(self.values, Values::Few(_))
+    /// Puts them in.
+    pub(super) fn put_in(&mut self, len: usize, base: Base<'_>) {
+        if let Order::Sorted(sorted) = &mut self.order {
+            sorted.put_in(len, |row| self.values.get(row, base));
+        }
     }
 
     /// Keeps the rows whose value is wanted.

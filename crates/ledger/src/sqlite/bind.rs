@@ -8,8 +8,8 @@ use domain::{Code, Error, Result, Timestamp, Uuid};
 use rusqlite::types::{ToSql, Value};
 
 use super::error::Sql;
+use super::names::Numbers;
 use super::pack;
-use super::remembered::Numbers;
 use super::rows::{self, Detail, Limits, Report, Wish};
 use crate::Rev;
 

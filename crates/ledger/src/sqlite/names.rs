@@ -37,23 +37,37 @@ impl Names {
         self.known.borrow_mut().clear();
     }
 
+    /// What gives numbers on the writer's connection.
+    pub(super) fn at<'a>(&'a self, conn: &'a Connection) -> Numbers<'a> {
+        Numbers { conn, names: self }
+    }
+}
+
+/// Gives numbers inside the transaction that is open on the connection.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    conn: &'a Connection,
+    names: &'a Names,
+}
+
+impl Numbers<'_> {
     /// The number of a word; empty ones count as absent.
-    pub(super) fn word(&self, conn: &Connection, word: &str) -> Result<Option<i64>> {
+    pub(super) fn word(&self, word: &str) -> Result<Option<i64>> {
         if word.is_empty() {
             return Ok(None);
         }
-        let mut key = self.key.borrow_mut();
+        let mut key = self.names.key.borrow_mut();
         key.clear();
         key.push(b'w');
         key.extend_from_slice(word.as_bytes());
         let find = "SELECT id FROM words WHERE word = ?";
-        self.number(conn, &key, [word], find, "INSERT INTO words (word) VALUES (?)").map(Some)
+        self.number(&key, [word], find, "INSERT INTO words (word) VALUES (?)").map(Some)
     }
 
     /// The number of a policy or resource as it is named.
-    pub(super) fn named(&self, conn: &Connection, named: &Named) -> Result<i64> {
+    pub(super) fn named(&self, named: &Named) -> Result<i64> {
         let Named { id, kind, name } = named;
-        let mut key = self.key.borrow_mut();
+        let mut key = self.names.key.borrow_mut();
         key.clear();
         key.push(b'n');
         for part in [id, kind] {
@@ -63,30 +77,24 @@ impl Names {
         }
         key.extend_from_slice(name.as_bytes());
         let find = "SELECT id FROM named WHERE ref = ? AND type = ? AND name = ?";
-        self.number(conn, &key, [id, kind, name], find, "INSERT INTO named (ref, type, name) VALUES (?, ?, ?)")
+        self.number(&key, [id, kind, name], find, "INSERT INTO named (ref, type, name) VALUES (?, ?, ?)")
     }
 
-    fn number(
-        &self,
-        conn: &Connection,
-        key: &[u8],
-        parts: impl Params + Copy,
-        find: &str,
-        insert: &str,
-    ) -> Result<i64> {
-        if let Some(id) = self.known.borrow().get(key) {
+    fn number(&self, key: &[u8], parts: impl Params + Copy, find: &str, insert: &str) -> Result<i64> {
+        if let Some(id) = self.names.known.borrow().get(key) {
             return Ok(*id);
         }
-        let found = conn.prepare_cached(find).and_then(|mut s| s.query_row(parts, |r| r.get(0)).optional()).sql()?;
+        let found =
+            self.conn.prepare_cached(find).and_then(|mut s| s.query_row(parts, |r| r.get(0)).optional()).sql()?;
         let id = match found {
             Some(id) => id,
             None => {
-                conn.prepare_cached(insert).and_then(|mut s| s.execute(parts)).sql()?;
-                self.given.set(self.given.get() + 1);
-                conn.last_insert_rowid()
+                self.conn.prepare_cached(insert).and_then(|mut s| s.execute(parts)).sql()?;
+                self.names.given.set(self.names.given.get() + 1);
+                self.conn.last_insert_rowid()
             }
         };
-        let mut known = self.known.borrow_mut();
+        let mut known = self.names.known.borrow_mut();
         if known.len() >= REMEMBERED {
             known.clear();
         }
@@ -109,17 +117,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let conn = schema::open_writer(&dir.path().join("ledger.db"))?;
         let names = Names::default();
-        let backup = names.word(&conn, "backup")?;
-        assert_eq!(names.word(&conn, "backup")?, backup);
-        assert_ne!(names.word(&conn, "recovery")?, backup);
-        assert_eq!(names.word(&conn, "")?, None);
-        let one = names.named(&conn, &named("ab", "c", ""))?;
-        assert_ne!(names.named(&conn, &named("a", "bc", ""))?, one);
-        assert_ne!(names.named(&conn, &named("ab", "", "c"))?, one);
+        let backup = names.at(&conn).word("backup")?;
+        assert_eq!(names.at(&conn).word("backup")?, backup);
+        assert_ne!(names.at(&conn).word("recovery")?, backup);
+        assert_eq!(names.at(&conn).word("")?, None);
+        let one = names.at(&conn).named(&named("ab", "c", ""))?;
+        assert_ne!(names.at(&conn).named(&named("a", "bc", ""))?, one);
+        assert_ne!(names.at(&conn).named(&named("ab", "", "c"))?, one);
         assert_eq!(names.given(), 5);
         let others = Names::default();
-        assert_eq!(others.named(&conn, &named("ab", "c", ""))?, one);
-        assert_eq!((others.word(&conn, "backup")?, others.given()), (backup, 0));
+        assert_eq!(others.at(&conn).named(&named("ab", "c", ""))?, one);
+        assert_eq!((others.at(&conn).word("backup")?, others.given()), (backup, 0));
         Ok(())
     }
 }

@@ -4,11 +4,10 @@
 
 use std::cell::RefCell;
 
-use domain::Result;
-use domain::task::{Named, Task, TaskId};
+use domain::task::{Task, TaskId};
 use rusqlite::Connection;
 
-use super::names::Names;
+use super::names::{Names, Numbers};
 use super::words::{Db, Words};
 use crate::index::{Change, Hot};
 
@@ -76,26 +75,7 @@ impl Remembered {
 
     /// What gives numbers on the writer's connection.
     pub(super) fn numbers<'a>(&'a self, conn: &'a Connection) -> Numbers<'a> {
-        Numbers { conn, names: &self.names }
-    }
-}
-
-/// Gives numbers to words inside one transaction.
-#[derive(Clone, Copy)]
-pub(super) struct Numbers<'a> {
-    conn: &'a Connection,
-    names: &'a Names,
-}
-
-impl Numbers<'_> {
-    /// The number of a word; empty ones count as absent.
-    pub(super) fn word(&self, word: &str) -> Result<Option<i64>> {
-        self.names.word(self.conn, word)
-    }
-
-    /// The number of a policy or resource as it is named.
-    pub(super) fn named(&self, named: &Named) -> Result<i64> {
-        self.names.named(self.conn, named)
+        self.names.at(conn)
     }
 }
 
@@ -104,7 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use domain::task::TaskSpec;
-    use domain::{Timestamp, Uuid};
+    use domain::{Result, Timestamp, Uuid};
     use rusqlite::OptionalExtension;
 
     use super::*;

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_i
 use super::bind::{self, Bind};
 use super::error::Sql;
 use super::filter::locators;
-use super::remembered::{Numbers, Remembered};
+use super::names::Numbers;
+use super::remembered::Remembered;
 use super::rows;
 use super::words::Db;
 use super::{queue, read, steps};
