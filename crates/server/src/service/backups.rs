@@ -11,8 +11,8 @@ use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::Write;
 use serde_json::json;
 
-use super::policies::{named_resource, own_rules};
 use super::queue::MAINTENANCE;
+use super::runs::{named_resource, own_rules};
 use super::{FileList, ListFiles, RepositoryAccess, Service};
 
 /// A recovery that is asked for.

@@ -10,6 +10,7 @@ mod policies;
 mod progress;
 mod queue;
 mod resources;
+mod runs;
 mod tasks;
 mod tenant_tree;
 mod tenants;

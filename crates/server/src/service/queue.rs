@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
-use super::policies::{RUN_KEYS, Wish, backup_rules};
+use super::runs::{RUN_KEYS, Wish, backup_rules};
 use crate::secrets::random_secret;
 
 /// How many announcements a consumer may be behind before it simply looks.
