@@ -1,4 +1,6 @@
-//! The wires that are ours: `.proto` files under `proto/`, the code generated from them (`cargo xtask generate`),
-//! and the way between their messages and the domain.
+//! The wires that are protobuf: `.proto` files under `proto/`, the code generated from them (`cargo xtask generate`),
+//! and, for the one that is ours, the way between its messages and the domain.
 
 pub mod agent;
+pub mod google;
+pub mod yandex;
