@@ -37,10 +37,9 @@ pub mod cloud {
         #[expect(clippy::allow_attributes, reason = "generated")]
         pub mod v1;
     }
-
     #[rustfmt::skip]
     #[path = "yandex.cloud.operation.rs"]
-    #[expect(clippy::allow_attributes, reason = "generated")]
+    #[expect(clippy::allow_attributes, clippy::module_inception, reason = "generated")]
     pub mod operation;
 }
 

@@ -65,8 +65,7 @@ fn the_descriptors_are_the_tables() {
 
 #[test]
 fn there_are_as_many_fields_and_methods_as_the_vendor_has() {
-    let packages =
-        ["yandex.cloud.backup.v1", "yandex.cloud.endpoint", "yandex.cloud.iam.v1", "yandex.cloud.operation"];
+    let packages = ["yandex.cloud.backup.v1", "yandex.cloud.endpoint", "yandex.cloud.iam.v1", "yandex.cloud.operation"];
     let pool = pool();
     let fields: usize =
         pool.all_messages().filter(|m| packages.contains(&m.package_name())).map(|m| m.fields().len()).sum();
