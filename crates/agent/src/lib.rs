@@ -3,14 +3,17 @@
 //! or a memory limit ends one task and never the agent.
 //!
 //! `link` keeps the session with the server, `desk` what must not be lost when it breaks, `runner`
-//! carries one task out.
+//! carries one task out; `listing` and `places` answer questions about backups and about the machine.
 
 pub mod child;
 mod desk;
 pub mod engine;
+mod host;
 mod link;
 mod listing;
 mod meter;
+mod places;
 mod runner;
 
+pub use host::Host;
 pub use link::{AgentConfig, Retry, run};

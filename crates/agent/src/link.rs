@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use proto::agent::MAX_MESSAGE;
 use proto::agent::v1::agent_link_client::AgentLinkClient;
-use proto::agent::v1::{Alive, Assign, FromAgent, Hello, Leaving, ToAgent, from_agent, stop, to_agent};
+use proto::agent::v1::{Alive, Assign, FromAgent, Hello, Leaving, Reply, ToAgent, from_agent, stop, to_agent};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use crate::child::Program;
 use crate::desk::Desk;
-use crate::{listing, runner};
+use crate::host::{self, Host};
+use crate::{listing, places, runner};
 
 /// How long the server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,6 +55,8 @@ pub struct AgentConfig {
     pub slots: u32,
     /// How to start a child process.
     pub program: Program,
+    /// What is known and set about the machine.
+    pub host: Host,
     /// How long to wait before connecting again.
     pub retry: Retry,
 }
@@ -208,10 +211,15 @@ impl Link {
         let mut leaving = self.desk.is_leaving();
         let hello = Hello {
             name: self.config.name.clone(),
-            os: os(),
+            os: host::os(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: if leaving { 0 } else { self.config.slots },
             running: self.desk.begin_session(),
+            time_zone: host::time_zone().unwrap_or_default(),
+            system: std::env::consts::OS.to_owned(),
+            rescue: self.config.host.rescue.is_some(),
+            instance_id: self.config.host.instance_id.clone().unwrap_or_default(),
+            virtual_machine: host::is_virtual(),
         };
         // It is empty, so there is a place.
         out.try_send(from_agent::Message::Hello(hello).into()).map_err(|_| closed())?;
@@ -221,7 +229,7 @@ impl Link {
 
         let mut answers = VecDeque::new();
         // Ends with the session: nobody waits for the answers after it.
-        let mut listings = JoinSet::new();
+        let mut listings: JoinSet<Reply> = JoinSet::new();
         let room = Arc::new(Semaphore::new(LISTINGS));
         let mut alive = interval_at(Instant::now() + ALIVE_EVERY, ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -272,6 +280,13 @@ impl Link {
                                 listing::answer(&program, question).await
                             });
                         }
+                        // Not among the listings: somebody waits, and each is a matter of moments.
+                        Some(to_agent::Message::ListDirectory(question)) => {
+                            listings.spawn(async move { places::list(question).await });
+                        }
+                        Some(to_agent::Message::CreateDirectory(question)) => {
+                            listings.spawn(async move { places::create(question).await });
+                        }
                         // Of a newer server, which will not count on it.
                         None => {}
                     }
@@ -319,12 +334,4 @@ fn with_jitter(wait: Duration) -> Duration {
     // A random uuid is at hand, and good enough for this.
     let random = (Uuid::new_v4().as_u128() % 1000) as u32;
     wait / 2 + wait / 2 * random / 1000
-}
-
-/// What runs here, in people's words.
-fn os() -> String {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
-    let name = name.map_or(std::env::consts::OS, |n| n.trim_matches('"'));
-    format!("{name}, {}", std::env::consts::ARCH)
 }

@@ -78,6 +78,9 @@ impl Plan {
         let job = match Work::of(&spec).map_err(|e| invalid(e.message))? {
             Work::Backup(work) => Job::Backup(backup_job(uuid, &assign.host, work)),
             Work::Recovery(work) => Job::Restore(restore_job(work)),
+            Work::Verification(_) | Work::Forget(_) => {
+                return Err(invalid(format!("this agent does not know tasks of type '{}' yet", assign.r#type)));
+            }
         };
         let repository = assign.repository.clone().unwrap_or_default();
         let repository = RepositorySpec { url: repository.url, password: repository.password };
@@ -90,8 +93,8 @@ fn backup_job(task: Uuid, host: &str, work: BackupWork) -> BackupJob {
         task,
         host: host.to_owned(),
         paths: paths(&work.paths),
-        includes: work.includes,
-        excludes: work.excludes,
+        includes: work.settings.includes,
+        excludes: work.settings.excludes,
         ..BackupJob::default()
     }
 }
@@ -271,6 +274,9 @@ impl Runner<'_> {
                     incremental: made.parent.is_some(),
                     size: made.bytes,
                     added: made.bytes_added_packed,
+                    added_raw: made.bytes_added,
+                    changed: 0,
+                    roots: Vec::new(),
                     files: made.files,
                     files_new: made.files_new,
                     files_changed: made.files_changed,

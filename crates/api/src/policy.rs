@@ -91,7 +91,7 @@ impl From<&policy::Settings> for Settings {
 
 impl From<Settings> for policy::Settings {
     fn from(s: Settings) -> policy::Settings {
-        policy::Settings { includes: s.includes, excludes: s.excludes }
+        policy::Settings { includes: s.includes, excludes: s.excludes, ..policy::Settings::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use domain::activity::{Activity, ActivityEvent, ActivityId, ActivitySpec};
+use domain::policy::Settings;
 use domain::task::{
     Affinity, Blocker, Bottleneck, Effect, Event, Executor, Issuer, LeaseToken, Message, Named, Outcome, OutcomeCode,
     Priority, Progress, Rules, Task, TaskError, TaskId, TaskSpec, Timer,
@@ -296,8 +297,7 @@ impl<'w> Life<'w> {
                 files: size / 70_000 + 1,
                 files_new: random.below(300) as u64,
                 files_changed: random.below(3000) as u64,
-                unreadable: Vec::new(),
-                unreadable_total: 0,
+                ..BackupDone::default()
             };
             outcome.payload = json!(done);
         }
@@ -383,8 +383,11 @@ fn argument(world: &World, kind: Kind, thing: &Thing, random: &mut Random) -> Va
             archive,
             repository: world.repository,
             paths: vec!["/home".to_owned(), "/srv/data".to_owned()],
-            includes: Vec::new(),
-            excludes: vec!["*.tmp".to_owned(), "/home/*/.cache".to_owned()],
+            full: false,
+            settings: Settings {
+                excludes: vec!["*.tmp".to_owned(), "/home/*/.cache".to_owned()],
+                ..Settings::default()
+            },
         }),
         "recovery" | "file_recovery" => json!({
             "backup": archive,

@@ -100,7 +100,7 @@ impl World {
             enabled: true,
             // Nobody runs while we measure.
             schedule: Schedule::Manual {},
-            settings: Settings { includes: Vec::new(), excludes: vec!["*.tmp".to_owned()] },
+            settings: Settings { excludes: vec!["*.tmp".to_owned()], ..Settings::default() },
             repository: self.repository,
             created_at: self.since,
             updated_at: self.since,

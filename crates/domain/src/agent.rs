@@ -17,6 +17,16 @@ pub struct Agent {
     pub name: String,
     /// Operating system and architecture, as the agent reports it.
     pub os: String,
+    /// The family of its operating system: `linux`, `windows`, `macos`; empty while it has not said so.
+    #[serde(default)]
+    pub system: String,
+    /// The IANA name of the time zone its machine is set to, as far as it knows.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// Whether it was started from rescue media: what it writes to the original place goes to the mounted system, and
+    /// not to the one it runs on.
+    #[serde(default)]
+    pub rescue: bool,
     /// The agent's own version.
     pub version: String,
     /// The queues it takes tasks from.

@@ -99,6 +99,8 @@ codes! {
     NotCancellable, "not_cancellable", Conflict;
     /// The machine's agent is not connected, and the request needs it now.
     AgentOffline, "agent_offline", Conflict;
+    /// A path on the machine is not what the request needs: no folder, not readable, or taken by a file.
+    PathUnusable, "path_unusable", Conflict;
     /// The body is larger than the limit.
     BodyTooLarge, "body_too_large", TooLarge;
     /// The body's media type is not JSON.
@@ -107,6 +109,8 @@ codes! {
     TooManyAttempts, "too_many_attempts", TooMany;
     /// The server is starting or stopping, or has too much to do.
     Unavailable, "unavailable", Unavailable;
+    /// The machine's agent is connected and did not answer in time.
+    AgentSilent, "agent_silent", Unavailable;
     /// The disk of the ledger is full; reads go on, writes are refused.
     StorageFull, "storage_full", StorageFull;
     /// The stored data is damaged.

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::policy::Settings;
+use crate::policy::settings::is_default;
 use crate::task::{TaskSpec, kind};
-use crate::{Timestamp, Uuid};
+use crate::{Timestamp, Uuid, named_enum};
 
 /// The argument of a `backup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,14 +16,45 @@ pub struct BackupWork {
     pub archive: Uuid,
     /// Where it goes.
     pub repository: Uuid,
-    /// What to read.
+    /// What to read; empty = what is configured on the agent, by default its machine's local file systems.
     pub paths: Vec<String>,
-    /// Globs: only what matches is kept. Empty = everything.
-    #[serde(default)]
-    pub includes: Vec<String>,
-    /// Globs of what to leave out.
-    #[serde(default)]
-    pub excludes: Vec<String>,
+    /// Whether to read everything and take nothing from earlier recovery points. What is stored is deduplicated all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub full: bool,
+    /// How it runs, with the resource's own excludes among the policy's.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+named_enum! {
+    /// Where a recovery puts things.
+    #[derive(Default)]
+    Layout {
+        /// Below the folder, with their whole original path.
+        #[default]
+        Below = "below",
+        /// Where they were.
+        Original = "original",
+        /// In the folder, each selected item under its own name with all below it. A selected top puts what is in it
+        /// there; where two names are equal, all items keep their whole original path (contract for Yandex clients, Y72).
+        Named = "named",
+    }
+}
+
+named_enum! {
+    /// What a recovery does with files that are there already.
+    #[derive(Default)]
+    Overwrite {
+        /// Replace what differs in size or time; what is as it should be is not written again.
+        #[default]
+        IfChanged = "if_changed",
+        /// Replace all.
+        All = "all",
+        /// Replace those that were last modified before the one in the backup was.
+        Older = "older",
+        /// Replace nothing; make what is missing.
+        Nothing = "none",
+    }
 }
 
 /// The argument of a `recovery` or `file_recovery`.
@@ -33,12 +66,59 @@ pub struct RecoveryWork {
     pub repository: Uuid,
     /// Its restic snapshot id.
     pub snapshot: String,
-    /// The folder to write to, on the agent's machine.
+    /// The folder to write to, on the agent's machine, in the agent's text form; made if it is missing. Empty with
+    /// [`Layout::Original`].
+    #[serde(default)]
     pub to: String,
-    /// Only these paths of the backup; empty = everything.
+    /// Only these paths of the backup, in the agent's text form; empty = everything.
     #[serde(default)]
     pub paths: Vec<String>,
+    /// Where things come to lie.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub layout: Layout,
+    /// What becomes of files that are there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overwrite: Overwrite,
+    /// Whether a restart of the machine was allowed. It is kept and never done (contract for Yandex clients, Y74).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reboot_if_needed: bool,
 }
+
+/// The argument of a `verification`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationWork {
+    /// The recovery point.
+    pub backup: Uuid,
+    /// Where it lies.
+    pub repository: Uuid,
+    /// Its restic snapshot id.
+    pub snapshot: String,
+}
+
+/// A recovery point to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// The recovery point.
+    pub backup: Uuid,
+    /// Its restic snapshot id.
+    pub snapshot: String,
+}
+
+/// The argument of a `backup_deletion`, an `archive_deletion` or a `retention`: what was decided to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetWork {
+    /// Where they lie.
+    pub repository: Uuid,
+    /// The archive they belong to.
+    pub archive: Uuid,
+    /// Which go, at most [`MAX_POINTS`]. Empty in an `archive_deletion` = all of the archive, as the ledger has them when the
+    /// task is handed out: an archive may have more than fit into an argument.
+    #[serde(default)]
+    pub points: Vec<Point>,
+}
+
+/// How many recovery points the argument of one task can list.
+pub const MAX_POINTS: usize = 1500;
 
 /// Work that our agents can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +127,10 @@ pub enum Work {
     Backup(BackupWork),
     /// Write back.
     Recovery(RecoveryWork),
+    /// Read again what was stored.
+    Verification(VerificationWork),
+    /// Remove.
+    Forget(ForgetWork),
 }
 
 impl Work {
@@ -58,6 +142,10 @@ impl Work {
         match spec.kind.as_str() {
             kind::BACKUP => argument(&spec.argument).map(Work::Backup),
             kind::RECOVERY | kind::FILE_RECOVERY => argument(&spec.argument).map(Work::Recovery),
+            kind::VERIFICATION => argument(&spec.argument).map(Work::Verification),
+            kind::BACKUP_DELETION | kind::ARCHIVE_DELETION | kind::RETENTION => {
+                argument(&spec.argument).map(Work::Forget)
+            }
             other => {
                 Err(Error::invalid("type", format!("agents of Backstay do not carry out tasks of type '{other}'")))
             }
@@ -70,6 +158,8 @@ impl Work {
         match self {
             Work::Backup(w) => w.repository,
             Work::Recovery(w) => w.repository,
+            Work::Verification(w) => w.repository,
+            Work::Forget(w) => w.repository,
         }
     }
 }
@@ -79,7 +169,7 @@ fn argument<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
 }
 
 /// What a finished `backup` says of the recovery point it made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupDone {
     /// The restic snapshot id.
     pub snapshot: String,
@@ -89,20 +179,42 @@ pub struct BackupDone {
     pub incremental: bool,
     /// Bytes of all files.
     pub size: u64,
-    /// Bytes newly stored.
+    /// Bytes newly stored: deduplicated, compressed, encrypted.
     pub added: u64,
+    /// The same before compression.
+    #[serde(default)]
+    pub added_raw: u64,
+    /// Bytes of the files that are new or have changed, before deduplication.
+    #[serde(default)]
+    pub changed: u64,
     /// Files in all.
     pub files: u64,
     /// Of them, not there before.
     pub files_new: u64,
     /// Of them, changed since the last time.
     pub files_changed: u64,
+    /// What was read, as found by the agent where the work named nothing, with the file systems it lies on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Root>,
     /// What could not be read, capped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unread>,
     /// How many could not be read in all.
     #[serde(default)]
     pub unreadable_total: u64,
+}
+
+/// Where a backup began to read, and the file system it lies on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// The path, in the agent's text form.
+    pub path: String,
+    /// Bytes its file system can hold; 0 = unknown.
+    pub capacity: u64,
+    /// Bytes free on it; 0 = unknown.
+    pub free: u64,
+    /// Whether the operating system is started from it: `/`, or the system drive.
+    pub system: bool,
 }
 
 /// A path that could not be read, or not be written back.
@@ -129,5 +241,81 @@ pub struct RecoveryDone {
     pub unwritten_total: u64,
 }
 
+/// What a `verification` says, also a failed one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationDone {
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read, each piece once however many files share it.
+    pub bytes: u64,
+    /// What is damaged, capped. Damage ends the task as an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<Unread>,
+    /// How many in all.
+    #[serde(default)]
+    pub damaged_total: u64,
+}
+
+/// What a finished deletion or retention says. What was gone already counts as removed: the wish is fulfilled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetDone {
+    /// Recovery points that are not in the repository any more.
+    pub removed: u64,
+    /// Of them, those that were gone before.
+    pub missing: u64,
+}
+
 /// How many paths a payload lists; the total says how many there were.
 pub const MAX_LISTED: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::settings::Compression;
+
+    fn spec(kind: &str, argument: Value) -> TaskSpec {
+        TaskSpec { argument, ..TaskSpec::new(Uuid::nil(), kind, "agents", Uuid::nil()) }
+    }
+
+    #[test]
+    fn arguments_of_before_read_as_ever() {
+        let before = json!({ "archive": Uuid::nil(), "repository": Uuid::nil(), "paths": ["/a"], "includes": [],
+            "excludes": ["*.tmp"] });
+        let Ok(Work::Backup(work)) = Work::of(&spec(kind::BACKUP, before.clone())) else { panic!("readable") };
+        let settings = Settings { excludes: vec!["*.tmp".into()], ..Settings::default() };
+        assert_eq!((&work.settings, work.full), (&settings, false));
+        assert_eq!(json!(work), before);
+
+        let before =
+            json!({ "backup": Uuid::nil(), "repository": Uuid::nil(), "snapshot": "ab", "to": "/b", "paths": [] });
+        let Ok(Work::Recovery(work)) = Work::of(&spec(kind::RECOVERY, before.clone())) else { panic!("readable") };
+        assert_eq!((work.layout, work.overwrite), (Layout::Below, Overwrite::IfChanged));
+        assert_eq!(json!(work), before);
+    }
+
+    #[test]
+    fn settings_stand_beside_the_rest_of_the_argument() {
+        let work = BackupWork {
+            archive: Uuid::nil(),
+            repository: Uuid::nil(),
+            paths: Vec::new(),
+            full: true,
+            settings: Settings { compression: Compression::Off, read_all: true, ..Settings::default() },
+        };
+        let argument = json!(work);
+        assert_eq!((&argument["compression"], &argument["read_all"]), (&json!("off"), &json!(true)));
+        assert_eq!(Work::of(&spec(kind::BACKUP, argument)), Ok(Work::Backup(work)));
+    }
+
+    #[test]
+    fn a_full_list_of_points_fits_into_an_argument() {
+        let point = Point { backup: Uuid::max(), snapshot: "f".repeat(64) };
+        let points = vec![point; MAX_POINTS];
+        let work = ForgetWork { repository: Uuid::max(), archive: Uuid::max(), points };
+        let spec = spec(kind::RETENTION, json!(work));
+        assert_eq!(spec.validate(), Ok(()));
+        assert_eq!(Work::of(&spec), Ok(Work::Forget(work)));
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod fake;
+pub mod mounts;
 pub mod path;
 pub mod report;
 pub mod rustic;

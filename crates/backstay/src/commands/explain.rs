@@ -29,7 +29,7 @@ macro_rules! pages {
 pages! {
     "invalid_field" "missing_field" "unknown_field" "invalid_body" "invalid_cursor" "unauthenticated" "forbidden"
     "not_found" "unknown_route" "method_not_allowed" "already_exists" "revision_conflict" "in_use" "state_conflict"
-    "already_completed" "lease_lost" "not_cancellable" "agent_offline" "body_too_large" "unsupported_media_type"
+    "already_completed" "lease_lost" "not_cancellable" "agent_offline" "agent_silent" "path_unusable" "body_too_large" "unsupported_media_type"
     "too_many_attempts" "unavailable" "storage_full" "ledger_damaged" "internal"
 }
 

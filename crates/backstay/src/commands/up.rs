@@ -144,6 +144,7 @@ fn local_agent(server: &Running, connection: &Connection, host: &str) -> Result<
         name: host.to_owned(),
         slots: SLOTS,
         program: Program::backstay(program),
+        host: agent::Host::default(),
         retry: agent::Retry::default(),
     })
 }

@@ -1,23 +1,14 @@
 //! Policies: what to do, when, and with which settings; and their application to resources.
 
 pub mod schedule;
+pub mod settings;
 
 use serde::{Deserialize, Serialize};
 
 pub use schedule::Schedule;
+pub use settings::Settings;
 
 use crate::{Timestamp, Uuid};
-
-/// What the backup does besides reading everything below the sources.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Globs: only what matches is kept. Empty = everything.
-    #[serde(default)]
-    pub includes: Vec<String>,
-    /// Globs of what to leave out.
-    #[serde(default)]
-    pub excludes: Vec<String>,
-}
 
 /// Schedule and settings, to be applied to resources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,18 @@ pub mod kind {
     pub const RECOVERY: &str = "recovery";
     /// Write chosen files of a recovery point back.
     pub const FILE_RECOVERY: &str = "file_recovery";
+    /// Read all data of a recovery point.
+    pub const VERIFICATION: &str = "verification";
+    /// Remove the recovery points that the rules of a policy let go.
+    pub const RETENTION: &str = "retention";
+    /// Remove one recovery point.
+    pub const BACKUP_DELETION: &str = "backup_deletion";
+    /// Remove all recovery points of an archive.
+    pub const ARCHIVE_DELETION: &str = "archive_deletion";
+
+    /// All of them.
+    pub const ALL: &[&str] =
+        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION];
 }
 
 named_enum! {

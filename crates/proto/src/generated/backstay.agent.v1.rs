@@ -34,7 +34,7 @@ pub mod from_agent {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ToAgent {
     /// Exactly one.
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -54,9 +54,15 @@ pub mod to_agent {
         /// A report has arrived.
         #[prost(message, tag = "4")]
         Ack(super::Ack),
-        /// A folder to list.
+        /// A folder of a backup to list.
         #[prost(message, tag = "5")]
         ListFiles(super::ListFiles),
+        /// A folder of the machine to list.
+        #[prost(message, tag = "6")]
+        ListDirectory(super::ListDirectory),
+        /// A folder of the machine to make.
+        #[prost(message, tag = "7")]
+        CreateDirectory(super::CreateDirectory),
     }
 }
 /// Who the agent is, and what it has in its hands.
@@ -78,6 +84,21 @@ pub struct Hello {
     /// not among them is lost.
     #[prost(message, repeated, tag = "5")]
     pub running: ::prost::alloc::vec::Vec<Held>,
+    /// The IANA name of the time zone the machine is set to; empty = not known.
+    #[prost(string, tag = "6")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// The family of the operating system: `linux`, `windows`, `macos`.
+    #[prost(string, tag = "7")]
+    pub system: ::prost::alloc::string::String,
+    /// Whether the agent was started from rescue media and not by the machine's own system.
+    #[prost(bool, tag = "8")]
+    pub rescue: bool,
+    /// The id by which the machine wishes to be known, such as its id in a cloud; empty = any will do.
+    #[prost(string, tag = "9")]
+    pub instance_id: ::prost::alloc::string::String,
+    /// Whether the machine is a virtual one, as far as the agent can tell.
+    #[prost(bool, tag = "10")]
+    pub virtual_machine: bool,
 }
 /// A sign of life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -528,6 +549,26 @@ pub struct ListFiles {
     #[prost(uint32, tag = "6")]
     pub limit: u32,
 }
+/// A folder of the machine is to be listed, as it is now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDirectory {
+    /// For the reply.
+    #[prost(uint64, tag = "1")]
+    pub request_id: u64,
+    /// The folder, absolute; empty = the places to start: the mounted local file systems.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+/// A folder of the machine is to be made. Its parents must exist; that it is there already is success.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateDirectory {
+    /// For the reply.
+    #[prost(uint64, tag = "1")]
+    pub request_id: u64,
+    /// The folder, absolute.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
 /// The answer to a question.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
@@ -535,7 +576,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// Exactly one.
-    #[prost(oneof = "reply::Answer", tags = "2, 3")]
+    #[prost(oneof = "reply::Answer", tags = "2, 3, 4, 5")]
     pub answer: ::core::option::Option<reply::Answer>,
 }
 /// Nested message and enum types in `Reply`.
@@ -549,6 +590,12 @@ pub mod reply {
         /// Why there is no answer.
         #[prost(message, tag = "3")]
         Error(super::TaskError),
+        /// What is in a folder of the machine.
+        #[prost(message, tag = "4")]
+        Directory(super::Directory),
+        /// The folder is there.
+        #[prost(message, tag = "5")]
+        Made(super::DirectoryMade),
     }
 }
 /// Entries of a folder.
@@ -560,6 +607,82 @@ pub struct FileList {
     /// Whether there are more behind the last.
     #[prost(bool, tag = "2")]
     pub more: bool,
+}
+/// What is in a folder of the machine, in the order of the names.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Directory {
+    /// All of it.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<DirectoryEntry>,
+}
+/// A folder of the machine is there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectoryMade {}
+/// Something in a folder of the machine. Names are in the text form that keeps every byte.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectoryEntry {
+    /// Its name; of a volume, the path it is mounted on.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its whole path.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// What it is.
+    #[prost(enumeration = "directory_entry::Kind", tag = "3")]
+    pub kind: i32,
+    /// Bytes of a file.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+}
+/// Nested message and enum types in `DirectoryEntry`.
+pub mod directory_entry {
+    /// What it is. A symbolic link counts as what it points to, and as a file if that is neither.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Not said; as FILE.
+        Unspecified = 0,
+        /// A place to start: a mounted file system.
+        Volume = 1,
+        /// A folder.
+        Directory = 2,
+        /// Anything else.
+        File = 3,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Volume => "KIND_VOLUME",
+                Self::Directory => "KIND_DIRECTORY",
+                Self::File => "KIND_FILE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_VOLUME" => Some(Self::Volume),
+                "KIND_DIRECTORY" => Some(Self::Directory),
+                "KIND_FILE" => Some(Self::File),
+                _ => None,
+            }
+        }
+    }
 }
 /// A file, folder or other entry in a backup. Names are in the text form that keeps every byte.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

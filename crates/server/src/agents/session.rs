@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use domain::task::LeaseToken;
 use domain::{Code, Error, Result};
-use proto::agent::v1::{self, FromAgent, ToAgent, from_agent, stop, to_agent};
+use proto::agent::v1::{self, FromAgent, ToAgent, from_agent, reply, stop, to_agent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::wire;
-use crate::service::{AgentIdentity, Assigned, Command, Connected, FileList, Service, passing};
+use crate::service::{AgentIdentity, Assigned, Command, Connected, DirectoryEntry, FileList, Service, passing};
 
 /// How often a session looks for work though nobody woke it. Waking is the usual way; this one makes up for every way in
 /// which a wake-up can be lost.
@@ -102,9 +102,35 @@ struct Session<'a> {
     /// What fills the agent's slots.
     held: HashSet<LeaseToken>,
     /// Questions without an answer yet. Dropped with the session, which tells the askers.
-    asked: HashMap<u64, oneshot::Sender<Result<FileList>>>,
+    asked: HashMap<u64, Asker>,
     questions: u64,
     out: Out,
+}
+
+/// Who waits for an answer.
+enum Asker {
+    Files(oneshot::Sender<Result<FileList>>),
+    Directory(oneshot::Sender<Result<Vec<DirectoryEntry>>>),
+    Made(oneshot::Sender<Result<()>>),
+}
+
+impl Asker {
+    /// Hands the answer over. The asker may have gone.
+    fn answer(self, answer: Option<reply::Answer>) {
+        match self {
+            Asker::Files(asker) => drop(asker.send(wire::files(answer))),
+            Asker::Directory(asker) => drop(asker.send(wire::directory(answer))),
+            Asker::Made(asker) => drop(asker.send(wire::made(answer))),
+        }
+    }
+
+    fn has_gone(&self) -> bool {
+        match self {
+            Asker::Files(asker) => asker.is_closed(),
+            Asker::Directory(asker) => asker.is_closed(),
+            Asker::Made(asker) => asker.is_closed(),
+        }
+    }
 }
 
 impl Session<'_> {
@@ -169,8 +195,7 @@ impl Session<'_> {
             Some(from_agent::Message::Report(report)) => self.report(report).await,
             Some(from_agent::Message::Reply(v1::Reply { request_id, answer })) => {
                 if let Some(asker) = self.asked.remove(&request_id) {
-                    // The asker may have gone.
-                    let _ = asker.send(wire::files(answer));
+                    asker.answer(answer);
                 }
                 Ok(false)
             }
@@ -226,13 +251,26 @@ impl Session<'_> {
                 Ok(had)
             }
             Command::ListFiles { request, answer } => {
-                self.questions += 1;
-                self.asked.retain(|_, asker| !asker.is_closed());
-                self.asked.insert(self.questions, answer);
-                self.send(wire::list_files(self.questions, request)).await?;
-                Ok(false)
+                let id = self.question(Asker::Files(answer));
+                self.send(wire::list_files(id, request)).await.map(|()| false)
+            }
+            Command::ListDirectory { path, answer } => {
+                let id = self.question(Asker::Directory(answer));
+                self.send(wire::list_directory(id, path)).await.map(|()| false)
+            }
+            Command::CreateDirectory { path, answer } => {
+                let id = self.question(Asker::Made(answer));
+                self.send(wire::create_directory(id, path)).await.map(|()| false)
             }
         }
+    }
+
+    /// The number of a new question, whose answer this asker gets.
+    fn question(&mut self, asker: Asker) -> u64 {
+        self.questions += 1;
+        self.asked.retain(|_, asker| !asker.has_gone());
+        self.asked.insert(self.questions, asker);
+        self.questions
     }
 
     async fn look_for_work(&mut self) -> std::result::Result<(), End> {

@@ -9,13 +9,25 @@ use proto::agent::{Malformed, json_of, json_text, time_of, uuid_of};
 use tonic::Status;
 
 use crate::service::{
-    AgentHello, Assigned, FileEntry, FileList, Held, ListFiles, Report, ReportEvent, Reported, RepositoryAccess,
+    AgentHello, Assigned, DirectoryEntry, DirectoryKind, FileEntry, FileList, Held, ListFiles, Report, ReportEvent,
+    Reported, RepositoryAccess,
 };
 
 pub(super) fn hello(hello: v1::Hello) -> AgentHello {
     let running =
         hello.running.into_iter().map(|h| Held { task: TaskId(h.task), lease: LeaseToken(h.lease) }).collect();
-    AgentHello { name: hello.name, os: hello.os, version: hello.version, running }
+    let given = |text: String| Some(text).filter(|t| !t.is_empty());
+    AgentHello {
+        name: hello.name,
+        os: hello.os,
+        version: hello.version,
+        system: hello.system,
+        time_zone: given(hello.time_zone),
+        rescue: hello.rescue,
+        instance_id: given(hello.instance_id),
+        virtual_machine: hello.virtual_machine,
+        running,
+    }
 }
 
 pub(super) fn assign(assigned: &Assigned) -> v1::ToAgent {
@@ -45,6 +57,14 @@ pub(super) fn list_files(request_id: u64, request: ListFiles) -> v1::ToAgent {
     let ListFiles { repository: access, snapshot, path, after, limit } = request;
     let repository = Some(repository(&access));
     to_agent::Message::ListFiles(v1::ListFiles { request_id, repository, snapshot, path, after, limit }).into()
+}
+
+pub(super) fn list_directory(request_id: u64, path: String) -> v1::ToAgent {
+    to_agent::Message::ListDirectory(v1::ListDirectory { request_id, path }).into()
+}
+
+pub(super) fn create_directory(request_id: u64, path: String) -> v1::ToAgent {
+    to_agent::Message::CreateDirectory(v1::CreateDirectory { request_id, path }).into()
 }
 
 fn repository(access: &RepositoryAccess) -> v1::Repository {
@@ -112,8 +132,54 @@ pub(super) fn files(answer: Option<reply::Answer>) -> Result<FileList, Error> {
             };
             Err(Error::new(code, error.message))
         }
-        None => Err(Error::new(Code::Internal, "the agent gave an answer without content")),
+        other => Err(senseless(other.as_ref())),
     }
+}
+
+/// What an agent answers about a folder of its machine.
+pub(super) fn directory(answer: Option<reply::Answer>) -> Result<Vec<DirectoryEntry>, Error> {
+    match answer {
+        Some(reply::Answer::Directory(list)) => Ok(list.entries.into_iter().map(directory_entry).collect()),
+        Some(reply::Answer::Error(error)) => Err(about_the_machine(error)),
+        other => Err(senseless(other.as_ref())),
+    }
+}
+
+/// What an agent answers about a folder it was to make.
+pub(super) fn made(answer: Option<reply::Answer>) -> Result<(), Error> {
+    match answer {
+        Some(reply::Answer::Made(v1::DirectoryMade {})) => Ok(()),
+        Some(reply::Answer::Error(error)) => Err(about_the_machine(error)),
+        other => Err(senseless(other.as_ref())),
+    }
+}
+
+/// An agent's words about its machine.
+fn about_the_machine(error: v1::TaskError) -> Error {
+    let code = match error.code.as_str() {
+        "pathNotFound" => Code::NotFound,
+        "invalidPath" => Code::InvalidField,
+        "tooManyEntries" => Code::BodyTooLarge,
+        _ => Code::PathUnusable,
+    };
+    Error::new(code, error.message)
+}
+
+fn senseless(answer: Option<&reply::Answer>) -> Error {
+    let message = match answer {
+        None => "the agent gave an answer without content",
+        Some(_) => "the agent answered another question",
+    };
+    Error::new(Code::Internal, message)
+}
+
+fn directory_entry(entry: v1::DirectoryEntry) -> DirectoryEntry {
+    let kind = match entry.kind() {
+        v1::directory_entry::Kind::Volume => DirectoryKind::Volume,
+        v1::directory_entry::Kind::Directory => DirectoryKind::Directory,
+        v1::directory_entry::Kind::File | v1::directory_entry::Kind::Unspecified => DirectoryKind::File,
+    };
+    DirectoryEntry { name: entry.name, path: entry.path, kind, size: entry.size }
 }
 
 fn file(entry: v1::FileEntry) -> FileEntry {

@@ -34,6 +34,16 @@ pub struct AgentHello {
     pub os: String,
     /// Its version.
     pub version: String,
+    /// The family of its operating system: `linux`, `windows`, `macos`.
+    pub system: String,
+    /// The IANA name of its machine's time zone.
+    pub time_zone: Option<String>,
+    /// Whether it was started from rescue media.
+    pub rescue: bool,
+    /// The id by which its machine wishes to be known.
+    pub instance_id: Option<String>,
+    /// Whether its machine is a virtual one.
+    pub virtual_machine: bool,
     /// The tasks it has in its hands, also those whose end was not acknowledged yet.
     pub running: Vec<Held>,
 }
@@ -257,6 +267,9 @@ impl Service {
                         cluster_id: String::new(),
                         name: String::new(),
                         os: String::new(),
+                        system: String::new(),
+                        time_zone: None,
+                        rescue: false,
                         version: String::new(),
                         queues: vec![AGENT_QUEUE.to_owned()],
                         last_seen_at: None,
@@ -270,6 +283,10 @@ impl Service {
             agent.name.clone_from(&hello.name);
             agent.os = hello.os.chars().take(MAX_NAME).collect();
             agent.version = hello.version.chars().take(MAX_NAME).collect();
+            agent.system = hello.system.chars().take(MAX_NAME).collect();
+            // A zone that nobody knows would stop the schedules that follow it.
+            agent.time_zone = hello.time_zone.clone().filter(|zone| jiff::tz::TimeZone::get(zone).is_ok());
+            agent.rescue = hello.rescue;
             agent.last_seen_at = Some(moment.now);
             let write = Write::Put(Box::new(agent.clone().into()), expect);
             match self.ledger.commit(scope, moment, vec![write]).await {
@@ -331,7 +348,7 @@ impl Service {
         while assigned.len() < slots {
             let claim = Claim {
                 queues: vec![AGENT_QUEUE.to_owned()],
-                types: [kind::BACKUP, kind::RECOVERY, kind::FILE_RECOVERY].map(str::to_owned).to_vec(),
+                types: kind::ALL.iter().map(|&k| k.to_owned()).collect(),
                 executor: agent.executor(),
                 leases: (assigned.len()..slots).map(|_| agent.new_lease()).collect(),
             };
@@ -390,6 +407,7 @@ impl Service {
                 }
                 false
             }
+            Work::Verification(_) | Work::Forget(_) => false,
         };
         Ok((access, create))
     }

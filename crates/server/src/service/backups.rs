@@ -6,7 +6,7 @@ use domain::query::{Query, RecordField, Slice};
 use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::{Affinity, Named, Task, TaskSpec, kind};
-use domain::work::RecoveryWork;
+use domain::work::{Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::Write;
 use serde_json::json;
@@ -112,6 +112,9 @@ impl Service {
             snapshot: backup.snapshot,
             to: request.to,
             paths: request.paths,
+            layout: Layout::Below,
+            overwrite: Overwrite::IfChanged,
+            reboot_if_needed: false,
         });
         spec.resource = Some(named_resource(&resource));
         if let Some(id) = backup.policy {

@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use domain::task::{LeaseToken, TaskId};
 use domain::{Code, Error, Result, Uuid};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How long an agent may take to answer about its machine (contract for Yandex clients, Y65).
+const LIVE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Something an agent is told or asked.
 #[derive(Debug)]
@@ -34,6 +39,44 @@ pub enum Command {
         /// Where the answer goes; dropped when the agent goes away.
         answer: oneshot::Sender<Result<FileList>>,
     },
+    /// A folder of the machine is to be listed.
+    ListDirectory {
+        /// Which, in the agent's text form; empty = the places to start.
+        path: String,
+        /// Where the answer goes; dropped when the agent goes away.
+        answer: oneshot::Sender<Result<Vec<DirectoryEntry>>>,
+    },
+    /// A folder of the machine is to be made.
+    CreateDirectory {
+        /// Which, in the agent's text form.
+        path: String,
+        /// Where the answer goes; dropped when the agent goes away.
+        answer: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// Something in a folder of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Its name in the agent's text form; of a volume, the path it is mounted on.
+    pub name: String,
+    /// Its whole path in the agent's text form.
+    pub path: String,
+    /// What it is.
+    pub kind: DirectoryKind,
+    /// Bytes of a file, else 0.
+    pub size: u64,
+}
+
+/// What stands in a folder of a machine. A symbolic link is what it points to, and a file if that is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectoryKind {
+    /// A mounted file system: a place to start.
+    Volume,
+    /// A folder.
+    Directory,
+    /// Anything else.
+    File,
 }
 
 /// Which folder of which backup, and from where on.
@@ -163,8 +206,72 @@ impl Hub {
         })
     }
 
+    /// What is in a folder of an agent's machine now, or where to start with an empty path.
+    ///
+    /// # Errors
+    /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
+    /// `not_found`, and `path_unusable` when the path is no folder or cannot be read.
+    pub async fn list_directory(&self, agent: Uuid, path: String) -> Result<Vec<DirectoryEntry>> {
+        self.ask(agent, LIVE_LIMIT, |answer| Command::ListDirectory { path, answer }).await
+    }
+
+    /// Makes a folder on an agent's machine; its parents must exist. That it is there already is success.
+    ///
+    /// # Errors
+    /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
+    /// `not_found` when there is no parent, and `path_unusable` when something else stands there or the agent may not.
+    pub async fn create_directory(&self, agent: Uuid, path: String) -> Result<()> {
+        self.ask(agent, LIVE_LIMIT, |answer| Command::CreateDirectory { path, answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        agent: Uuid,
+        limit: Duration,
+        question: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(agent, question(answer));
+        match timeout(limit, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::new(Code::AgentOffline, "the machine's agent is not connected")
+                .hint("see `backstay agent list`; start the agent and try again")),
+            Err(_) => {
+                let message = format!("the agent did not answer within {} s", limit.as_secs());
+                Err(Error::new(Code::AgentSilent, message).hint("try again; if it does not pass, look at the machine"))
+            }
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Session>> {
         // Nothing panics while it is held, and a map is whole between two calls.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_answer_is_told_from_one_that_is_not_there() {
+        let (hub, agent) = (Hub::default(), Uuid::now_v7());
+        let ask = |limit| {
+            let question = |answer| Command::ListDirectory { path: "/".into(), answer };
+            let asked = hub.ask(agent, limit, question);
+            async move { asked.await.expect_err("no answer").code }
+        };
+        assert_eq!(ask(LIVE_LIMIT).await, Code::AgentOffline);
+
+        let (number, mut commands) = hub.join(agent);
+        assert_eq!(ask(Duration::ZERO).await, Code::AgentSilent);
+        assert!(matches!(commands.recv().await, Some(Command::ListDirectory { path, .. }) if path == "/"));
+
+        let gone = async {
+            // With the question in it: its asker learns that nobody will answer.
+            drop(commands.recv().await);
+            hub.leave(agent, number);
+        };
+        assert_eq!(tokio::join!(ask(LIVE_LIMIT), gone).0, Code::AgentOffline);
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 
 pub use agents::*;
 pub use backups::RestoreRequest;
-pub use hub::{Command, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
+pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::AccessClaims;
 pub use identity::{Credential, Grant, NewClient, NewUser, Wish};
 pub use policies::{NewPolicy, PolicyChange};

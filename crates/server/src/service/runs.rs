@@ -2,7 +2,7 @@
 
 use domain::agent::AGENT_QUEUE;
 use domain::plan::{Decision, plan};
-use domain::policy::{Application, Policy};
+use domain::policy::{Application, Policy, Settings};
 use domain::query::{Filter, RecordField, Test, Value};
 use domain::resource::Resource;
 use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
@@ -166,8 +166,11 @@ impl Service {
             archive: app.id,
             repository: policy.repository,
             paths: resource.sources.paths.clone(),
-            includes: policy.settings.includes.clone(),
-            excludes: policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect(),
+            full: false,
+            settings: Settings {
+                excludes: policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect(),
+                ..policy.settings.clone()
+            },
         };
         spec.argument = json!(work);
         spec.seeding = resource.last_backup_at.is_none();

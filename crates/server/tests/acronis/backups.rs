@@ -68,7 +68,8 @@ async fn protected(world: &World) -> Protected {
     repository(world, world.acme).await;
     let acme = Scope::subtree(&world.tenant(world.acme).await);
     let issued = world.service.issue(&world.root, &acme, TokenKind::Agent, "agent".into(), Role::Operator, None).await;
-    let hello = AgentHello { name: "srv-01".into(), os: "linux".into(), version: "0.1.0".into(), running: Vec::new() };
+    let hello =
+        AgentHello { name: "srv-01".into(), os: "linux".into(), version: "0.1.0".into(), ..AgentHello::default() };
     let agent = world.service.agent_connected(&issued.expect("a token").1, hello).await.expect("connected").agent;
     let resource = resource(world, world.acme_east, "srv-01").await;
     let policy = policy(world, "Nightly", resource).await;

@@ -10,6 +10,7 @@ use agent::engine::{self, Outcome};
 use agent::{AgentConfig, Retry};
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
+use domain::policy::Settings;
 use domain::query::{Filter, Query};
 use domain::repository::Repository;
 use domain::task::{Named, Rules, State, Task, TaskId, TaskRef, TaskSpec, kind};
@@ -117,6 +118,7 @@ impl World {
             name: "host".into(),
             slots: 1,
             program: Program { path: PathBuf::from("/bin/sh"), args },
+            host: agent::Host::default(),
             retry: Retry { first: Duration::from_millis(1), longest: Duration::from_millis(20) },
         }
     }
@@ -170,8 +172,8 @@ impl World {
             archive: Uuid::from_u128(3),
             repository: self.repository,
             paths: vec!["/home".into()],
-            includes: vec![],
-            excludes: vec!["*.tmp".into()],
+            full: false,
+            settings: Settings { excludes: vec!["*.tmp".into()], ..Settings::default() },
         });
         spec.resource = Some(Named { id: Uuid::from_u128(2).to_string(), kind: String::new(), name: "host".into() });
         spec.rules = Rules {
@@ -222,6 +224,34 @@ impl World {
         let ledger: &dyn Ledger = &*self.ledger;
         let found = ledger.all::<Backup>(&Scope::everything(), Filter::all()).await.expect("backups");
         found.into_iter().map(|s| s.value).collect()
+    }
+
+    /// The record of an agent.
+    pub(crate) async fn agent(&self, id: Uuid) -> domain::agent::Agent {
+        let ledger: &dyn Ledger = &*self.ledger;
+        ledger.get::<domain::agent::Agent>(&Scope::everything(), id).await.expect("the agent").value
+    }
+
+    /// Waits until the one agent is connected; its id.
+    pub(crate) async fn online_agent(&self) -> Uuid {
+        let ledger: &dyn Ledger = &*self.ledger;
+        let mut head = self.ledger.head();
+        limit("the agent is connected", async {
+            let id = loop {
+                head.borrow_and_update();
+                let found = ledger.all::<domain::agent::Agent>(&Scope::everything(), Filter::all()).await;
+                if let Some(agent) = found.expect("agents").first() {
+                    break agent.value.id;
+                }
+                head.changed().await.expect("the ledger lives");
+            };
+            // Its record comes a moment before its session.
+            while !self.service.hub().online(id) {
+                tokio::task::yield_now().await;
+            }
+            id
+        })
+        .await
     }
 
     /// The steps of a task: kind, state and result.

@@ -118,7 +118,7 @@ impl World {
             name: "web-1".into(),
             os: "linux x86_64".into(),
             version: "0.1.0".into(),
-            running: Vec::new(),
+            ..AgentHello::default()
         };
         let mut connected = self.service.agent_connected(&secret, hello).await.expect("connected");
         tokio::spawn(async move {
@@ -171,8 +171,7 @@ impl World {
             files: 1,
             files_new: 1,
             files_changed: 0,
-            unreadable: Vec::new(),
-            unreadable_total: 0,
+            ..BackupDone::default()
         };
         let outcome = Outcome { payload: json!(done), ..Outcome::of(OutcomeCode::Ok) };
         self.report(agent, work, ReportEvent::Completed { outcome, progress: Some(progress(100)) }).await;

@@ -138,14 +138,16 @@ fn code(code: Code) -> &'static str {
         Code::NotFound | Code::UnknownRoute => "notFound",
         Code::MethodNotAllowed => "methodNotAllowed",
         Code::AlreadyExists => "alreadyExists",
-        Code::RevisionConflict | Code::InUse | Code::StateConflict | Code::AgentOffline => "stateConflict",
+        Code::RevisionConflict | Code::InUse | Code::StateConflict | Code::AgentOffline | Code::PathUnusable => {
+            "stateConflict"
+        }
         Code::AlreadyCompleted => "alreadyCompleted",
         Code::LeaseLost => "leaseLost",
         Code::NotCancellable => "notCancellable",
         Code::BodyTooLarge => "requestEntityTooLarge",
         Code::UnsupportedMediaType => "unsupportedMediaType",
         Code::TooManyAttempts => "tooManyRequests",
-        Code::Unavailable | Code::StorageFull => "serviceUnavailable",
+        Code::Unavailable | Code::AgentSilent | Code::StorageFull => "serviceUnavailable",
         Code::LedgerDamaged | Code::Internal => "internalError",
     }
 }

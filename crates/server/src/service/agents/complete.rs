@@ -88,7 +88,7 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, Option<(BackupWork, BackupD
     }
     let work = match Work::of(&task.spec) {
         Ok(Work::Backup(work)) => work,
-        Ok(Work::Recovery(_)) | Err(_) => return (outcome, None),
+        Ok(_) | Err(_) => return (outcome, None),
     };
     let done = serde_json::from_value::<BackupDone>(outcome.payload.clone())
         .map_err(|e| Error::invalid("payload", e.to_string()))

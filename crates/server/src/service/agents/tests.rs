@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use domain::backup::BackupKind;
+use domain::policy::Settings;
 use domain::query::{Filter, Query};
 use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec};
-use domain::work::{BackupDone, BackupWork, RecoveryWork};
+use domain::work::{BackupDone, BackupWork, Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Moment, Role, SignedDuration, Timestamp};
 use ledger::{Ledger, MemoryLedger};
 use serde_json::{Value as Json, json};
@@ -75,7 +76,13 @@ impl World {
 
     async fn connect(&self, running: &[&Assigned]) -> Connected {
         let running = running.iter().map(|a| Held { task: a.task.id, lease: a.lease.clone() }).collect();
-        let hello = AgentHello { name: "host".into(), os: "Linux".into(), version: "1".into(), running };
+        let hello = AgentHello {
+            name: "host".into(),
+            os: "Linux".into(),
+            version: "1".into(),
+            running,
+            ..AgentHello::default()
+        };
         self.service.agent_connected(&self.secret, hello).await.expect("a valid token")
     }
 
@@ -85,8 +92,8 @@ impl World {
             archive: Uuid::from_u128(3),
             repository: self.repository,
             paths: vec!["/home".into()],
-            includes: vec![],
-            excludes: vec![],
+            full: false,
+            settings: Settings::default(),
         });
         spec.resource = Some(Named { id: self.resource.to_string(), kind: "bare_metal".into(), name: "host".into() });
         spec.rules = Rules {
@@ -140,6 +147,9 @@ fn done(snapshot: &str) -> BackupDone {
         incremental: true,
         size: 100,
         added: 10,
+        added_raw: 30,
+        changed: 40,
+        roots: Vec::new(),
         files: 3,
         files_new: 1,
         files_changed: 1,
@@ -263,6 +273,9 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
         snapshot: "abc".into(),
         to: "/tmp".into(),
         paths: vec![],
+        layout: Layout::Below,
+        overwrite: Overwrite::IfChanged,
+        reboot_if_needed: false,
     });
     let gone = world.create(gone).await;
     let good = world.create(world.backup()).await;
