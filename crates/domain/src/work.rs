@@ -182,10 +182,10 @@ pub struct BackupDone {
     /// Bytes newly stored: deduplicated, compressed, encrypted.
     pub added: u64,
     /// The same before compression.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub added_raw: u64,
     /// Bytes of the files that are new or have changed, before deduplication.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub changed: u64,
     /// Files in all.
     pub files: u64,
