@@ -117,11 +117,15 @@ impl World {
             agent: Uuid::parse_str(&thing.agent).ok(),
             sources: Sources { paths: vec!["/".to_owned()], excludes: Vec::new() },
             enabled: true,
+            active: true,
+            external: false,
             registration: Registration::Registered,
+            registration_details: serde_json::Value::Null,
             last_backup_at: None,
             metadata: json!({ "location": "rack 7", "encrypted": false }),
             created_at: self.since,
             updated_at: self.since,
+            deleted_at: None,
         }
     }
 }

@@ -41,8 +41,20 @@ pub struct Backup {
     pub paths: Vec<String>,
     /// Bytes of all files in it.
     pub size: u64,
-    /// Bytes it added to the repository.
+    /// Bytes it added to the repository, deduplicated and compressed.
     pub added: u64,
+    /// Bytes it added, deduplicated, before compression; 0 = unknown.
+    #[serde(default)]
+    pub added_raw: u64,
+    /// Bytes of its new and changed files; 0 = unknown.
+    #[serde(default)]
+    pub changed: u64,
+    /// The file systems that its paths lie on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Root>,
+    /// The family of operating systems it is of, like `linux`; empty = unknown.
+    #[serde(default)]
+    pub system: String,
     /// Files in it.
     pub files: u64,
     /// Why retention keeps it; empty until retention has looked at it.
@@ -53,4 +65,20 @@ pub struct Backup {
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+    /// Since when it is being deleted; it is no longer shown. None again when that fails for good.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// What was backed up from: a path, and the file system that it lies on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// The path.
+    pub path: String,
+    /// The capacity of its file system in bytes; 0 = unknown.
+    pub size: u64,
+    /// Of them free.
+    pub free: u64,
+    /// Whether the system lies on it: `/`, or the system drive.
+    pub system: bool,
 }

@@ -15,6 +15,8 @@ named_enum! {
         Consumer = "consumer",
         /// Sees everything, creates and cancels tasks, runs policies, restores.
         Operator = "operator",
+        /// As an operator, and also changes resources, policies and backups.
+        Editor = "editor",
         /// May do everything in its subtree.
         Admin = "admin",
     }
@@ -29,9 +31,11 @@ named_enum! {
         Issue = "issue",
         /// Take tasks and report on them.
         Consume = "consume",
-        /// Run policies and restore.
+        /// Run policies, apply and revoke them, restore.
         Operate = "operate",
-        /// Change resources, policies, agents, tenants and whom they are open to.
+        /// Change resources and policies, delete backups.
+        Edit = "edit",
+        /// Change agents, tenants, and whom they are open to.
         Administer = "administer",
     }
 }
@@ -45,6 +49,7 @@ impl Role {
             Role::Issuer => &[Right::Issue],
             Role::Consumer => &[Right::Consume],
             Role::Operator => &[Right::View, Right::Issue, Right::Operate],
+            Role::Editor => &[Right::View, Right::Issue, Right::Operate, Right::Edit],
             Role::Admin => Right::ALL,
         }
     }

@@ -101,6 +101,22 @@ codes! {
     AgentOffline, "agent_offline", Conflict;
     /// A path on the machine is not what the request needs: no folder, not readable, or taken by a file.
     PathUnusable, "path_unusable", Conflict;
+    /// The policy is not applied to the resource, and the request needs it.
+    NotApplied, "not_applied", Conflict;
+    /// The object is still being made ready, and the request has to wait for it.
+    Processing, "processing", Conflict;
+    /// The object is disabled, and the request needs it enabled.
+    Disabled, "disabled", Conflict;
+    /// The machine could not be registered, and the request needs it.
+    RegistrationFailed, "registration_failed", Conflict;
+    /// The recovery would write over the system that runs on the machine.
+    LiveSystem, "live_system", Conflict;
+    /// The recovery point is of another family of operating systems than the machine.
+    SystemMismatch, "system_mismatch", Conflict;
+    /// The policy belongs to a tenant that the resource is not below.
+    ForeignPolicy, "foreign_policy", Conflict;
+    /// There is no installer of the agent for this system.
+    NoInstaller, "no_installer", Conflict;
     /// The body is larger than the limit.
     BodyTooLarge, "body_too_large", TooLarge;
     /// The body's media type is not JSON.

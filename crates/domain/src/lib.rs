@@ -3,11 +3,13 @@
 
 pub mod activity;
 pub mod agent;
+pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod caller;
 pub mod error;
 pub mod identity;
+pub mod operation;
 pub mod plan;
 pub mod policy;
 pub mod query;

@@ -4,9 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::archive::Archive;
 use crate::audit::AuditEntry;
 use crate::backup::Backup;
 use crate::identity::{ApiClient, SigningKey, User};
+use crate::operation::Operation;
 use crate::policy::{Application, Policy};
 use crate::repository::Repository;
 use crate::resource::Resource;
@@ -31,6 +33,10 @@ named_enum! {
         Repository = "repository",
         /// A recovery point.
         Backup = "backup",
+        /// The backups of one resource under one policy.
+        Archive = "archive",
+        /// The handle of a call that changed something.
+        Operation = "operation",
         /// A credential that lives until it is revoked.
         Token = "token",
         /// A person.
@@ -56,6 +62,8 @@ pub enum Record {
     Agent(Agent),
     Repository(Repository),
     Backup(Backup),
+    Archive(Archive),
+    Operation(Operation),
     Token(Token),
     User(User),
     ApiClient(ApiClient),
@@ -136,6 +144,8 @@ entities!(
     Agent,
     Repository,
     Backup,
+    Archive,
+    Operation,
     Token,
     User,
     ApiClient,
@@ -155,6 +165,8 @@ impl Record {
             Record::Agent(v) => v.tenant,
             Record::Repository(v) => v.tenant,
             Record::Backup(v) => v.tenant,
+            Record::Archive(v) => v.tenant,
+            Record::Operation(v) => v.tenant,
             Record::Token(v) => v.tenant,
             Record::User(v) => v.tenant,
             Record::ApiClient(v) => v.tenant,
@@ -174,6 +186,9 @@ impl Record {
             Record::Agent(v) => Some(v.token.to_string()),
             Record::Repository(v) => Some(v.name.clone()),
             Record::Backup(v) => Some(format!("task {}", v.task)),
+            // The next one of the pair takes its place.
+            Record::Archive(v) => v.deleted_at.is_none().then(|| Archive::key_of(v.policy, v.resource)),
+            Record::Operation(v) => v.idempotency.as_ref().map(|i| i.key.clone()),
             Record::Token(v) => Some(v.hash.clone()),
             Record::User(v) => Some(User::login_key(&v.login)),
             Record::ApiClient(_) | Record::SigningKey(_) | Record::AuditEntry(_) => None,

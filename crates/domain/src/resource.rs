@@ -79,8 +79,17 @@ pub struct Resource {
     pub sources: Sources,
     /// Whether policies run for it.
     pub enabled: bool,
+    /// Whether it takes part: false once another agent took it over, or its registration was deleted.
+    #[serde(default = "yes")]
+    pub active: bool,
+    /// Whether it joined from outside, with a registration token for such machines.
+    #[serde(default)]
+    pub external: bool,
     /// Where its registration is.
     pub registration: Registration,
+    /// What there is to say of a registration that goes on or failed: `reason`, `agent_version`, `os`, `step`.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub registration_details: serde_json::Value,
     /// When the last good backup was made.
     pub last_backup_at: Option<Timestamp>,
     /// Free-form facts; `tags`, `location`, `size` and `encrypted` are known keys.
@@ -90,6 +99,13 @@ pub struct Resource {
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+    /// When its registration was deleted. Its backups stay, and registering it again goes on where it was.
+    #[serde(default)]
+    pub deleted_at: Option<Timestamp>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The longest `instance_id`, in characters (Yandex Cloud Backup: `<=50`).

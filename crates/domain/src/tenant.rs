@@ -28,6 +28,13 @@ pub struct Tenant {
     pub description: String,
     /// IANA time zone for schedules that name none.
     pub time_zone: String,
+    /// The zone of schedules that vendors' policies bring without one: an IANA name, or `agent` for the machine's own;
+    /// none = UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_time_zone: Option<String>,
+    /// The names of providers that were activated for it, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Last change.
@@ -55,6 +62,8 @@ impl Tenant {
             name: name.to_owned(),
             description: String::new(),
             time_zone: time_zone.to_owned(),
+            schedule_time_zone: None,
+            providers: Vec::new(),
             created_at: now,
             updated_at: now,
         }
@@ -77,6 +86,8 @@ impl Tenant {
             name: name.to_owned(),
             description: String::new(),
             time_zone: self.time_zone.clone(),
+            schedule_time_zone: self.schedule_time_zone.clone(),
+            providers: Vec::new(),
             created_at: now,
             updated_at: now,
         })

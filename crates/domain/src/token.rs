@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::ResourceKind;
 use crate::{Role, Timestamp, Uuid, named_enum};
 
 named_enum! {
@@ -9,6 +10,8 @@ named_enum! {
     TokenKind {
         /// A person or a program that uses an API.
         Api = "api",
+        /// Machines that join: it is exchanged for an agent's token, and opens nothing else.
+        Registration = "registration",
         /// An agent that connects over the agent link; it cannot use the APIs.
         Agent = "agent",
     }
@@ -37,6 +40,20 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// What machines that join with it become; only of registration tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
+}
+
+/// What machines become that join with a registration token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joins {
+    /// What sort of thing they are; none = what the agent finds.
+    pub kind: Option<ResourceKind>,
+    /// Whether they come from outside.
+    pub external: bool,
+    /// The policies that are applied to them.
+    pub policies: Vec<Uuid>,
 }
 
 impl Token {

@@ -31,6 +31,10 @@ fields! {
         Agent = "agent": FieldKind::Uuid,
         /// The repository it belongs to.
         Repository = "repository": FieldKind::Uuid,
+        /// The archive it belongs to.
+        Archive = "archive": FieldKind::Uuid,
+        /// Whether a machine joined from outside, with a registration token for such machines.
+        External = "external": FieldKind::Bool,
         /// The task that made it.
         Task = "task": FieldKind::Int,
         /// When it is due next.
@@ -39,7 +43,7 @@ fields! {
         CreatedAt = "created_at": FieldKind::Time,
         /// The last change.
         UpdatedAt = "updated_at": FieldKind::Time,
-        /// When it ceased to count: the revocation of a credential.
+        /// When it ceased to count: a credential was revoked, a resource, backup or archive deleted.
         EndedAt = "ended_at": FieldKind::Time,
         /// The credential behind it.
         Actor = "actor": FieldKind::Uuid,
@@ -55,12 +59,16 @@ impl RecordKind {
         use RecordField as F;
         match self {
             RecordKind::Tenant => &[F::Name, F::Number, F::Parent],
-            RecordKind::Resource => &[F::Name, F::Kind, F::InstanceId, F::Agent],
+            RecordKind::Resource => &[F::Name, F::Kind, F::InstanceId, F::Agent, F::External, F::EndedAt],
             RecordKind::Policy => &[F::Name, F::Kind, F::Repository],
             RecordKind::Application => &[F::Policy, F::Resource, F::NextRunAt],
             RecordKind::Agent => &[F::Name],
             RecordKind::Repository => &[F::Name],
-            RecordKind::Backup => &[F::Name, F::Kind, F::Resource, F::Policy, F::Repository, F::Task],
+            RecordKind::Backup => {
+                &[F::Name, F::Kind, F::Resource, F::Policy, F::Archive, F::Repository, F::Task, F::EndedAt]
+            }
+            RecordKind::Archive => &[F::Name, F::Resource, F::Policy, F::Repository, F::EndedAt],
+            RecordKind::Operation => &[F::Kind, F::Resource],
             RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
             RecordKind::User | RecordKind::ApiClient => &[F::Name, F::EndedAt],
             RecordKind::SigningKey => &[F::EndedAt],
@@ -96,6 +104,7 @@ impl Field for RecordField {
             (F::Name, Record::Agent(v)) => Read::text(&v.name),
             (F::Name, Record::Repository(v)) => Read::text(&v.name),
             (F::Name, Record::Backup(v)) => Read::text(&v.resource_name),
+            (F::Name, Record::Archive(v)) => Read::text(&v.name),
             (F::Name, Record::Token(v)) => Read::text(&v.name),
             (F::Name, Record::User(v)) => Read::text(&v.login),
             (F::Name, Record::ApiClient(v)) => Read::text(&v.name),
@@ -103,6 +112,7 @@ impl Field for RecordField {
             (F::Kind, Record::Resource(v)) => Read::text(v.kind.name()),
             (F::Kind, Record::Policy(v)) => Read::text(&v.kind),
             (F::Kind, Record::Backup(v)) => Read::text(v.kind.name()),
+            (F::Kind, Record::Operation(v)) => Read::text(v.kind.name()),
             (F::Kind, Record::Token(v)) => Read::text(v.kind.name()),
             (F::Kind, Record::AuditEntry(v)) => Read::text(&v.action),
             (F::InstanceId, Record::Resource(v)) => Read::text(&v.instance_id),
@@ -110,13 +120,22 @@ impl Field for RecordField {
             (F::Parent, Record::Tenant(v)) => Read::opt(v.parent.map(Cell::Uuid)),
             (F::Resource, Record::Application(v)) => uuid(v.resource),
             (F::Resource, Record::Backup(v)) => uuid(v.resource),
+            (F::Resource, Record::Archive(v)) => uuid(v.resource),
+            (F::Resource, Record::Operation(v)) => Read::opt(v.about.resource.map(Cell::Uuid)),
             (F::Policy, Record::Application(v)) => uuid(v.policy),
+            (F::Policy, Record::Archive(v)) => uuid(v.policy),
             (F::Policy, Record::Backup(v)) => Read::opt(v.policy.map(Cell::Uuid)),
             (F::Agent, Record::Resource(v)) => Read::opt(v.agent.map(Cell::Uuid)),
             (F::Repository, Record::Policy(v)) => uuid(v.repository),
             (F::Repository, Record::Backup(v)) => uuid(v.repository),
+            (F::Repository, Record::Archive(v)) => uuid(v.repository),
+            (F::Archive, Record::Backup(v)) => uuid(v.archive),
+            (F::External, Record::Resource(v)) => Read::One(Cell::Bool(v.external)),
             (F::Task, Record::Backup(v)) => Read::One(Cell::Int(v.task)),
             (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),
+            (F::EndedAt, Record::Resource(v)) => Read::time(v.deleted_at),
+            (F::EndedAt, Record::Backup(v)) => Read::time(v.deleted_at),
+            (F::EndedAt, Record::Archive(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Token(v)) => Read::time(v.revoked_at),
             (F::EndedAt, Record::User(v)) => Read::time(v.revoked_at),
             (F::EndedAt, Record::ApiClient(v)) => Read::time(v.revoked_at),

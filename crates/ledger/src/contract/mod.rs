@@ -9,6 +9,7 @@ mod random;
 mod story;
 pub(crate) mod world;
 
+pub(crate) use self::records::one_of_each;
 use self::world::World;
 
 macro_rules! suite {

@@ -241,6 +241,8 @@ fn renamed(dice: &mut Dice, mut record: Record) -> Record {
         Record::Agent(v) => v.name = word,
         Record::Repository(v) => v.name = word,
         Record::Backup(v) => (v.resource_name, v.task) = (word, dice.roll(5) as i64),
+        Record::Archive(v) => v.name = word,
+        Record::Operation(v) => v.created_by = word,
         Record::User(v) => v.login = word,
         Record::ApiClient(v) => v.name = word,
         Record::SigningKey(v) => v.revoked_at = v.revoked_at.filter(|_| dice.one_in(2)),

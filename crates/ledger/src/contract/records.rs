@@ -1,15 +1,17 @@
 //! Records: replaced whole, under a check of the revision, with keys that are unique on the server.
 
 use domain::agent::Agent;
+use domain::archive::Archive;
 use domain::audit::AuditEntry;
-use domain::backup::{Backup, BackupKind};
+use domain::backup::{Backup, BackupKind, Root};
 use domain::identity::{ApiClient, SigningKey, User};
+use domain::operation::{About, Ended, Idempotency, Operation, OperationKind};
 use domain::policy::{Application, Policy, Schedule, Settings};
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
-use domain::token::{Token, TokenKind};
+use domain::token::{Joins, Token, TokenKind};
 use domain::{ActorKind, Code, Result, Role, Timestamp, Uuid};
 use serde_json::json;
 
@@ -26,22 +28,29 @@ pub(super) fn resource(w: &World, tenant: Uuid, instance: &str) -> Resource {
         agent: None,
         sources: Sources::default(),
         enabled: true,
+        active: true,
+        external: false,
         registration: Registration::Registered,
+        registration_details: serde_json::Value::Null,
         last_backup_at: None,
         metadata: json!({"tags": ["a"]}),
         created_at: w.moment.now,
         updated_at: w.moment.now,
+        deleted_at: None,
     }
 }
 
 /// One record of every kind but tenants, each as full as it can be.
-pub(super) fn one_of_each(w: &World) -> Vec<Record> {
+pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
     let (tenant, created_at, updated_at) = (w.acme.id, w.moment.now, w.moment.now);
     let machine = Resource {
         kind: ResourceKind::Volume,
         agent: Some(w.id()),
         sources: Sources { paths: vec!["/home".into()], excludes: vec!["*.tmp".into()] },
+        external: true,
+        registration_details: json!({"step": "agent"}),
         last_backup_at: Some(Timestamp::MAX),
+        deleted_at: Some(w.moment.now),
         ..resource(w, tenant, "m-1")
     };
     let repository = Repository {
@@ -88,6 +97,7 @@ pub(super) fn one_of_each(w: &World) -> Vec<Record> {
         updated_at,
         expires_at: Some(w.moment.now + seconds(9)),
         revoked_at: Some(w.moment.now + seconds(8)),
+        joins: Some(Joins { kind: Some(ResourceKind::ComputeVm), external: true, policies: vec![policy.id] }),
     };
     let agent = Agent {
         id: w.id(),
@@ -119,9 +129,41 @@ pub(super) fn one_of_each(w: &World) -> Vec<Record> {
         paths: vec!["/home".into()],
         size: u64::MAX,
         added: 1,
+        added_raw: 2,
+        changed: 3,
+        roots: vec![Root { path: "/home".into(), size: 9, free: 4, system: false }],
+        system: "linux".into(),
         files: 2,
         kept_because: vec!["last".into()],
         browsable: true,
+        created_at,
+        updated_at,
+        deleted_at: Some(w.moment.now),
+    };
+    let archive = Archive {
+        id: application.id,
+        tenant,
+        name: "srv-01".into(),
+        resource: machine.id,
+        resource_name: machine.name.clone(),
+        policy: policy.id,
+        policy_name: policy.name.clone(),
+        repository: repository.id,
+        damaged: true,
+        last_seen_at: w.moment.now,
+        created_at,
+        updated_at,
+        deleted_at: None,
+    };
+    let operation = Operation {
+        id: w.id(),
+        tenant,
+        kind: OperationKind::ExecutePolicy,
+        created_by: token.id.to_string(),
+        about: About { policy: Some(policy.id), resource: Some(machine.id), ..About::default() },
+        task: Some(w.id()),
+        ended: Some(Ended::Failed { code: Code::NotFound, message: "It is gone.".into() }),
+        idempotency: Some(Idempotency { key: "ops/execute/1".into(), request: "ab".into() }),
         created_at,
         updated_at,
     };
@@ -181,6 +223,8 @@ pub(super) fn one_of_each(w: &World) -> Vec<Record> {
         token.into(),
         agent.into(),
         backup.into(),
+        archive.into(),
+        operation.into(),
     ]
 }
 

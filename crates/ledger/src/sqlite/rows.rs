@@ -130,6 +130,8 @@ pub(super) fn table(kind: RecordKind) -> &'static str {
         RecordKind::Agent => "agents",
         RecordKind::Repository => "repositories",
         RecordKind::Backup => "backups",
+        RecordKind::Archive => "archives",
+        RecordKind::Operation => "operations",
         RecordKind::Token => "tokens",
         RecordKind::User => "users",
         RecordKind::ApiClient => "clients",

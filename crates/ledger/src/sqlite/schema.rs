@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_layout.sql"),
     include_str!("migrations/0005_turns.sql"),
     include_str!("migrations/0006_checks.sql"),
+    include_str!("migrations/0007_archives.sql"),
 ];
 
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.

@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::archive::Archive;
+use domain::backup::Backup;
 use domain::query::{Filter, Order, Page, Query, TaskField};
+use domain::record::{Record, RecordKind};
 use domain::task::{Event, TaskRef, TaskSpec};
 use domain::{Code, Result, Scope, Uuid};
 use rusqlite::Connection;
@@ -13,8 +16,9 @@ use tokio::task::JoinSet;
 
 use super::writer::Job;
 use super::{SqliteLedger, queue};
-use crate::contract::world::{World, everything, refusal};
-use crate::{Ledger, Write};
+use crate::contract::one_of_each;
+use crate::contract::world::{World, everything, refusal, seconds};
+use crate::{Expect, Ledger, Write};
 
 pub(super) fn folder() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary folder can be made");
@@ -363,7 +367,7 @@ async fn what_waits_in_an_older_file_takes_turns() -> Result<()> {
     let (task, lease) = w.start("a1").await?;
     ledger.close().await?;
     let conn = Connection::open(&path).expect("it can be opened");
-    conn.execute_batch("DROP TABLE lanes; DROP TABLE waiting; PRAGMA user_version = 4;")
+    conn.execute_batch(&format!("{BEFORE_ARCHIVES} DROP TABLE lanes; DROP TABLE waiting; PRAGMA user_version = 4;"))
         .expect("it can be as it was before");
     drop(conn);
 
@@ -372,6 +376,52 @@ async fn what_waits_in_an_older_file_takes_turns() -> Result<()> {
     w.event(task.id, Event::Abandon { lease, reason: "tired".into() }).await?;
     let taken = w.claimed(w.claim("a1", 5)).await?;
     assert_eq!(taken.iter().map(|t| t.id.0).collect::<Vec<_>>(), [1, 2, 4, 3, 5]);
+    w.finish().await;
+    Ok(())
+}
+
+/// Takes back what 0007 made.
+const BEFORE_ARCHIVES: &str = "DROP TABLE archives; DROP TABLE operations;
+    DROP INDEX resources_of_tenant; ALTER TABLE resources DROP COLUMN external;
+    ALTER TABLE resources DROP COLUMN ended_at; DROP INDEX backups_of_archive; DROP INDEX backups_of_policy;
+    ALTER TABLE backups DROP COLUMN archive; ALTER TABLE backups DROP COLUMN ended_at;";
+
+#[tokio::test]
+async fn backups_of_an_older_file_are_archives_by_policy_and_resource() -> Result<()> {
+    let (_dir, path) = folder();
+    let (mut w, ledger) = world(&path).await;
+    let (policy, resource, other) = (w.id(), w.id(), w.id());
+    let [first, second, alone] = [w.id(), w.id(), w.id()];
+    let mut made = Vec::new();
+    for (n, (resource, archive)) in
+        [(resource, first), (resource, first), (resource, second), (other, alone)].into_iter().enumerate()
+    {
+        w.pass(seconds(1));
+        let Some(Record::Backup(backup)) = one_of_each(&w).into_iter().find(|r| r.kind() == RecordKind::Backup) else {
+            panic!("there is one of each");
+        };
+        let backup = Backup { resource, archive, policy: Some(policy), task: n as i64, deleted_at: None, ..backup };
+        made.push(backup.id);
+        w.commit(vec![Write::Put(Box::new(backup.into()), Expect::New)]).await?;
+    }
+    ledger.close().await?;
+    let conn = Connection::open(&path).expect("it can be opened");
+    conn.execute_batch(&format!("{BEFORE_ARCHIVES} PRAGMA user_version = 6;")).expect("it can be as it was before");
+    drop(conn);
+
+    w.ledger = Arc::new(SqliteLedger::open(&path)?);
+    let (ledger, everything) = (&w.ledger, everything());
+    for (id, archive) in made.iter().zip([second, second, second, alone]) {
+        assert_eq!(ledger.get::<Backup>(&everything, *id).await?.value.archive, archive);
+    }
+    let archives = ledger.all::<Archive>(&everything, Filter::all()).await?;
+    assert_eq!(archives.len(), 2);
+    let found =
+        ledger.find::<Archive>(&everything, &Archive::key_of(policy, resource)).await?.expect("it is there").value;
+    let oldest = ledger.get::<Backup>(&everything, made[0]).await?.value;
+    assert_eq!((found.id, found.created_at), (second, oldest.created_at));
+    assert_eq!(found.name, format!("Machine-{policy}-{second}A"));
+    assert!(ledger.find::<Archive>(&everything, &Archive::key_of(policy, other)).await?.is_some());
     w.finish().await;
     Ok(())
 }

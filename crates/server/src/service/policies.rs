@@ -63,9 +63,9 @@ impl Service {
     /// Makes a policy.
     ///
     /// # Errors
-    /// `forbidden` below admin, `invalid_field`, `not_found` for a tenant or repository.
+    /// `forbidden` below editor, `invalid_field`, `not_found` for a tenant or repository.
     pub async fn create_policy(&self, caller: &Caller, new: NewPolicy) -> Result<Policy> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         check_name("name", &new.name)?;
         check_schedule(&new.schedule)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
@@ -96,9 +96,9 @@ impl Service {
     /// Changes a policy; when it next runs is decided anew for every resource it is applied to.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`, `invalid_field`.
+    /// `forbidden` below editor, `not_found`, `invalid_field`.
     pub async fn change_policy(&self, caller: &Caller, id: Uuid, change: PolicyChange) -> Result<Policy> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -132,9 +132,9 @@ impl Service {
     /// Deletes a policy that is applied to nothing.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`, `in_use`.
+    /// `forbidden` below editor, `not_found`, `in_use`.
     pub async fn delete_policy(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         let policy = self.ledger.get::<Policy>(scope, id).await?.value;
         let applied = self.applications_of(scope, id).await?.len();
         if applied > 0 {
@@ -157,9 +157,9 @@ impl Service {
     /// Applies a policy to a resource; applying it again changes nothing.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`.
+    /// `forbidden` below operator, `not_found`.
     pub async fn apply_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<Application> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Operate)?;
         let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
         let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| e.field("resource"))?.value;
         if let Some(found) = self.application(scope, policy.id, resource.id).await? {
@@ -185,9 +185,9 @@ impl Service {
     /// Takes a policy from a resource; its backups stay.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found` when it is not applied.
+    /// `forbidden` below operator, `not_found` when it is not applied.
     pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Operate)?;
         let Some(app) = self.application(scope, policy, resource).await? else {
             return Err(Error::new(Code::NotFound, "the policy is not applied to this resource"));
         };

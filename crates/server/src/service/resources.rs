@@ -85,9 +85,9 @@ impl Service {
     /// Registers a resource.
     ///
     /// # Errors
-    /// `forbidden` below admin, `invalid_field`, `already_exists`, `not_found` for a tenant or agent.
+    /// `forbidden` below editor, `invalid_field`, `already_exists`, `not_found` for a tenant or agent.
     pub async fn add_resource(&self, caller: &Caller, new: NewResource) -> Result<ResourceView> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         check_name("name", &new.name)?;
         let id = Uuid::now_v7();
         let instance_id = new.instance_id.unwrap_or_else(|| id.simple().to_string());
@@ -112,11 +112,15 @@ impl Service {
             agent,
             sources: new.sources,
             enabled: true,
+            active: true,
+            external: false,
             registration: Registration::Registered,
+            registration_details: serde_json::Value::Null,
             last_backup_at: None,
             metadata: new.metadata,
             created_at: moment.now,
             updated_at: moment.now,
+            deleted_at: None,
         };
         let resource = self.create(caller, scope, resource).await?;
         self.view(scope, resource).await
@@ -125,9 +129,9 @@ impl Service {
     /// Changes a resource.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`, `invalid_field`.
+    /// `forbidden` below editor, `not_found`, `invalid_field`.
     pub async fn change_resource(&self, caller: &Caller, id: Uuid, change: ResourceChange) -> Result<ResourceView> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -150,9 +154,9 @@ impl Service {
     /// Deletes a resource and what policies do for it; its backups stay.
     ///
     /// # Errors
-    /// `forbidden` below admin, `not_found`, `in_use` while a task of it is open.
+    /// `forbidden` below editor, `not_found`, `in_use` while a task of it is open.
     pub async fn delete_resource(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let scope = caller.may(Right::Administer)?;
+        let scope = caller.may(Right::Edit)?;
         let resource = self.ledger.get::<Resource>(scope, id).await?.value;
         if let Some(task) = self.live_tasks(scope, id).await?.first() {
             return Err(Error::new(Code::InUse, format!("task {} of this resource is not done", task.id))

@@ -72,6 +72,7 @@ impl Service {
             updated_at: moment.now,
             expires_at,
             revoked_at: None,
+            joins: None,
         };
         Ok((self.create(by, scope, token).await?, secret))
     }

@@ -344,7 +344,7 @@ async fn what_is_protected_is_protected() {
     let get =
         |path: String, too_low, stranger| Case { method: Method::GET, path, body: Value::Null, too_low, stranger };
     const BLIND: &[Role] = &[Role::Issuer, Role::Consumer];
-    const BELOW_ADMIN: &[Role] = &[Role::Viewer, Role::Issuer, Role::Consumer, Role::Operator];
+    const BELOW_ADMIN: &[Role] = &[Role::Viewer, Role::Issuer, Role::Consumer, Role::Operator, Role::Editor];
     let cases = [
         get("/api/2/users/me".into(), &[], None),
         get(format!("/api/2/clients/{}", client.id), BELOW_ADMIN, Some(404)),

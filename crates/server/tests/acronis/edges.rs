@@ -128,7 +128,7 @@ struct Account {
 }
 
 fn account(method: &str, path: &str, world: &World, client: Uuid) -> Option<Account> {
-    const SEEING: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin];
+    const SEEING: &[Role] = &[Role::Viewer, Role::Operator, Role::Editor, Role::Admin];
     let of = |who| Account { who, query: String::new(), id: None, body: None, foreign: 200, status: 200 };
     match (method, path) {
         ("get", "/api/1/accounts") => Some(Account { query: "?login=operator".into(), ..of(None) }),

@@ -57,7 +57,7 @@ impl Who {
 }
 
 fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
-    use Right::{Administer, Issue, Operate, View};
+    use Right::{Administer, Edit, Issue, Operate, View};
     let Protected { resource, policy, repository, task, activity, backup, token, user, client, key } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
@@ -101,19 +101,19 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             let body = json!({ "name": "db-1", "kind": "compute_vm", "sources": { "paths": ["/srv"] } });
             let mut foreign = body.clone();
             foreign["tenant"] = json!(acme);
-            new(Administer, &[], Some(body), Some(foreign))
+            new(Edit, &[], Some(body), Some(foreign))
         }
-        "change_resource" => new(Administer, &[resource], Some(json!({ "enabled": false })), None),
-        "delete_resource" => new(Administer, &[resource], None, None),
+        "change_resource" => new(Edit, &[resource], Some(json!({ "enabled": false })), None),
+        "delete_resource" => new(Edit, &[resource], None, None),
         "create_policy" => {
             let body = json!({ "name": "hourly", "schedule": { "kind": "interval", "every": "1h" } });
             let mut foreign = body.clone();
             foreign["repository"] = json!(repository);
-            new(Administer, &[], Some(body), Some(foreign))
+            new(Edit, &[], Some(body), Some(foreign))
         }
-        "change_policy" => new(Administer, &[policy], Some(json!({ "enabled": false })), None),
-        "delete_policy" => new(Administer, &[policy], None, None),
-        "apply_policy" | "revoke_policy" => new(Administer, &[policy, resource], None, None),
+        "change_policy" => new(Edit, &[policy], Some(json!({ "enabled": false })), None),
+        "delete_policy" => new(Edit, &[policy], None, None),
+        "apply_policy" | "revoke_policy" => new(Operate, &[policy, resource], None, None),
         "run_policy" => new(Operate, &[policy], Some(json!({ "resource": resource })), None),
         "restore" => new(Operate, &[backup], Some(json!({ "to": "/tmp/back" })), None),
         "create_tenant" => {

@@ -138,9 +138,19 @@ fn code(code: Code) -> &'static str {
         Code::NotFound | Code::UnknownRoute => "notFound",
         Code::MethodNotAllowed => "methodNotAllowed",
         Code::AlreadyExists => "alreadyExists",
-        Code::RevisionConflict | Code::InUse | Code::StateConflict | Code::AgentOffline | Code::PathUnusable => {
-            "stateConflict"
-        }
+        Code::RevisionConflict
+        | Code::InUse
+        | Code::StateConflict
+        | Code::AgentOffline
+        | Code::PathUnusable
+        | Code::NotApplied
+        | Code::Processing
+        | Code::Disabled
+        | Code::RegistrationFailed
+        | Code::LiveSystem
+        | Code::SystemMismatch
+        | Code::ForeignPolicy
+        | Code::NoInstaller => "stateConflict",
         Code::AlreadyCompleted => "alreadyCompleted",
         Code::LeaseLost => "leaseLost",
         Code::NotCancellable => "notCancellable",

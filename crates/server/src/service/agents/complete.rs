@@ -69,11 +69,16 @@ impl Service {
             paths: work.paths,
             size: done.size,
             added: done.added,
+            added_raw: 0,
+            changed: 0,
+            roots: Vec::new(),
+            system: String::new(),
             files: done.files,
             kept_because: Vec::new(),
             browsable: true,
             created_at: done.created_at,
             updated_at: now,
+            deleted_at: None,
         };
         writes.push(Write::Put(Box::new(backup.into()), Expect::New));
         Ok(writes)

@@ -58,11 +58,15 @@ impl World {
                 agent: None,
                 sources: Sources::default(),
                 enabled: true,
+                active: true,
+                external: false,
                 registration: Registration::Registered,
+                registration_details: Json::Null,
                 last_backup_at: None,
                 metadata: Json::Null,
                 created_at: now,
                 updated_at: now,
+                deleted_at: None,
             }
             .into(),
         ];
