@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use domain::error::Kind;
@@ -18,6 +18,10 @@ pub(super) trait Shape: 'static {
     fn finish(response: Response, request_id: &str) -> Response;
     /// The answer after a panic.
     fn defect() -> Response;
+    /// Whether an id that a caller gives to its request is taken over; it stands in our log.
+    fn takes_id(id: &str) -> bool {
+        sane(id)
+    }
 }
 
 /// The HTTP status of a code, where a dialect has no other word for it.
@@ -51,15 +55,20 @@ pub(super) fn layers<D: Shape, S: Clone + Send + Sync + 'static>(router: Router<
         .layer(middleware::from_fn(request_id::<D>))
 }
 
+/// The id of a request on its way in, behind [`layers`].
+pub(super) fn request_id_of(headers: &HeaderMap) -> &str {
+    headers.get(REQUEST_ID).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
 /// Neither query nor headers: names of things may be private, and the token is.
 fn span<B>(request: &axum::http::Request<B>) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("(no route)", MatchedPath::as_str);
-    let id = request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let id = request_id_of(request.headers());
     tracing::info_span!("request", method = %request.method(), route, request_id = id)
 }
 
 async fn request_id<D: Shape>(mut request: Request, next: Next) -> Response {
-    let id = match request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| sane(id)) {
+    let id = match request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| D::takes_id(id)) {
         Some(id) => id.to_owned(),
         None => Uuid::now_v7().to_string(),
     };

@@ -6,7 +6,9 @@ mod bearer;
 mod body;
 mod edge;
 pub mod native;
+mod percent;
 mod suggest;
+pub mod yandex;
 
 use std::sync::Arc;
 
@@ -18,5 +20,6 @@ use crate::Service;
 /// Every dialect on one router, each at its own paths.
 pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let acronis = acronis::router(service.clone(), shutdown.clone());
-    native::router(native::ApiState { service, shutdown }).merge(acronis)
+    let yandex = yandex::router(service.clone(), shutdown.clone());
+    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(yandex)
 }

@@ -22,6 +22,7 @@ use domain::agent::Agent;
 use domain::audit::AuditEntry;
 use domain::query::{Cell, Field, Query, RecordField, Slice};
 use domain::record::{Entity, Record, RecordKind};
+use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, Timestamp, Uuid};
 use ledger::{Committed, Expect, Head, IndexProgress, Ledger, Stored, Write, Written};
 use tokio::sync::{Notify, watch};
@@ -61,6 +62,8 @@ pub struct Service {
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
     up_since: Timestamp,
+    /// Where programs elsewhere reach this server over TLS.
+    public: String,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -78,8 +81,26 @@ impl Service {
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),
+            public: "localhost:8443".to_owned(),
             scheduler: Notify::new(),
         }
+    }
+
+    /// The same services, reached over TLS at this `host:port`.
+    #[must_use]
+    pub fn reached_at(self, public: String) -> Service {
+        Service { public, ..self }
+    }
+
+    /// Where programs elsewhere reach this server over TLS: `host:port`.
+    #[must_use]
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// Whether the ledger answers.
+    pub async fn is_reachable(&self) -> bool {
+        self.ledger.get::<Tenant>(&Scope::everything(), Uuid::nil()).await.is_ok()
     }
 
     /// The time now.

@@ -9,6 +9,7 @@ use domain::{Code, Error, Uuid};
 use serde_json::Value;
 
 use super::error::Failure;
+pub(super) use crate::dialects::percent::form as unescaped;
 use crate::dialects::suggest;
 
 /// The longest query that is read, decoded and without its cursor, in bytes (D2).
@@ -60,23 +61,6 @@ pub(super) fn decode(raw: &str) -> Result<Params, Failure> {
         return Err(Failure::query_too_long(MAX_QUERY));
     }
     Ok(params)
-}
-
-/// The text behind `%XX` and `+`; none if it is broken or no UTF-8.
-pub(super) fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// What somebody sent, cut to a length that fits into an answer.

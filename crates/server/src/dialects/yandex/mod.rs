@@ -1,0 +1,122 @@
+//! The Yandex Cloud Backup API (`yandex.cloud.backup.v1`) over gRPC and REST, with what its clients need beside it:
+//! operations, tokens, discovery, reflection, health. The contract is the vendor's `.proto` files and what its real clients
+//! send and read; its decisions are cited as Y1 to Y108.
+//!
+//! `methods` is the one table of what there is, read from the descriptors. `grpc` and `rest` are two ways to `dispatch`,
+//! which checks a call and gives it to a handler; handlers stand in a file for each service.
+
+#![expect(dead_code, reason = "what handlers of the backup services need stands before them")]
+
+mod call;
+mod dispatch;
+mod endpoints;
+mod extra_rules;
+mod failure;
+mod file_id;
+mod grpc;
+mod health;
+mod listing;
+mod methods;
+mod pages;
+mod reflection;
+mod rest;
+mod routes;
+mod rules;
+mod transcode;
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::Uuid;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use self::dispatch::Handlers;
+use self::failure::Failure;
+use crate::Service;
+
+/// The largest request, in bytes.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// The longest request id that is taken over, in characters (Y28).
+const LONGEST_ID: usize = 128;
+
+/// What the handlers need.
+pub(super) struct Yandex {
+    service: Arc<Service>,
+    /// Cancelled when the server stops.
+    shutdown: CancellationToken,
+    handlers: Handlers,
+    /// What page tokens are authenticated with.
+    tokens: hmac::Key,
+}
+
+/// Everything that is answered; a service is served when its handlers stand here.
+fn handlers() -> Handlers {
+    let mut handlers = Handlers::default();
+    endpoints::register(&mut handlers);
+    handlers
+}
+
+/// The API, to be merged with whatever else listens on the same port. It claims its paths by their beginnings (Y1), with
+/// the fallback of the listener's router, of which there can be one only.
+pub(super) fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
+    let tokens = service.mac_key("yandex page tokens");
+    let yandex = Arc::new(Yandex { service, shutdown, handlers: handlers(), tokens });
+    let ways = Ways { grpc: grpc::router(yandex.clone()), rest: rest::router(yandex) };
+    Router::new().fallback(claim).with_state(ways)
+}
+
+#[derive(Clone)]
+struct Ways {
+    grpc: Router,
+    rest: Router,
+}
+
+async fn claim(State(ways): State<Ways>, request: Request) -> Response {
+    if !is_ours(request.uri().path()) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let content = request.headers().get(CONTENT_TYPE);
+    let grpc = content.is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
+    let way = if grpc { ways.grpc } else { ways.rest };
+    let trace = Uuid::now_v7().to_string();
+    let span = tracing::info_span!("trace", trace_id = %trace);
+    let mut response = match way.oneshot(request).instrument(span).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    if let Ok(trace) = HeaderValue::from_str(&trace) {
+        response.headers_mut().insert("x-server-trace-id", trace);
+    }
+    response
+}
+
+/// Whether a path is this dialect's (Y1).
+fn is_ours(path: &str) -> bool {
+    let below = |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    path.starts_with("/yandex.cloud.")
+        || path.starts_with("/grpc.")
+        || ["/backup/v1", "/iam/v1", "/operations", "/endpoints"].into_iter().any(below)
+}
+
+/// Whether an id that a caller gives to its request is taken over (Y28).
+fn takes_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The failure after a panic.
+fn defect() -> Failure {
+    Failure::new(Code::Internal, "the server has a defect and could not answer")
+}
+
+/// The failure of a request that is too large.
+fn too_large() -> Failure {
+    Failure::new(Code::InvalidArgument, format!("the request is larger than {MAX_MESSAGE} bytes"))
+}
