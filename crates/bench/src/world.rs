@@ -3,7 +3,7 @@
 //! The proportions are those of a provider: for 10 million tasks some 20,000 tenants in a tree up to six deep, 300,000
 //! resources and 50,000 policies. Few tenants have most of it, and many have little.
 
-use domain::policy::{Policy, Schedule, Settings};
+use domain::policy::{Policy, Retention, Schedule, Settings};
 use domain::record::Record;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::tenant::Tenant;
@@ -101,6 +101,7 @@ impl World {
             // Nobody runs while we measure.
             schedule: Schedule::Manual {},
             settings: Settings { excludes: vec!["*.tmp".to_owned()], ..Settings::default() },
+            retention: Retention::default(),
             repository: self.repository,
             created_at: self.since,
             updated_at: self.since,

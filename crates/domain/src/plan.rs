@@ -1,9 +1,31 @@
-//! What the scheduler does about an application of a policy: decided here, purely; carried out by the server.
+//! What the scheduler does about an application of a policy: decided here, purely; carried out by the server. The rules for
+//! schedules of several sets are those of the contract for Yandex clients, section 14.4.
 
 use jiff::tz::TimeZone;
 
-use crate::Timestamp;
-use crate::policy::{Application, Policy};
+use crate::policy::agenda::{Attempt, OpenRun, Repeat};
+use crate::policy::sets::{Due, Past, RunSets};
+use crate::policy::{Application, Policy, Schedule};
+use crate::task::ResultCode;
+use crate::{SignedDuration, Timestamp, Uuid};
+
+/// How long a run waits for its machine, where it does not wait without limit.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Where and when it is planned.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// When the server started: what was due before was missed.
+    pub up_since: Timestamp,
+    /// Where clocks show the times of the schedule.
+    pub zone: &'a TimeZone,
+    /// Whether runs are made for the resource at all.
+    pub active: bool,
+    /// Whether a task that was made for the application before is not done.
+    pub open: bool,
+}
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,33 +33,235 @@ pub enum Decision {
     /// Nothing is due.
     Wait,
     /// A run is due: make a task.
-    Run,
+    Run(Run),
     /// A run is due, but the former one is not done: record that it was skipped.
     Skip,
+    /// A run is left out, and no task tells of it: it was missed, or the former one is not done.
+    Pass,
 }
 
-/// What is due for an application, and when it runs next.
+/// A run to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The moment it is for.
+    pub at: Timestamp,
+    /// Whether everything is read.
+    pub full: bool,
+    /// Whether it waits for its machine without limit.
+    pub run_later: bool,
+    /// How long it may wait to be taken; none = without limit.
+    pub queue_timeout: Option<SignedDuration>,
+    /// The attempt it is, if it repeats one that failed.
+    pub repeats: Option<Attempt>,
+}
+
+/// What is due for an application, and the application as it is afterwards.
 ///
-/// However many runs were missed while the server was down, one is made up for.
+/// However many runs were missed while the server was down, at most one is made up for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// What to do now.
     pub decision: Decision,
-    /// When it is due after that; none = never by itself.
-    pub next_run_at: Option<Timestamp>,
+    /// With the next run and what is remembered; a run that is made is still to be noted with [`begin`].
+    pub app: Application,
 }
 
-/// Plans an application. `former_open` says whether the last task it made is still open.
+/// Plans an application.
 #[must_use]
-pub fn plan(app: &Application, policy: &Policy, former_open: bool, now: Timestamp, zone: &TimeZone) -> Plan {
-    let next = if policy.enabled { policy.schedule.next_after(now, zone) } else { None };
-    match app.next_run_at {
-        Some(due) if policy.enabled && due <= now => {
-            let decision = if former_open { Decision::Skip } else { Decision::Run };
-            Plan { decision, next_run_at: next }
+pub fn plan(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
+    match &policy.schedule {
+        Schedule::Sets(sets) => plan_sets(app, policy, sets, around),
+        _ => plan_simple(app, policy, around),
+    }
+}
+
+fn plan_simple(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
+    let next = if policy.enabled { policy.schedule.next_after(around.now, around.zone) } else { None };
+    let (decision, next) = match app.next_run_at {
+        Some(due) if policy.enabled && due <= around.now => {
+            let run = Run { at: due, full: false, run_later: true, queue_timeout: None, repeats: None };
+            let decision = match (around.active, around.open) {
+                (false, _) => Decision::Wait,
+                (true, true) => Decision::Skip,
+                (true, false) => Decision::Run(run),
+            };
+            (decision, next)
         }
         // Not due yet: keep the time, unless the policy no longer runs by itself.
-        Some(due) if next.is_some() => Plan { decision: Decision::Wait, next_run_at: Some(due) },
-        _ => Plan { decision: Decision::Wait, next_run_at: next },
+        Some(due) if next.is_some() => (Decision::Wait, Some(due)),
+        _ => (Decision::Wait, next),
+    };
+    Plan { decision, app: Application { next_run_at: next, ..app.clone() } }
+}
+
+fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around<'_>) -> Plan {
+    let mut app = app.clone();
+    let decision = match (runs_by_itself(policy, sets, around), app.agenda.due, app.agenda.repeat) {
+        (true, Some(due), _) if start(sets, due, &app, policy, around) <= around.now => {
+            let due = latest(sets, due, &app, policy, around);
+            let missed = start(sets, due, &app, policy, around) < around.up_since && !due.run_later;
+            app.agenda.seen_until = Some(due.at);
+            // The next moment has come: the one before is not repeated any more.
+            app.agenda.repeat = None;
+            let full = sets.is_full(due.full, due.at, app.agenda.last_due_at, around.zone);
+            let run = Run { at: due.at, full, run_later: due.run_later, queue_timeout: None, repeats: None };
+            if missed || around.open { Decision::Pass } else { Decision::Run(run) }
+        }
+        (true, _, Some(Repeat { at, attempt })) if at <= around.now => {
+            app.agenda.repeat = None;
+            let Attempt { full, run_later, .. } = attempt;
+            let run = Run { at, full, run_later, queue_timeout: None, repeats: Some(attempt) };
+            if around.open { Decision::Pass } else { Decision::Run(run) }
+        }
+        _ => Decision::Wait,
+    };
+    let open = around.open || matches!(decision, Decision::Run(_));
+    reschedule(&mut app, policy, &Around { open, ..*around });
+    let decision = match decision {
+        Decision::Run(run) => Decision::Run(Run { queue_timeout: patience(run, sets, &app, around.now), ..run }),
+        other => other,
+    };
+    if decision == Decision::Pass {
+        app.agenda.skipped += 1;
     }
+    Plan { decision, app }
+}
+
+/// Finds out anew when an application runs next, after anything it depends on has changed.
+pub fn reschedule(app: &mut Application, policy: &Policy, around: &Around<'_>) {
+    let Schedule::Sets(sets) = &policy.schedule else {
+        app.agenda.due = None;
+        app.agenda.repeat = None;
+        let next = || policy.schedule.next_after(around.now, around.zone);
+        app.next_run_at = if policy.enabled { next() } else { None };
+        return;
+    };
+    if !runs_by_itself(policy, sets, around) {
+        app.agenda.due = None;
+        app.agenda.repeat = None;
+        app.next_run_at = None;
+        return;
+    }
+    app.agenda.due = upcoming(sets, app, policy, around);
+    let start = app.agenda.due.map(|due| start(sets, due, app, policy, around));
+    if let (Some(repeat), Some(due)) = (app.agenda.repeat, app.agenda.due)
+        && due.at <= repeat.at
+    {
+        // It would come too late.
+        app.agenda.repeat = None;
+    }
+    if sets.again.is_none() {
+        app.agenda.repeat = None;
+    }
+    app.next_run_at = start.into_iter().chain(app.agenda.repeat.map(|r| r.at)).min();
+}
+
+/// The run that somebody asks for now: of the kind that would be due now. It waits for its machine without limit.
+#[must_use]
+pub fn asked(app: &Application, policy: &Policy, around: &Around<'_>) -> Run {
+    let full = match &policy.schedule {
+        Schedule::Sets(sets) => sets.is_full(sets.asked_full(), around.now, app.agenda.last_due_at, around.zone),
+        _ => false,
+    };
+    Run { at: around.now, full, run_later: true, queue_timeout: None, repeats: None }
+}
+
+/// Notes that a task was made for a run, by the schedule or by a person, and when the next one is due.
+pub fn begin(
+    app: &mut Application,
+    policy: &Policy,
+    run: &Run,
+    task: Uuid,
+    scheduled: bool,
+    around: &Around<'_>,
+) {
+    let attempt = run.repeats.unwrap_or(Attempt { first: task, number: 1, full: run.full, run_later: run.run_later });
+    app.agenda.open.push(OpenRun { task, scheduled, attempt });
+    app.agenda.last_due_at = Some(run.at);
+    app.last_run_at = Some(around.now);
+    app.last_task = Some(task);
+    // What follows the last run waits for the end of this one. Other schedules do not care who asked for a run.
+    if matches!(policy.schedule, Schedule::Sets(_)) {
+        reschedule(app, policy, &Around { open: true, ..*around });
+    }
+}
+
+/// Notes that a run is over, whether it is to be repeated, and when the next one is due. `around.open` is about the others.
+pub fn end(
+    app: &mut Application,
+    policy: &Policy,
+    task: Uuid,
+    code: ResultCode,
+    ended_at: Timestamp,
+    around: &Around<'_>,
+) {
+    let Some(place) = app.agenda.open.iter().position(|run| run.task == task) else { return };
+    let run = app.agenda.open.remove(place);
+    app.agenda.ended_at = app.agenda.ended_at.max(Some(ended_at));
+    let Schedule::Sets(sets) = &policy.schedule else { return };
+    let failed = matches!(code, ResultCode::Error | ResultCode::TimedOut | ResultCode::Abandoned);
+    if let Some(again) = sets.again
+        && run.scheduled
+        && failed
+        && run.attempt.number <= again.attempts
+    {
+        let attempt = Attempt { number: run.attempt.number + 1, ..run.attempt };
+        app.agenda.repeat = again.interval.after(ended_at, around.zone).map(|at| Repeat { at, attempt });
+    }
+    reschedule(app, policy, around);
+}
+
+fn runs_by_itself(policy: &Policy, sets: &RunSets, around: &Around<'_>) -> bool {
+    policy.enabled && sets.enabled && around.active
+}
+
+fn past<'a>(app: &Application, policy: &Policy, around: &Around<'a>) -> Past<'a> {
+    Past {
+        zone: around.zone,
+        since: policy.created_at,
+        applied: app.created_at,
+        ended: app.agenda.ended_at,
+        open: around.open,
+    }
+}
+
+fn start(sets: &RunSets, due: Due, app: &Application, policy: &Policy, around: &Around<'_>) -> Timestamp {
+    sets.start(due, app.id, &past(app, policy, around))
+}
+
+/// The moment of the next run: one that has passed and whose start is still to come, or one to come.
+fn upcoming(sets: &RunSets, app: &Application, policy: &Policy, around: &Around<'_>) -> Option<Due> {
+    let past = past(app, policy, around);
+    let begun = sets.max_delay.map_or(around.now, |d| {
+        // A start is delayed by no more than this.
+        around.now.checked_sub(d.length()).unwrap_or(Timestamp::MIN)
+    });
+    let seen = begun.max(app.created_at).max(app.agenda.seen_until.unwrap_or(Timestamp::MIN));
+    let delayed = sets.last_within(seen, around.now, &past);
+    let delayed = delayed.filter(|due| sets.start(*due, app.id, &past) > around.now);
+    let next = sets.next_after(around.now.max(seen), &past);
+    delayed.into_iter().chain(next).min_by_key(|due| due.at)
+}
+
+/// The last moment whose start has come: of those that were missed, only one is looked at.
+fn latest(sets: &RunSets, due: Due, app: &Application, policy: &Policy, around: &Around<'_>) -> Due {
+    let past = past(app, policy, around);
+    let instant = SignedDuration::from_nanos(1);
+    let before = |t: Timestamp| t.checked_sub(instant).unwrap_or(Timestamp::MIN);
+    let from = before(due.at);
+    let last = sets.last_within(from, around.now, &past);
+    let begun = |d: &Due| sets.start(*d, app.id, &past) <= around.now;
+    // A delay is less than the way to the next moment, so at most one has passed and not begun.
+    last.filter(begun).or_else(|| sets.last_within(from, before(last?.at), &past).filter(begun)).unwrap_or(due)
+}
+
+/// How long a run may wait to be taken: an hour, or until the next one. With a limit of runs at one time, waiting for a
+/// place is no miss, so then only the next run ends it.
+fn patience(run: Run, sets: &RunSets, app: &Application, now: Timestamp) -> Option<SignedDuration> {
+    if run.run_later {
+        return None;
+    }
+    let until_next = app.next_run_at.map(|next| next.duration_since(now));
+    let hour = (sets.max_parallel == 0).then_some(PATIENCE);
+    until_next.into_iter().chain(hour).min()
 }

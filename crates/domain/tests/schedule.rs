@@ -1,8 +1,8 @@
 //! Schedules, across the days on which clocks change.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use domain::plan::{Decision, plan};
-use domain::policy::{Application, Policy, Schedule, Settings};
+use domain::plan::{Around, Decision, Plan, plan};
+use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
 use domain::{Timestamp, Uuid};
 use jiff::tz::TimeZone;
 
@@ -69,6 +69,7 @@ fn missed_runs_are_made_up_for_once_and_a_busy_resource_is_skipped() {
         next_run_at: next.map(t),
         last_run_at: None,
         last_task: None,
+        agenda: Agenda::default(),
         created_at: now,
         updated_at: now,
     };
@@ -80,16 +81,28 @@ fn missed_runs_are_made_up_for_once_and_a_busy_resource_is_skipped() {
         enabled,
         schedule: daily("02:00"),
         settings: Settings::default(),
+        retention: Retention::default(),
         repository: id,
         created_at: now,
         updated_at: now,
     };
-    let missed = plan(&app(Some("2026-06-01T00:00:00Z")), &policy(true), false, now, &berlin());
-    assert_eq!((missed.decision, missed.next_run_at), (Decision::Run, Some(t("2026-06-11T00:00:00Z"))));
-    let busy = plan(&app(Some("2026-06-01T00:00:00Z")), &policy(true), true, now, &berlin());
-    assert_eq!((busy.decision, busy.next_run_at), (Decision::Skip, Some(t("2026-06-11T00:00:00Z"))));
-    let early = plan(&app(Some("2026-06-10T18:00:00Z")), &policy(true), false, now, &berlin());
-    assert_eq!((early.decision, early.next_run_at), (Decision::Wait, Some(t("2026-06-10T18:00:00Z"))));
-    let off = plan(&app(Some("2026-06-01T00:00:00Z")), &policy(false), false, now, &berlin());
-    assert_eq!((off.decision, off.next_run_at), (Decision::Wait, None));
+    let planned = |next: Option<&str>, enabled, open| {
+        let zone = berlin();
+        let around = Around { now, up_since: now, zone: &zone, active: true, open };
+        let Plan { decision, app } = plan(&app(next), &policy(enabled), &around);
+        let decision = match decision {
+            Decision::Run(run) => format!("run for {}, wait {:?}", run.at, run.queue_timeout),
+            other => format!("{other:?}"),
+        };
+        (decision, app.next_run_at.map(|t| t.to_string()))
+    };
+    let next = Some("2026-06-11T00:00:00Z".to_owned());
+    let missed = planned(Some("2026-06-01T00:00:00Z"), true, false);
+    assert_eq!(missed, ("run for 2026-06-01T00:00:00Z, wait None".to_owned(), next.clone()));
+    let busy = planned(Some("2026-06-01T00:00:00Z"), true, true);
+    assert_eq!(busy, ("Skip".to_owned(), next));
+    let early = planned(Some("2026-06-10T18:00:00Z"), true, false);
+    assert_eq!(early, ("Wait".to_owned(), Some("2026-06-10T18:00:00Z".to_owned())));
+    let off = planned(Some("2026-06-01T00:00:00Z"), false, false);
+    assert_eq!(off, ("Wait".to_owned(), None));
 }

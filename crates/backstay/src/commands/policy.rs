@@ -283,6 +283,11 @@ fn schedule_text(schedule: &Schedule) -> String {
         }
         Schedule::Interval { every } => format!("every {every:#}"),
         Schedule::Manual {} => "when asked".to_owned(),
+        Schedule::Sets(sets) if !sets.enabled => "when asked (its sets are switched off)".to_owned(),
+        Schedule::Sets(sets) => match sets.sets.len() {
+            1 => "as its set of runs says".to_owned(),
+            n => format!("as its {n} sets of runs say"),
+        },
     }
 }
 

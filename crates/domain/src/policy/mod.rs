@@ -1,12 +1,21 @@
 //! Policies: what to do, when, and with which settings; and their application to resources.
 
+pub mod agenda;
+pub mod calendar;
+pub mod retention;
 pub mod schedule;
+pub mod sets;
 pub mod settings;
+pub mod timetable;
 
 use serde::{Deserialize, Serialize};
 
+pub use agenda::Agenda;
+pub use retention::Retention;
 pub use schedule::Schedule;
 pub use settings::Settings;
+
+use settings::is_default;
 
 use crate::{Timestamp, Uuid};
 
@@ -28,6 +37,9 @@ pub struct Policy {
     /// How it runs.
     #[serde(default)]
     pub settings: Settings,
+    /// Which of its backups stay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retention: Retention,
     /// Where backups go.
     pub repository: Uuid,
     /// When it was made.
@@ -53,6 +65,9 @@ pub struct Application {
     pub last_run_at: Option<Timestamp>,
     /// The uuid of the last task it made; known before the task has its number, so both are stored in one commit.
     pub last_task: Option<Uuid>,
+    /// What the schedule remembers of its runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub agenda: Agenda,
     /// When it was applied.
     pub created_at: Timestamp,
     /// Last change.

@@ -5,6 +5,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Weekday;
+use super::sets::{AGENT_ZONE, RunSets};
 use crate::Timestamp;
 use crate::error::{Error, Result};
 
@@ -32,6 +34,19 @@ pub enum Schedule {
     },
     /// Only when somebody asks.
     Manual {},
+    /// As several sets say together.
+    Sets(RunSets),
+}
+
+/// Where clocks show the times of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zone<'a> {
+    /// In the zone of this name.
+    Named(&'a str),
+    /// Where the machine is that is backed up.
+    Agent,
+    /// As the tenant's setting says.
+    Tenant,
 }
 
 impl Schedule {
@@ -45,27 +60,52 @@ impl Schedule {
                 Err(Error::invalid("schedule.every", "the interval must be from 1 minute to 10 years")
                     .hint("for example: 6h, 30m"))
             }
+            Schedule::Sets(sets) => sets.validate(),
             _ => Ok(()),
         }
     }
 
-    /// The time zone that must be looked up before `next_after`; `UTC` where the schedule has none.
+    /// The time zone that must be looked up before anything is planned.
     #[must_use]
-    pub fn time_zone(&self) -> &str {
+    pub fn zone(&self) -> Zone<'_> {
         match self {
-            Schedule::Daily { time_zone, .. } => time_zone,
-            Schedule::Interval { .. } | Schedule::Manual {} => "UTC",
+            Schedule::Daily { time_zone, .. } => Zone::Named(time_zone),
+            Schedule::Interval { .. } | Schedule::Manual {} => Zone::Named("UTC"),
+            Schedule::Sets(sets) => match sets.time_zone.as_deref() {
+                None => Zone::Tenant,
+                Some(AGENT_ZONE) => Zone::Agent,
+                Some(name) => Zone::Named(name),
+            },
         }
     }
 
-    /// The first time after `after` at which it runs; none when it never runs by itself.
+    /// The day on which weeks begin.
+    #[must_use]
+    pub fn week_starts_on(&self) -> Weekday {
+        match self {
+            Schedule::Sets(sets) => sets.week_starts_on,
+            _ => Weekday::Monday,
+        }
+    }
+
+    /// How many runs may be under way at one time, over all resources; 0 = no limit.
+    #[must_use]
+    pub fn max_parallel(&self) -> u32 {
+        match self {
+            Schedule::Sets(sets) => sets.max_parallel,
+            _ => 0,
+        }
+    }
+
+    /// The first time after `after` at which it runs; none when it never runs by itself. What several sets say depends on
+    /// more than the clock, and is planned in `plan.rs`.
     ///
     /// A local time that daylight saving leaves out is taken as far after the gap as it lay behind its start, and a
     /// local time that occurs twice runs at its first occurrence: exactly one run a day.
     #[must_use]
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match self {
-            Schedule::Manual {} => None,
+            Schedule::Manual {} | Schedule::Sets(_) => None,
             Schedule::Interval { every } => after.checked_add(*every).ok(),
             Schedule::Daily { at, .. } => {
                 let today = Zoned::new(after, zone.clone()).date();

@@ -6,7 +6,7 @@ use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
 use domain::identity::{ApiClient, SigningKey, User};
 use domain::operation::{About, Ended, Idempotency, Operation, OperationKind};
-use domain::policy::{Application, Policy, Schedule, Settings};
+use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
@@ -71,6 +71,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         enabled: true,
         schedule: Schedule::Daily { at: jiff::civil::time(2, 30, 0, 0), time_zone: "Europe/Berlin".into() },
         settings: Settings { includes: vec!["*".into()], ..Settings::default() },
+        retention: Retention::default(),
         repository: repository.id,
         created_at,
         updated_at,
@@ -83,6 +84,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         next_run_at: Some(w.moment.now + seconds(10)),
         last_run_at: Some(w.moment.now),
         last_task: Some(w.id()),
+        agenda: Agenda::default(),
         created_at,
         updated_at,
     };

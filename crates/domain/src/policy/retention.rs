@@ -1,0 +1,190 @@
+//! Retention: which recovery points of an archive stay, and why. The rules are those of the contract for Yandex clients,
+//! section 15: a point goes only when every rule that governs it lets it go.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::calendar::{Interval, Weekday, date_of};
+use super::is_default;
+use super::timetable::Period;
+use crate::error::{Error, Result};
+use crate::{Timestamp, Uuid};
+
+/// The most rules of one policy.
+pub const MOST_RULES: usize = 100;
+
+/// What a rule lets stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// What is not older than this.
+    MaxAge(Interval),
+    /// So many of the newest.
+    MaxCount(u64),
+}
+
+/// A rule, and what it governs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What stays.
+    pub keep: Keep,
+    /// Only recovery points of these classes; empty = all. The first of a calendar month is monthly, else the first of a
+    /// week weekly, else the first of a day daily, else it is hourly.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub periods: Vec<Period>,
+}
+
+/// Which recovery points of each archive stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// The rules; without any, everything stays.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// Whether they act before a backup is made; else after it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub before_backup: bool,
+}
+
+/// A recovery point to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which.
+    pub id: Uuid,
+    /// When its data was read.
+    pub created_at: Timestamp,
+}
+
+/// Where and when recovery points are judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Where months, weeks and days begin.
+    pub zone: &'a TimeZone,
+    /// The day on which weeks begin.
+    pub week: Weekday,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What becomes of a recovery point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which.
+    pub id: Uuid,
+    /// Why it stays, in words; empty when it goes.
+    pub because: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether it stays.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        !self.because.is_empty()
+    }
+}
+
+impl Retention {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// `invalid_field`, naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.rules.len() > MOST_RULES {
+            return Err(Error::invalid("retention.rules", format!("there are more than {MOST_RULES} rules")));
+        }
+        for (i, rule) in self.rules.iter().enumerate() {
+            let field = |member: &str| format!("retention.rules[{i}].{member}");
+            if rule.periods.len() > Period::ALL.len() {
+                return Err(Error::invalid(field("periods"), "a period is named more than once"));
+            }
+            match rule.keep {
+                Keep::MaxAge(age) => age.check(&field("keep.max_age"))?,
+                Keep::MaxCount(0) => {
+                    let message = "at least one recovery point must stay";
+                    return Err(Error::invalid(field("keep.max_count"), message));
+                }
+                Keep::MaxCount(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the recovery points of one archive; the verdicts are in the order of what was given. The newest always
+    /// stays.
+    #[must_use]
+    pub fn judge(&self, points: &[Candidate], frame: Frame<'_>) -> Vec<Verdict> {
+        let classes = classes(points, frame);
+        let mut reasons: Vec<Vec<String>> = vec![Vec::new(); points.len()];
+        let mut governed = vec![false; points.len()];
+        let mut newest: Vec<usize> = (0..points.len()).collect();
+        newest.sort_by_key(|i| Reverse((points[*i].created_at, points[*i].id)));
+        if let Some(first) = newest.first() {
+            reasons[*first].push("it is the newest".to_owned());
+        }
+        for rule in &self.rules {
+            let governs = |i: &&usize| rule.periods.is_empty() || rule.periods.contains(&classes[**i]);
+            for (place, i) in newest.iter().filter(governs).enumerate() {
+                governed[*i] = true;
+                if rule.keep.holds(points[*i], place, frame) {
+                    reasons[*i].push(rule.reason());
+                }
+            }
+        }
+        let verdict = |(i, point): (usize, &Candidate)| {
+            let mut because = std::mem::take(&mut reasons[i]);
+            if !governed[i] {
+                because.push("no rule governs it".to_owned());
+            }
+            Verdict { id: point.id, because }
+        };
+        points.iter().enumerate().map(verdict).collect()
+    }
+}
+
+impl Keep {
+    /// Whether it lets a point stay that is this far from the newest.
+    fn holds(self, point: Candidate, place: usize, frame: Frame<'_>) -> bool {
+        match self {
+            // An age that reaches behind the beginning of time keeps everything.
+            Keep::MaxAge(age) => age.before(frame.now, frame.zone).is_none_or(|oldest| point.created_at >= oldest),
+            Keep::MaxCount(count) => u64::try_from(place).is_ok_and(|place| place < count),
+        }
+    }
+}
+
+impl Rule {
+    fn reason(&self) -> String {
+        let periods: Vec<_> = Period::ALL.iter().filter(|p| self.periods.contains(p)).map(|p| p.name()).collect();
+        let what = if periods.is_empty() { String::new() } else { format!("{} ", periods.join(" or ")) };
+        match self.keep {
+            Keep::MaxAge(age) if what.is_empty() => format!("it is not older than {age}"),
+            Keep::MaxAge(age) => format!("it is {what}and not older than {age}"),
+            Keep::MaxCount(1) => format!("it is the newest {what}one"),
+            Keep::MaxCount(count) => format!("it is one of the newest {count} {what}ones"),
+        }
+    }
+}
+
+/// The class of each point: one each.
+fn classes(points: &[Candidate], frame: Frame<'_>) -> Vec<Period> {
+    let mut oldest: Vec<usize> = (0..points.len()).collect();
+    oldest.sort_by_key(|i| (points[*i].created_at, points[*i].id));
+    let (mut months, mut weeks, mut days) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut classes = vec![Period::Hourly; points.len()];
+    for i in oldest {
+        let day = date_of(points[i].created_at, frame.zone);
+        // Each is counted, whatever class it gets: only the very first of a week is weekly, if it is not monthly.
+        let first = (months.insert(day.first_of_month()), weeks.insert(frame.week.week_of(day)), days.insert(day));
+        classes[i] = match first {
+            (true, _, _) => Period::Monthly,
+            (_, true, _) => Period::Weekly,
+            (_, _, true) => Period::Daily,
+            _ => Period::Hourly,
+        };
+    }
+    classes
+}

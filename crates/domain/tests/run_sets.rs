@@ -1,0 +1,422 @@
+//! Schedules of several sets, planned at explicit moments: the contract for Yandex clients, Y96 to Y103.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use domain::plan::{Around, Decision, Run, asked, begin, end, plan, reschedule};
+use domain::policy::calendar::{Interval, Unit, Weekday};
+use domain::policy::sets::{Again, Due, Past, RunKind, RunSet, RunSets, Scheme, When};
+use domain::policy::timetable::{Period, Timetable};
+use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
+use domain::task::ResultCode;
+use domain::{SignedDuration, Timestamp, Uuid};
+use jiff::civil::time;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+static UTC: TimeZone = TimeZone::UTC;
+
+fn t(text: &str) -> Timestamp {
+    format!("2026-{text}:00Z").parse().unwrap()
+}
+
+fn minutes(n: u64) -> Interval {
+    Interval::of(n, Unit::Minutes)
+}
+
+fn daily(hour: i8) -> RunSet {
+    let times = Timetable { at: vec![time(hour, 0, 0, 0)], ..Timetable::every(Period::Daily) };
+    RunSet { kind: RunKind::Auto, when: When::Times(times), run_later: false }
+}
+
+fn after_last(delay: Interval) -> RunSet {
+    RunSet { kind: RunKind::Auto, when: When::AfterLast(delay), run_later: false }
+}
+
+/// An application, its policy and the server, at a moment that is set by hand.
+struct World {
+    app: Application,
+    policy: Policy,
+    now: Timestamp,
+    up_since: Timestamp,
+    tasks: u128,
+}
+
+impl World {
+    /// Applied on January 1st 2026, a Thursday, at noon.
+    fn new(sets: RunSets) -> World {
+        let (id, applied) = (Uuid::from_u128(7), t("01-01T12:00"));
+        let app = Application {
+            id,
+            tenant: id,
+            policy: id,
+            resource: id,
+            next_run_at: None,
+            last_run_at: None,
+            last_task: None,
+            agenda: Agenda::default(),
+            created_at: applied,
+            updated_at: applied,
+        };
+        let policy = Policy {
+            id,
+            tenant: id,
+            name: "Nightly".into(),
+            kind: "backup".into(),
+            enabled: true,
+            schedule: Schedule::Sets(sets),
+            settings: Settings::default(),
+            retention: Retention::default(),
+            repository: id,
+            created_at: applied,
+            updated_at: applied,
+        };
+        let mut world = World { app, policy, now: applied, up_since: applied, tasks: 0 };
+        world.reschedule(true);
+        world
+    }
+
+    fn around(&self) -> Around<'static> {
+        let (now, up_since) = (self.now, self.up_since);
+        Around { now, up_since, zone: &UTC, active: true, open: !self.app.agenda.open.is_empty() }
+    }
+
+    fn sets(&mut self) -> &mut RunSets {
+        match &mut self.policy.schedule {
+            Schedule::Sets(sets) => sets,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reschedule(&mut self, active: bool) {
+        let around = Around { active, ..self.around() };
+        reschedule(&mut self.app, &self.policy, &around);
+    }
+
+    /// Plans at this moment and carries it out: the run, if one is due.
+    fn at(&mut self, now: &str) -> Result<Run, Decision> {
+        self.now = t(now);
+        let planned = plan(&self.app, &self.policy, &self.around());
+        self.app = planned.app;
+        match planned.decision {
+            Decision::Run(run) => {
+                self.begin(&run, true);
+                Ok(run)
+            }
+            other => Err(other),
+        }
+    }
+
+    fn begin(&mut self, run: &Run, scheduled: bool) {
+        self.tasks += 1;
+        let around = self.around();
+        begin(&mut self.app, &self.policy, run, Uuid::from_u128(self.tasks), scheduled, &around);
+    }
+
+    fn by_hand(&mut self, now: &str) -> Run {
+        self.now = t(now);
+        let run = asked(&self.app, &self.policy, &self.around());
+        self.begin(&run, false);
+        run
+    }
+
+    /// The last task ends.
+    fn end(&mut self, now: &str, code: ResultCode) {
+        self.now = t(now);
+        let around = Around { open: self.app.agenda.open.len() > 1, ..self.around() };
+        end(&mut self.app, &self.policy, Uuid::from_u128(self.tasks), code, self.now, &around);
+    }
+
+    fn next(&self) -> Option<String> {
+        self.app.next_run_at.map(|t| t.to_string()[5..16].to_owned())
+    }
+}
+
+fn next(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[test]
+fn what_several_sets_say_for_one_moment_happens_once_and_full_wins() {
+    let full = RunSet { kind: RunKind::Full, run_later: true, ..daily(1) };
+    let mut world = World::new(RunSets::of(vec![daily(1), full, daily(5)]));
+    assert_eq!(world.next(), next("01-02T01:00"));
+    assert_eq!(world.at("01-02T00:59"), Err(Decision::Wait));
+    let run = world.at("01-02T01:00").unwrap();
+    assert_eq!((run.full, run.run_later, run.queue_timeout), (true, true, None));
+    assert_eq!(world.next(), next("01-02T05:00"));
+    assert_eq!(world.at("01-02T01:00"), Err(Decision::Wait), "once");
+}
+
+#[test]
+fn the_kind_follows_from_the_scheme() {
+    let full_set = || RunSet { kind: RunKind::Full, ..daily(1) };
+    let kind = |scheme, set: RunSet| {
+        let mut world = World::new(RunSets { scheme, ..RunSets::of(vec![set]) });
+        world.at("01-02T01:00").unwrap().full
+    };
+    assert!(kind(Scheme::AlwaysFull, daily(1)));
+    for scheme in [Scheme::AlwaysIncremental, Scheme::WeeklyIncremental, Scheme::Simple] {
+        assert!(!kind(scheme, full_set()), "{scheme}: outside of custom the set has no say");
+    }
+    assert!(kind(Scheme::Custom, full_set()));
+    for set in [RunKind::Auto, RunKind::Incremental, RunKind::Differential] {
+        assert!(!kind(Scheme::Custom, RunSet { kind: set, ..daily(1) }));
+    }
+}
+
+#[test]
+fn the_first_run_on_the_day_on_which_weeks_begin_is_full() {
+    let mut sets = RunSets { scheme: Scheme::WeeklyFull, ..RunSets::of(vec![daily(1), daily(5)]) };
+    sets.week_starts_on = Weekday::Saturday;
+    let mut world = World::new(sets);
+    let mut kind = |at: &str| {
+        let run = world.at(at).unwrap();
+        world.end(at, ResultCode::Ok);
+        run.full
+    };
+    assert_eq!(
+        ["01-02T01:00", "01-03T01:00", "01-03T05:00", "01-04T01:00"].map(&mut kind),
+        [false, true, false, false]
+    );
+    // A run by hand is of the kind that would be due; it is the first of its day then.
+    assert!(world.by_hand("01-10T00:30").full);
+    world.end("01-10T00:45", ResultCode::Ok);
+    assert!(!world.at("01-10T01:00").unwrap().full);
+}
+
+#[test]
+fn by_hand_the_first_set_says_the_kind() {
+    let mut world = World::new(RunSets::of(vec![RunSet { kind: RunKind::Full, ..daily(1) }, daily(2)]));
+    let run = world.by_hand("01-01T13:00");
+    assert_eq!((run.full, run.run_later, run.queue_timeout), (true, true, None));
+    assert_eq!(world.next(), next("01-02T01:00"), "the schedule goes on");
+}
+
+#[test]
+fn a_run_after_the_last_one_comes_at_once_and_then_after_each_end() {
+    let mut world = World::new(RunSets::of(vec![after_last(Interval::of(1, Unit::Months))]));
+    assert_eq!(world.next(), next("01-01T12:00"), "at once");
+    let run = world.at("01-01T12:00").unwrap();
+    assert_eq!((run.run_later, run.queue_timeout), (true, None), "as with run_later");
+    assert_eq!(world.next(), None, "not known before it ends");
+    world.end("01-31T08:00", ResultCode::Error);
+    assert_eq!(world.next(), next("02-28T08:00"), "months by the calendar, whatever the result");
+    // A run by hand counts too.
+    world.by_hand("02-10T00:00");
+    assert_eq!(world.next(), None);
+    world.end("02-10T01:00", ResultCode::Cancelled);
+    assert_eq!(world.next(), next("03-10T01:00"));
+    // However long the server was down, it runs.
+    (world.now, world.up_since) = (t("06-01T00:00"), t("06-01T00:00"));
+    assert!(world.at("06-01T00:00").is_ok());
+}
+
+#[test]
+fn a_delay_below_a_minute_is_a_minute() {
+    let mut world = World::new(RunSets::of(vec![after_last(Interval::of(1, Unit::Seconds))]));
+    world.at("01-01T12:00").unwrap();
+    world.end("01-01T12:10", ResultCode::Ok);
+    assert_eq!(world.next(), next("01-01T12:11"));
+}
+
+#[test]
+fn a_run_over_a_first_is_left_out_and_counted() {
+    let mut world = World::new(RunSets::of(vec![daily(1)]));
+    world.at("01-02T01:00").unwrap();
+    assert_eq!(world.at("01-03T01:00"), Err(Decision::Pass));
+    assert_eq!((world.app.agenda.skipped, world.next()), (1, next("01-04T01:00")));
+    world.end("01-03T08:00", ResultCode::Ok);
+    assert!(world.at("01-04T01:00").is_ok());
+}
+
+#[test]
+fn a_run_waits_for_its_machine_an_hour_or_until_the_next() {
+    let every = |step: u64| {
+        let times = Timetable { step: Some(minutes(step)), ..Timetable::every(Period::Daily) };
+        RunSet { kind: RunKind::Auto, when: When::Times(times), run_later: false }
+    };
+    let wait = |sets| World::new(sets).at("01-01T18:00").unwrap().queue_timeout.map(|d| d.as_secs() / 60);
+    assert_eq!(wait(RunSets::of(vec![every(180)])), Some(60));
+    assert_eq!(wait(RunSets::of(vec![every(20)])), Some(20));
+    assert_eq!(wait(RunSets::of(vec![RunSet { run_later: true, ..every(20) }])), None);
+    let limited = RunSets { max_parallel: 2, ..RunSets::of(vec![every(180)]) };
+    assert_eq!(wait(limited), Some(180), "waiting for a place is no miss");
+}
+
+#[test]
+fn of_what_was_missed_while_the_server_was_down_the_last_is_made_up_for_with_run_later_only() {
+    let down = |run_later| {
+        let mut world = World::new(RunSets::of(vec![RunSet { run_later, ..daily(1) }, daily(2)]));
+        world.up_since = t("01-09T01:30");
+        (world.at("01-09T01:30"), world)
+    };
+    let (late, mut world) = down(true);
+    assert_eq!(late.unwrap().at, t("01-09T01:00"), "one, and the last");
+    world.end("01-09T01:45", ResultCode::Ok);
+    assert!(world.at("01-09T02:00").is_ok(), "what comes after the start is not missed");
+    let (missed, mut world) = down(false);
+    assert_eq!(missed, Err(Decision::Pass));
+    assert_eq!((world.next(), world.app.agenda.skipped), (next("01-09T02:00"), 1));
+    assert!(world.at("01-09T02:00").is_ok());
+}
+
+#[test]
+fn what_was_due_while_the_server_was_up_runs_also_when_it_is_late() {
+    let mut world = World::new(RunSets::of(vec![daily(1)]));
+    assert_eq!(world.at("01-05T03:00").unwrap().at, t("01-05T01:00"));
+}
+
+#[test]
+fn a_failed_run_is_repeated_as_often_as_is_said() {
+    let again = Some(Again { interval: minutes(10), attempts: 2 });
+    let full = RunSet { kind: RunKind::Full, run_later: true, ..daily(1) };
+    let mut world = World::new(RunSets { again, ..RunSets::of(vec![full]) });
+    world.at("01-02T01:00").unwrap();
+    world.end("01-02T01:30", ResultCode::Error);
+    assert_eq!(world.next(), next("01-02T01:40"));
+    let second = world.at("01-02T01:40").unwrap();
+    let attempt = second.repeats.unwrap();
+    assert_eq!((attempt.first, attempt.number), (Uuid::from_u128(1), 2));
+    assert_eq!((second.full, second.run_later), (true, true), "of the same kind");
+    world.end("01-02T02:00", ResultCode::TimedOut);
+    let third = world.at("01-02T02:10").unwrap().repeats.unwrap();
+    assert_eq!((third.first, third.number), (Uuid::from_u128(1), 3));
+    world.end("01-02T02:20", ResultCode::Abandoned);
+    assert_eq!(world.next(), next("01-03T01:00"), "two more attempts at most");
+}
+
+#[test]
+fn a_run_is_not_repeated_after_success_or_cancellation_or_when_it_was_by_hand_or_the_next_comes() {
+    let again = Some(Again { interval: minutes(90), attempts: 9 });
+    let repeated = |code, ends: &str| {
+        let mut world = World::new(RunSets { again, ..RunSets::of(vec![daily(1), daily(5)]) });
+        world.at("01-02T01:00").unwrap();
+        world.end(ends, code);
+        world.next()
+    };
+    assert_eq!(repeated(ResultCode::Error, "01-02T02:00"), next("01-02T03:30"));
+    for code in [ResultCode::Ok, ResultCode::Warning, ResultCode::Cancelled] {
+        assert_eq!(repeated(code, "01-02T02:00"), next("01-02T05:00"));
+    }
+    assert_eq!(repeated(ResultCode::Error, "01-02T03:30"), next("01-02T05:00"), "the next comes before");
+    let mut world = World::new(RunSets { again, ..RunSets::of(vec![daily(1)]) });
+    world.by_hand("01-01T13:00");
+    world.end("01-01T13:10", ResultCode::Error);
+    assert_eq!(world.next(), next("01-02T01:00"), "by hand");
+    // A repetition that is due while the server is down gives way to the next moment.
+    let mut world = World::new(RunSets { again, ..RunSets::of(vec![daily(1), daily(5)]) });
+    world.at("01-02T01:00").unwrap();
+    world.end("01-02T02:00", ResultCode::Error);
+    world.up_since = t("01-02T06:00");
+    assert_eq!(world.at("01-02T06:00"), Err(Decision::Pass));
+    assert_eq!(world.next(), next("01-03T01:00"));
+}
+
+#[test]
+fn nothing_is_due_while_anything_is_switched_off_and_a_change_counts_at_once() {
+    let mut world = World::new(RunSets::of(vec![daily(1)]));
+    world.reschedule(false);
+    assert_eq!(world.next(), None);
+    world.sets().enabled = false;
+    world.reschedule(true);
+    assert_eq!(world.next(), None);
+    world.sets().enabled = true;
+    world.policy.enabled = false;
+    world.reschedule(true);
+    assert_eq!(world.next(), None);
+    world.policy.enabled = true;
+    world.sets().sets = vec![daily(3)];
+    world.reschedule(true);
+    assert_eq!(world.next(), next("01-02T03:00"));
+    world.policy.schedule = Schedule::Manual {};
+    world.reschedule(true);
+    assert_eq!(world.next(), None);
+}
+
+#[test]
+fn a_run_whose_delayed_start_is_still_to_come_survives_a_new_plan() {
+    let max_delay = Some(Interval::of(4, Unit::Hours));
+    let mut world = World::new(RunSets { max_delay, ..RunSets::of(vec![daily(1)]) });
+    let planned = world.app.next_run_at.unwrap();
+    let point = t("01-02T01:00");
+    assert!(planned > point && planned < point + SignedDuration::from_hours(4), "{planned}");
+    world.now = point + SignedDuration::from_secs(1);
+    world.reschedule(true);
+    assert_eq!(world.app.next_run_at, Some(planned));
+    world.now = planned;
+    let found = plan(&world.app, &world.policy, &world.around());
+    let Decision::Run(run) = found.decision else { panic!("{:?}", found.decision) };
+    assert_eq!(run.at, point);
+    world.app = found.app;
+    world.begin(&run, true);
+    world.reschedule(true);
+    let next = world.app.agenda.due.unwrap().at;
+    assert_eq!(next, t("01-03T01:00"), "a moment that was dealt with does not come again");
+}
+
+#[test]
+fn schedules_of_sets_are_stored_as_they_are_and_checked() {
+    let json = serde_json::json!({
+        "kind": "sets",
+        "sets": [
+            {"kind": "full", "when": {"times": {"every": "monthly", "last_day": true}}, "run_later": true},
+            {"when": {"after_last": {"count": 6, "unit": "hours"}}},
+        ],
+        "enabled": true,
+        "scheme": "weekly_full",
+        "week_starts_on": "sunday",
+        "max_delay": {"count": 30, "unit": "minutes"},
+        "max_parallel": 4,
+        "again": {"interval": {"count": 10, "unit": "minutes"}, "attempts": 2},
+        "time_zone": "agent",
+    });
+    let schedule: Schedule = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&schedule).unwrap(), json);
+    assert_eq!(schedule.validate(), Ok(()));
+    let unknown = serde_json::json!({"kind": "sets", "sets": [], "jitter": 1});
+    assert!(serde_json::from_value::<Schedule>(unknown).is_err(), "unknown members are not dropped");
+    let field = |sets: RunSets| Schedule::Sets(sets).validate().unwrap_err().field.unwrap();
+    assert_eq!(field(RunSets::of(vec![])), "schedule.sets");
+    assert_eq!(field(RunSets::of(vec![after_last(minutes(0))])), "schedule.sets[0].when.after_last");
+    let again = Some(Again { interval: Interval::of(10_000, Unit::Days), attempts: 1 });
+    assert_eq!(field(RunSets { again, ..RunSets::of(vec![daily(1)]) }), "schedule.again.interval");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_delay_is_stable_and_at_most_half_the_way_to_the_next(
+        id in any::<u128>(),
+        step in 1..3000_u64,
+        most in 1..5000_u64,
+        hours in 0..5000_i64,
+    ) {
+        let times = Timetable { step: Some(minutes(step)), ..Timetable::every(Period::Daily) };
+        let set = RunSet { kind: RunKind::Auto, when: When::Times(times), run_later: false };
+        let sets = RunSets { max_delay: Some(minutes(most)), ..RunSets::of(vec![set]) };
+        let begin = t("01-01T00:00");
+        let past = Past { zone: &UTC, since: begin, applied: begin, ended: None, open: false };
+        let due = sets.next_after(begin + SignedDuration::from_hours(hours), &past).unwrap();
+        let gap = sets.next_after(due.at, &past).unwrap().at.duration_since(due.at);
+        let start = sets.start(due, Uuid::from_u128(id), &past);
+        let delay = start.duration_since(due.at);
+        prop_assert!(delay >= SignedDuration::ZERO && delay <= gap / 2 && delay <= minutes(most).length());
+        prop_assert_eq!(sets.start(Due { full: true, ..due }, Uuid::from_u128(id), &past), start);
+    }
+}
+
+#[test]
+fn delays_are_spread_over_machines_and_moments() {
+    let sets = RunSets { max_delay: Some(minutes(30)), ..RunSets::of(vec![daily(1)]) };
+    let begin = t("01-01T00:00");
+    let past = Past { zone: &UTC, since: begin, applied: begin, ended: None, open: false };
+    let due = |day: i64| Due { at: t("01-02T01:00") + SignedDuration::from_hours(24 * day), full: false, run_later: false };
+    let share = |starts: Vec<SignedDuration>| {
+        let early = starts.iter().filter(|d| d.as_secs() < 15 * 60).count();
+        assert!((400..600).contains(&early), "{early} of 1000 in the first half");
+        assert!(starts.iter().any(|d| d.as_secs() < 60) && starts.iter().any(|d| d.as_secs() > 29 * 60));
+    };
+    let delay = |id, due: Due| sets.start(due, Uuid::from_u128(id), &past).duration_since(due.at);
+    share((0..1000).map(|id| delay(id, due(0))).collect());
+    share((0..1000).map(|day| delay(1, due(day))).collect());
+}
