@@ -209,7 +209,7 @@ mod tests {
             let schedule: Schedule = serde_json::from_value(json.clone()).expect("the domain reads it");
             // A new variant in the domain must be added here and to the document.
             match &schedule {
-                Schedule::Daily { .. } | Schedule::Interval { .. } | Schedule::Manual {} => {}
+                Schedule::Daily { .. } | Schedule::Interval { .. } | Schedule::Manual {} | Schedule::Sets(_) => {}
             }
             assert_eq!(serde_json::to_value(&schedule).expect("serialises"), json);
         }

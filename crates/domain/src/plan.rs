@@ -167,14 +167,7 @@ pub fn asked(app: &Application, policy: &Policy, around: &Around<'_>) -> Run {
 }
 
 /// Notes that a task was made for a run, by the schedule or by a person, and when the next one is due.
-pub fn begin(
-    app: &mut Application,
-    policy: &Policy,
-    run: &Run,
-    task: Uuid,
-    scheduled: bool,
-    around: &Around<'_>,
-) {
+pub fn begin(app: &mut Application, policy: &Policy, run: &Run, task: Uuid, scheduled: bool, around: &Around<'_>) {
     let attempt = run.repeats.unwrap_or(Attempt { first: task, number: 1, full: run.full, run_later: run.run_later });
     app.agenda.open.push(OpenRun { task, scheduled, attempt });
     app.agenda.last_due_at = Some(run.at);

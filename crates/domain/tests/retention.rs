@@ -36,32 +36,29 @@ fn judged(rules: Vec<Rule>, times: &[&str], frame: Frame<'_>) -> Vec<String> {
 #[test]
 fn without_rules_everything_stays() {
     let times = ["2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z"];
-    assert_eq!(judged(vec![], &times, utc("2026-06-01T00:00:00Z")), [
-        "no rule governs it",
-        "it is the newest; no rule governs it"
-    ]);
+    assert_eq!(
+        judged(vec![], &times, utc("2026-06-01T00:00:00Z")),
+        ["no rule governs it", "it is the newest; no rule governs it"]
+    );
 }
 
 #[test]
 fn a_count_keeps_the_newest_whatever_their_order() {
     let times = ["2026-01-03T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z", "2026-01-02T00:00:00Z"];
-    assert_eq!(judged(vec![rule(Keep::MaxCount(2), &[])], &times, utc("2026-01-05T00:00:00Z")), [
-        "it is one of the newest 2 ones",
-        "-",
-        "it is the newest; it is one of the newest 2 ones",
-        "-"
-    ]);
+    assert_eq!(
+        judged(vec![rule(Keep::MaxCount(2), &[])], &times, utc("2026-01-05T00:00:00Z")),
+        ["it is one of the newest 2 ones", "-", "it is the newest; it is one of the newest 2 ones", "-"]
+    );
 }
 
 #[test]
 fn an_age_counts_months_by_the_calendar_and_the_newest_always_stays() {
     let month = || vec![rule(Keep::MaxAge(Interval::of(1, Unit::Months)), &[])];
     let times = ["2026-02-27T23:59:59Z", "2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"];
-    assert_eq!(judged(month(), &times, utc("2026-03-31T00:00:00Z")), [
-        "-",
-        "it is not older than 1 month",
-        "it is the newest; it is not older than 1 month"
-    ]);
+    assert_eq!(
+        judged(month(), &times, utc("2026-03-31T00:00:00Z")),
+        ["-", "it is not older than 1 month", "it is the newest; it is not older than 1 month"]
+    );
     assert_eq!(judged(month(), &times, utc("2030-01-01T00:00:00Z")), ["-", "-", "it is the newest"]);
     let days = vec![rule(Keep::MaxAge(Interval::of(30, Unit::Days)), &[])];
     assert_eq!(judged(days, &times, utc("2026-03-31T00:00:00Z"))[1], "-");
@@ -75,19 +72,20 @@ fn a_point_goes_only_when_every_rule_that_governs_it_lets_it_go() {
     ];
     // The first is monthly, the second daily, the third weekly (a Monday), the last hourly.
     let times = ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-05T00:00:00Z", "2026-01-05T01:00:00Z"];
-    assert_eq!(judged(rules.clone(), &times, utc("2026-01-08T00:00:00Z")), [
-        "it is weekly or monthly and not older than 7 days",
-        "-",
-        "it is weekly or monthly and not older than 7 days",
-        "it is the newest; it is the newest one"
-    ]);
+    assert_eq!(
+        judged(rules.clone(), &times, utc("2026-01-08T00:00:00Z")),
+        [
+            "it is weekly or monthly and not older than 7 days",
+            "-",
+            "it is weekly or monthly and not older than 7 days",
+            "it is the newest; it is the newest one"
+        ]
+    );
     let only = vec![rules[1].clone()];
-    assert_eq!(judged(only, &times, utc("2026-02-08T00:00:00Z")), [
-        "-",
-        "no rule governs it",
-        "-",
-        "it is the newest; no rule governs it"
-    ]);
+    assert_eq!(
+        judged(only, &times, utc("2026-02-08T00:00:00Z")),
+        ["-", "no rule governs it", "-", "it is the newest; no rule governs it"]
+    );
 }
 
 #[test]
@@ -104,7 +102,9 @@ fn each_point_has_one_class_by_the_calendar_of_the_zone() {
         let kept = judged(vec![rule(Keep::MaxCount(9), &[period])], &times, frame);
         (0..6).filter(|i| kept[*i].contains("newest 9")).collect::<Vec<_>>()
     };
-    let of = |frame: Frame<'static>| [Period::Monthly, Period::Weekly, Period::Daily, Period::Hourly].map(|p| only(p, frame));
+    let of = |frame: Frame<'static>| {
+        [Period::Monthly, Period::Weekly, Period::Daily, Period::Hourly].map(|p| only(p, frame))
+    };
     // December 31st was a Wednesday, January 5th is a Monday.
     assert_eq!(of(utc("2026-02-01T00:00:00Z")), [vec![0, 2], vec![4], vec![3], vec![1, 5]]);
     let sunday = Frame { week: Weekday::Sunday, ..utc("2026-02-01T00:00:00Z") };

@@ -410,7 +410,8 @@ fn delays_are_spread_over_machines_and_moments() {
     let sets = RunSets { max_delay: Some(minutes(30)), ..RunSets::of(vec![daily(1)]) };
     let begin = t("01-01T00:00");
     let past = Past { zone: &UTC, since: begin, applied: begin, ended: None, open: false };
-    let due = |day: i64| Due { at: t("01-02T01:00") + SignedDuration::from_hours(24 * day), full: false, run_later: false };
+    let due =
+        |day: i64| Due { at: t("01-02T01:00") + SignedDuration::from_hours(24 * day), full: false, run_later: false };
     let share = |starts: Vec<SignedDuration>| {
         let early = starts.iter().filter(|d| d.as_secs() < 15 * 60).count();
         assert!((400..600).contains(&early), "{early} of 1000 in the first half");

@@ -177,19 +177,14 @@ fn a_local_time_that_is_left_out_is_the_end_of_the_gap_and_one_that_comes_twice_
     let steps = of(Period::Daily, |t| {
         (t.from, t.to, t.step) = (Some(at(1, 30)), Some(at(3, 30)), Some(Interval::of(30, Unit::Minutes)));
     });
-    assert_eq!(times_in(&berlin(), &steps, "2026-03-28T12:00:00Z", 4), [
-        "03-29T00:30",
-        "03-29T01:00",
-        "03-29T01:30",
-        "03-29T23:30"
-    ]);
-    assert_eq!(times_in(&berlin(), &steps, "2026-10-24T12:00:00Z", 5), [
-        "10-24T23:30",
-        "10-25T00:00",
-        "10-25T00:30",
-        "10-25T02:00",
-        "10-25T02:30"
-    ]);
+    assert_eq!(
+        times_in(&berlin(), &steps, "2026-03-28T12:00:00Z", 4),
+        ["03-29T00:30", "03-29T01:00", "03-29T01:30", "03-29T23:30"]
+    );
+    assert_eq!(
+        times_in(&berlin(), &steps, "2026-10-24T12:00:00Z", 5),
+        ["10-24T23:30", "10-25T00:00", "10-25T00:30", "10-25T02:00", "10-25T02:30"]
+    );
     // Half an hour is left out on Lord Howe Island.
     let lord_howe = TimeZone::posix("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0").unwrap();
     assert_eq!(instant(date(2026, 10, 4).at(2, 10, 0, 0), &lord_howe), Some(t("2026-10-03T15:30:00Z")));
@@ -302,7 +297,7 @@ fn some_timetable() -> impl Strategy<Value = Timetable> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn times_are_those_of_the_plain_definition(

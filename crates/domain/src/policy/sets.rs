@@ -280,9 +280,7 @@ fn joined(due: impl Iterator<Item = Due>) -> Option<Due> {
     due.reduce(|a, b| match a.at.cmp(&b.at) {
         std::cmp::Ordering::Less => a,
         std::cmp::Ordering::Greater => b,
-        std::cmp::Ordering::Equal => {
-            Due { at: a.at, full: a.full || b.full, run_later: a.run_later || b.run_later }
-        }
+        std::cmp::Ordering::Equal => Due { at: a.at, full: a.full || b.full, run_later: a.run_later || b.run_later },
     })
 }
 

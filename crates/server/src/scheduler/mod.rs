@@ -17,6 +17,9 @@ const TURN: Duration = Duration::from_millis(500);
 /// How many turns lie between two looks for history that is too old.
 const TURNS_PER_CLEANING: u32 = 1200;
 
+/// How many turns lie between two looks for ends of runs that nobody heard of.
+const TURNS_PER_LOOK: u32 = 600;
+
 /// How long history stays.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
@@ -36,7 +39,11 @@ impl Default for History {
 pub async fn run(service: Arc<Service>, history: History, shutdown: CancellationToken) {
     for turn in 0u32.. {
         log("expire timers", service.settle_due().await);
+        log("note the ends of runs", service.note_ends().await);
         log("run due policies", service.run_due_policies().await);
+        if turn % TURNS_PER_LOOK == 0 {
+            log("look for ends of runs", service.look_for_ends().await);
+        }
         if turn % TURNS_PER_CLEANING == 0 {
             log("clean up history", service.clean_history(history).await);
         }

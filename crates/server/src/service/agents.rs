@@ -463,6 +463,7 @@ impl Service {
             }
         }
         self.queues.announce(committed);
+        self.hear_of_ends(committed);
         let waiting = committed.written.iter().filter_map(|w| match w {
             Written::Task { task, changed: true } if waits_for_agent(task) => Some(task),
             _ => None,
@@ -487,7 +488,12 @@ impl Service {
 }
 
 fn waits_for_agent(task: &Task) -> bool {
-    task.state() == State::Enqueued && task.spec.queue == AGENT_QUEUE
+    task.state() == State::Enqueued && is_agent_queue(&task.spec.queue)
+}
+
+/// Whether the tasks of a queue are for our own agents.
+pub(super) fn is_agent_queue(queue: &str) -> bool {
+    queue == AGENT_QUEUE
 }
 
 fn cancel_requested(committed: &Committed) -> bool {

@@ -3,6 +3,7 @@
 
 mod agents;
 mod backups;
+mod ends;
 mod hub;
 mod identity;
 mod known_tenants;
@@ -15,6 +16,7 @@ mod tasks;
 mod tenant_tree;
 mod tenants;
 mod tokens;
+mod zones;
 
 use std::sync::Arc;
 
@@ -59,6 +61,7 @@ pub struct Service {
     hub: Hub,
     identity: identity::Identity,
     progress: progress::HeldBack,
+    ends: ends::Ends,
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
     up_since: Timestamp,
@@ -78,6 +81,7 @@ impl Service {
             hub: Hub::default(),
             identity: identity::Identity::default(),
             progress: progress::HeldBack::default(),
+            ends: ends::Ends::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),

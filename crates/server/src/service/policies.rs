@@ -1,6 +1,6 @@
 //! Policies, and their application to resources.
 
-use domain::policy::{Application, Policy, Schedule, Settings};
+use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, Query, RecordField, Slice, Value};
 use domain::record::RecordKind;
 use domain::repository::Repository;
@@ -11,7 +11,7 @@ use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::{Stored, Write};
 
 use super::Service;
-use super::runs::time_zone;
+use super::zones::check_schedule;
 
 /// A policy that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct NewPolicy {
     pub schedule: Schedule,
     /// How it runs.
     pub settings: Settings,
+    /// Which of its backups stay.
+    pub retention: Retention,
     /// Where backups go; the only repository there is by default.
     pub repository: Option<Uuid>,
     /// Whether it runs by itself.
@@ -41,6 +43,8 @@ pub struct PolicyChange {
     pub schedule: Option<Schedule>,
     /// How it runs.
     pub settings: Option<Settings>,
+    /// Which of its backups stay.
+    pub retention: Option<Retention>,
 }
 
 impl Service {
@@ -68,6 +72,7 @@ impl Service {
         let scope = caller.may(Right::Edit)?;
         check_name("name", &new.name)?;
         check_schedule(&new.schedule)?;
+        new.retention.validate()?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
         let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
         let repository = match new.repository {
@@ -86,6 +91,7 @@ impl Service {
             enabled: new.enabled,
             schedule: new.schedule,
             settings: new.settings,
+            retention: new.retention,
             repository,
             created_at: moment.now,
             updated_at: moment.now,
@@ -105,21 +111,28 @@ impl Service {
         if let Some(schedule) = &change.schedule {
             check_schedule(schedule)?;
         }
+        if let Some(retention) = &change.retention {
+            retention.validate()?;
+        }
         let policy = self
             .edit::<Policy>(caller, "change", scope, id, |p| {
-                let PolicyChange { name, enabled, schedule, settings } = change.clone();
+                let PolicyChange { name, enabled, schedule, settings, retention } = change.clone();
                 p.name = name.unwrap_or_else(|| p.name.clone());
                 p.enabled = enabled.unwrap_or(p.enabled);
                 p.schedule = schedule.unwrap_or_else(|| p.schedule.clone());
                 p.settings = settings.unwrap_or_else(|| p.settings.clone());
+                p.retention = retention.unwrap_or_else(|| p.retention.clone());
                 Ok(())
             })
             .await?;
         if change.enabled.is_some() || change.schedule.is_some() {
             for app in self.applications_of(scope, id).await? {
-                let next = self.next_run(&policy)?;
+                let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
+                let planned = self.replanned(&app.value, &policy, &resource).await?;
                 self.note::<Application>(scope, app.value.id, |a| {
-                    a.next_run_at = next;
+                    a.next_run_at = planned.next_run_at;
+                    a.agenda.due = planned.agenda.due;
+                    a.agenda.repeat = planned.agenda.repeat;
                     Ok(())
                 })
                 .await?;
@@ -171,12 +184,14 @@ impl Service {
             tenant: resource.tenant,
             policy: policy.id,
             resource: resource.id,
-            next_run_at: self.next_run(&policy)?,
+            next_run_at: None,
             last_run_at: None,
             last_task: None,
+            agenda: Agenda::default(),
             created_at: moment.now,
             updated_at: moment.now,
         };
+        let app = self.replanned(&app, &policy, &resource).await?;
         let app = self.create(caller, scope, app).await?;
         self.nudge();
         Ok(app)
@@ -225,9 +240,4 @@ impl Service {
         }
         Ok(usable)
     }
-}
-
-fn check_schedule(schedule: &Schedule) -> Result<()> {
-    schedule.validate()?;
-    time_zone(schedule.time_zone()).map(|_| ())
 }

@@ -1,18 +1,19 @@
 //! Runs of policies, by hand or by schedule: one task each.
 
 use domain::agent::AGENT_QUEUE;
-use domain::plan::{Decision, plan};
-use domain::policy::{Application, Policy, Settings};
+use domain::backup::Backup;
+use domain::plan::{self, Decision, Plan};
+use domain::policy::{Application, Policy, Schedule, Settings};
 use domain::query::{Filter, RecordField, Test, Value};
 use domain::resource::Resource;
 use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
-use domain::{Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid, if_found};
-use jiff::tz::TimeZone;
+use domain::{Caller, Code, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
 
 use super::Service;
+use super::zones::Planning;
 
 /// How often an agent reports on a task; three missed reports and the task is lost.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(10);
@@ -21,14 +22,31 @@ const ACK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a task of ours is handed out before it counts as abandoned.
 const ATTEMPTS: u32 = 3;
 
-/// The members that the context of every run has: what it does in a sentence, and who began it.
-pub(super) const RUN_KEYS: [&str; 2] = ["title", "run_mode"];
+/// What a run does, in a sentence.
+const TITLE: &str = "title";
+/// Who began it: `manual` or `scheduled`.
+const RUN_MODE: &str = "run_mode";
+/// Where clocks showed the times of its schedule; only with schedules of several sets.
+const TIME_ZONE: &str = "time_zone";
+/// The uuid of the first of several attempts; not on the first itself.
+pub(super) const RETRY_OF: &str = "retry_of";
+/// Which attempt it is, from 2.
+const ATTEMPT: &str = "attempt";
 
-/// Who wants a run, beside the schedule.
-#[derive(Default)]
-struct Run {
-    started_by: Option<String>,
-    wish: Option<Wish>,
+/// The members of a run's context that are ours.
+pub(super) const RUN_KEYS: [&str; 5] = [TITLE, RUN_MODE, TIME_ZONE, RETRY_OF, ATTEMPT];
+
+/// Who wants a run.
+pub(super) enum By {
+    /// The schedule.
+    Schedule,
+    /// A person or an issuer.
+    Asker {
+        /// Who, as shown.
+        started_by: Option<String>,
+        /// What else is wished.
+        wish: Option<Box<Wish>>,
+    },
 }
 
 /// What an issuer may say of a run; the rest follows from policy and resource.
@@ -61,16 +79,13 @@ impl Service {
         }
         let mut tasks = Vec::new();
         for app in apps {
-            if let Some(open) = self.open_task(scope, &app.value).await? {
+            if let Some(open) = self.open_task(&app.value).await? {
                 if resource.is_some() {
                     return Err(not_done(&open));
                 }
                 continue;
             }
-            let started_by = Some(caller.name.clone());
-            let next_run_at = app.value.next_run_at;
-            let run = Run { started_by, wish: None };
-            tasks.extend(self.start_run(scope, app, &policy, Decision::Run, run, next_run_at).await?);
+            tasks.push(self.run_now(scope, app, &policy, Some(caller.name.clone()), None).await?);
         }
         Ok(tasks)
     }
@@ -84,13 +99,29 @@ impl Service {
         started_by: Option<String>,
         wish: Wish,
     ) -> Result<Task> {
-        if let Some(open) = self.open_task(scope, &app.value).await? {
+        if let Some(open) = self.open_task(&app.value).await? {
             return Err(not_done(&open));
         }
-        let next_run_at = app.value.next_run_at;
-        let run = Run { started_by, wish: Some(wish) };
-        let task = self.start_run(scope, app, policy, Decision::Run, run, next_run_at).await?;
-        task.ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+        self.run_now(scope, app, policy, started_by, Some(Box::new(wish))).await
+    }
+
+    /// Makes a run that somebody asks for, whether or not another one is under way: it waits behind that one then.
+    ///
+    /// # Errors
+    /// `revision_conflict` when somebody changed the application meanwhile, and those of the ledger.
+    pub(super) async fn run_now(
+        &self,
+        scope: &Scope,
+        app: Stored<Application>,
+        policy: &Policy,
+        started_by: Option<String>,
+        wish: Option<Box<Wish>>,
+    ) -> Result<Task> {
+        let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
+        let planning = self.planning(&app.value, policy, &resource, self.moment()).await?;
+        let run = plan::asked(&app.value, policy, &planning.around());
+        let by = By::Asker { started_by, wish };
+        self.begin_run(scope, app, policy, &resource, &run, by, &planning).await
     }
 
     /// Makes tasks for everything that is due. Takes no input: the way after a crash is the way of every day.
@@ -98,14 +129,17 @@ impl Service {
     /// # Errors
     /// Those of the ledger; what was done before one stays.
     pub async fn run_due_policies(&self) -> Result<()> {
-        let everything = Scope::everything();
-        let now = self.moment().now;
+        self.run_due_at(self.moment()).await
+    }
+
+    /// As `run_due_policies`, at this moment.
+    pub(super) async fn run_due_at(&self, moment: Moment) -> Result<()> {
         let due = Filter::all().and(
             RecordField::NextRunAt,
-            Test::Range { from: std::ops::Bound::Unbounded, to: std::ops::Bound::Included(Value::Time(now)) },
+            Test::Range { from: std::ops::Bound::Unbounded, to: std::ops::Bound::Included(Value::Time(moment.now)) },
         )?;
-        for app in self.ledger.all::<Application>(&everything, due).await? {
-            if let Err(error) = self.run_due(&everything, app).await {
+        for app in self.ledger.all::<Application>(&Scope::everything(), due).await? {
+            if let Err(error) = self.run_due(app, moment).await {
                 // One that is broken must not keep the others waiting.
                 tracing::error!(error = %error, "a due policy could not be run");
             }
@@ -113,104 +147,159 @@ impl Service {
         Ok(())
     }
 
-    async fn run_due(&self, scope: &Scope, app: Stored<Application>) -> Result<()> {
-        let policy = self.ledger.get::<Policy>(scope, app.value.policy).await?.value;
-        let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
-        let zone = time_zone(policy.schedule.time_zone())?;
-        let open = self.open_task(scope, &app.value).await?;
-        let plan = plan(&app.value, &policy, open.is_some(), self.moment().now, &zone);
-        let decision = if resource.enabled { plan.decision } else { Decision::Wait };
-        match self.start_run(scope, app, &policy, decision, Run::default(), plan.next_run_at).await {
+    async fn run_due(&self, app: Stored<Application>, moment: Moment) -> Result<()> {
+        let everything = Scope::everything();
+        let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
+        let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
+        let planning = self.planning(&app.value, &policy, &resource, moment).await?;
+        let Plan { decision, app: planned } = plan::plan(&app.value, &policy, &planning.around());
+        let rev = app.rev;
+        let put = |app: Application| Write::Put(Box::new(app.into()), Expect::Rev(rev));
+        let done = match decision {
+            Decision::Run(run) => {
+                let planned = Stored { rev, value: planned };
+                self.begin_run(&everything, planned, &policy, &resource, &run, By::Schedule, &planning).await.map(drop)
+            }
+            Decision::Wait | Decision::Pass if planned == app.value => Ok(()),
+            Decision::Wait => self.carry_out(moment, vec![put(planned)]).await,
+            Decision::Pass => {
+                let (policy, resource) = (policy.id, resource.id);
+                tracing::info!(%policy, %resource, "a run was left out: it was missed, or the one before is not done");
+                self.carry_out(moment, vec![put(planned)]).await
+            }
+            Decision::Skip => {
+                let run = plan::asked(&app.value, &policy, &planning.around());
+                let spec = self.backup_spec(&planned, &policy, &resource, &run, By::Schedule, &planning).await?;
+                let reason = "The run was due, but the former run of this policy for this resource was not done.";
+                let skip = Write::Task(TaskRef::Uuid(spec.uuid), Event::Skip { reason: reason.to_owned() });
+                self.carry_out(moment, vec![Write::CreateTask(Box::new(spec)), skip, put(planned)]).await
+            }
+        };
+        match done {
             // Somebody else changed it meanwhile; the next turn sees what they made of it.
             Err(e) if e.code == Code::RevisionConflict => Ok(()),
-            other => other.map(|_| ()),
+            other => other,
         }
     }
 
-    /// Records a run and when the next one is due, in one commit: a run is never lost and never made twice.
-    async fn start_run(
+    pub(super) async fn carry_out(&self, moment: Moment, writes: Vec<Write>) -> Result<()> {
+        let committed = self.ledger.commit(&Scope::everything(), moment, writes).await?;
+        self.deliver(&committed);
+        Ok(())
+    }
+
+    /// Records a run and when the next one is due, in one commit: a run is never lost and never made twice. `planned` is the
+    /// application as the plan has it, and the revision that it was read at.
+    #[expect(clippy::too_many_arguments, reason = "everything that a run follows from")]
+    async fn begin_run(
         &self,
         scope: &Scope,
-        app: Stored<Application>,
+        planned: Stored<Application>,
         policy: &Policy,
-        decision: Decision,
-        run: Run,
-        next_run_at: Option<Timestamp>,
-    ) -> Result<Option<Task>> {
-        let moment = self.moment();
-        let mut writes = Vec::new();
-        let mut changed = Application { next_run_at, ..app.value.clone() };
-        if decision != Decision::Wait {
-            let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
-            let spec = self.backup_spec(&app.value, policy, &resource, run);
-            let uuid = spec.uuid;
-            writes.push(Write::CreateTask(Box::new(spec)));
-            if decision == Decision::Skip {
-                let reason = "The run was due, but the former run of this policy for this resource was not done.";
-                writes.push(Write::Task(TaskRef::Uuid(uuid), Event::Skip { reason: reason.to_owned() }));
-            } else {
-                changed.last_run_at = Some(moment.now);
-                changed.last_task = Some(uuid);
-            }
-        }
-        writes.push(Write::Put(Box::new(changed.into()), Expect::Rev(app.rev)));
-        let committed = self.ledger.commit(scope, moment, writes).await?;
+        resource: &Resource,
+        run: &plan::Run,
+        by: By,
+        planning: &Planning,
+    ) -> Result<Task> {
+        let Stored { rev, value: mut app } = planned;
+        let scheduled = matches!(by, By::Schedule);
+        let spec = self.backup_spec(&app, policy, resource, run, by, planning).await?;
+        plan::begin(&mut app, policy, run, spec.uuid, scheduled, &planning.around());
+        let writes = vec![Write::CreateTask(Box::new(spec)), Write::Put(Box::new(app.into()), Expect::Rev(rev))];
+        let committed = self.ledger.commit(scope, planning.moment, writes).await?;
         self.deliver(&committed);
-        Ok(committed.task().cloned())
+        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
     }
 
-    fn backup_spec(&self, app: &Application, policy: &Policy, resource: &Resource, run: Run) -> TaskSpec {
-        let Run { started_by, wish } = run;
+    async fn backup_spec(
+        &self,
+        app: &Application,
+        policy: &Policy,
+        resource: &Resource,
+        run: &plan::Run,
+        by: By,
+        planning: &Planning,
+    ) -> Result<TaskSpec> {
+        let of_sets = matches!(policy.schedule, Schedule::Sets(_));
+        let first = self.archive(app).await?.is_empty();
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
         let work = BackupWork {
             archive: app.id,
             repository: policy.repository,
             paths: resource.sources.paths.clone(),
-            full: false,
+            // The first one of an archive is full whatever the schedule says.
+            full: run.full || of_sets && first,
             settings: Settings {
                 excludes: policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect(),
                 ..policy.settings.clone()
             },
         };
         spec.argument = json!(work);
-        spec.seeding = resource.last_backup_at.is_none();
+        spec.seeding = first;
         spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
         spec.resource = Some(named_resource(resource));
-        let title = format!("Running backup of '{}' by plan '{}'", resource.name, policy.name);
-        let mode = if started_by.is_some() { "manual" } else { "scheduled" };
-        spec.context = json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: mode });
-        spec.started_by = started_by;
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
-        spec.rules = own_rules();
-        if let Some(wish) = wish {
-            spec.uuid = wish.uuid;
-            spec.priority = wish.priority;
-            spec.tags = wish.tags;
-            spec.workflow_id = wish.workflow_id;
-            spec.issuer = wish.issuer;
-            spec.rules = backup_rules(&wish.rules);
-            if let (Some(ours), serde_json::Value::Object(theirs)) = (spec.context.as_object_mut(), wish.context) {
-                ours.extend(theirs);
+        spec.rules = Rules { queue_timeout: run.queue_timeout, ..own_rules() };
+        let title = format!("Running backup of '{}' by plan '{}'", resource.name, policy.name);
+        let mut context = serde_json::Map::from_iter([(TITLE.to_owned(), title.into())]);
+        let mode = match &by {
+            By::Asker { started_by: Some(_), .. } => "manual",
+            _ => "scheduled",
+        };
+        context.insert(RUN_MODE.to_owned(), mode.into());
+        if of_sets {
+            let zone = planning.zone.iana_name().unwrap_or("UTC");
+            context.insert(TIME_ZONE.to_owned(), zone.into());
+        }
+        if let Some(attempt) = run.repeats {
+            context.insert(RETRY_OF.to_owned(), json!(attempt.first));
+            context.insert(ATTEMPT.to_owned(), attempt.number.into());
+        }
+        if let By::Asker { started_by, wish } = by {
+            spec.started_by = started_by;
+            if let Some(wish) = wish {
+                spec.uuid = wish.uuid;
+                spec.priority = wish.priority;
+                spec.tags = wish.tags;
+                spec.workflow_id = wish.workflow_id;
+                spec.issuer = wish.issuer;
+                spec.rules = backup_rules(&wish.rules);
+                if let serde_json::Value::Object(theirs) = wish.context {
+                    context.extend(theirs);
+                }
             }
         }
-        spec
+        spec.context = context.into();
+        Ok(spec)
     }
 
-    async fn open_task(&self, scope: &Scope, app: &Application) -> Result<Option<Task>> {
-        let Some(last) = app.last_task else { return Ok(None) };
-        // It may have been purged long ago.
-        let task = if_found(self.ledger.task(scope, TaskRef::Uuid(last)).await)?;
-        Ok(task.filter(|t| t.state() != State::Completed))
+    /// The recovery points of an application's archive, in the order in which they were written down.
+    pub(super) async fn archive(&self, app: &Application) -> Result<Vec<Stored<Backup>>> {
+        let filter = Filter::all()
+            .is(RecordField::Resource, Value::Uuid(app.resource))?
+            .is(RecordField::Policy, Value::Uuid(app.policy))?;
+        let mut found = self.ledger.all::<Backup>(&Scope::everything(), filter).await?;
+        found.retain(|b| b.value.archive == app.id);
+        Ok(found)
     }
 
-    /// When a policy that is applied now runs next.
-    pub(super) fn next_run(&self, policy: &Policy) -> Result<Option<Timestamp>> {
-        let zone = time_zone(policy.schedule.time_zone())?;
-        Ok(if policy.enabled { policy.schedule.next_after(self.moment().now, &zone) } else { None })
+    /// The newest task of an application that is not done, if there is one.
+    pub(super) async fn open_task(&self, app: &Application) -> Result<Option<Task>> {
+        let noted = app.agenda.open.iter().rev().map(|run| run.task);
+        let last = app.last_task.filter(|last| app.agenda.open.iter().all(|run| run.task != *last));
+        for task in last.into_iter().chain(noted) {
+            // It may have been purged long ago.
+            let task = if_found(self.ledger.task(&Scope::everything(), TaskRef::Uuid(task)).await)?;
+            if let Some(open) = task.filter(|t| t.state() != State::Completed) {
+                return Ok(Some(open));
+            }
+        }
+        Ok(None)
     }
 }
 
-fn not_done(open: &Task) -> Error {
+/// The refusal of a run while another one of the same policy and resource is not done.
+pub(super) fn not_done(open: &Task) -> Error {
     Error::new(Code::StateConflict, format!("task {} of this policy and resource is not done", open.id))
         .hint("wait for it or cancel it first")
 }
@@ -246,12 +335,4 @@ pub(super) fn own_rules() -> Rules {
 
 pub(super) fn named_resource(resource: &Resource) -> Named {
     Named { id: resource.id.to_string(), kind: resource.kind.name().to_owned(), name: resource.name.clone() }
-}
-
-/// The time zone of this name.
-pub(super) fn time_zone(name: &str) -> Result<TimeZone> {
-    TimeZone::get(name).map_err(|_| {
-        Error::invalid("schedule.time_zone", format!("there is no time zone '{name}'"))
-            .hint("an IANA name, like Europe/Berlin or UTC")
-    })
 }

@@ -1,7 +1,7 @@
 //! What issuers can say of known resources and policies, and of the backups that our own agents make (contract, D53, D67).
 
 use axum::http::StatusCode;
-use domain::policy::{Schedule, Settings};
+use domain::policy::{Retention, Schedule, Settings};
 use domain::repository::Repository;
 use domain::resource::{ResourceKind, Sources};
 use domain::token::TokenKind;
@@ -56,6 +56,7 @@ async fn policy(world: &World, name: &str, resource: Uuid) -> Uuid {
         name: name.into(),
         schedule: Schedule::Manual {},
         settings: Settings::default(),
+        retention: Retention::default(),
         repository: None,
         enabled: true,
     };
