@@ -38,6 +38,28 @@ named_enum! {
     }
 }
 
+impl OperationKind {
+    /// What the audit calls it (contract for Yandex clients, 11.6).
+    #[must_use]
+    pub fn event(self) -> &'static str {
+        match self {
+            OperationKind::CreatePolicy => "CreatePolicy",
+            OperationKind::UpdatePolicy => "UpdatePolicy",
+            OperationKind::DeletePolicy => "DeletePolicy",
+            OperationKind::ApplyPolicy => "ApplyPolicy",
+            OperationKind::RevokePolicy => "RevokePolicy",
+            OperationKind::ExecutePolicy => "ExecutePolicy",
+            OperationKind::StartRecovery => "StartRecoverBackup",
+            OperationKind::StartFilesRecovery => "StartFilesRecovery",
+            OperationKind::DeleteBackup => "DeleteBackup",
+            OperationKind::DeleteArchive => "DeleteArchive",
+            OperationKind::DeleteResource => "DeleteResource",
+            OperationKind::CreateDirectory => "CreateDirectory",
+            OperationKind::ActivateProvider => "ActivateProvider",
+        }
+    }
+}
+
 /// What an operation is about; what does not apply is absent. Fixed when it is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -85,6 +85,9 @@ pub struct Resource {
     /// Whether it joined from outside, with a registration token for such machines.
     #[serde(default)]
     pub external: bool,
+    /// Whether a whole recovery point may be written over the system that runs on it.
+    #[serde(default)]
+    pub live_recovery: bool,
     /// Where its registration is.
     pub registration: Registration,
     /// What there is to say of a registration that goes on or failed: `reason`, `agent_version`, `os`, `step`.

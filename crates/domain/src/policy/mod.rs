@@ -40,6 +40,9 @@ pub struct Policy {
     /// Which of its backups stay.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retention: Retention,
+    /// What it was made from, where an API says more of policies than is known here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub as_written: Option<AsWritten>,
     /// Where backups go.
     pub repository: Uuid,
     /// When it was made.
@@ -48,10 +51,21 @@ pub struct Policy {
     pub updated_at: Timestamp,
 }
 
+/// The settings of a policy as an API was given them, to be given back as they came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsWritten {
+    /// The API's own words, readable by it alone.
+    pub text: String,
+    /// The schedule that followed from them. Where the policy has another one now, somebody changed it since.
+    pub schedule: Schedule,
+    /// The retention that followed from them, likewise.
+    pub retention: Retention,
+}
+
 /// A policy applied to a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Application {
-    /// Identity; also the archive of the backups it makes.
+    /// Identity.
     pub id: Uuid,
     /// The owner: the resource's tenant.
     pub tenant: Uuid,
@@ -59,6 +73,9 @@ pub struct Application {
     pub policy: Uuid,
     /// To which resource.
     pub resource: Uuid,
+    /// The archive that its backups go to; none = the one with the application's own id.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub archive: Option<Uuid>,
     /// When it runs next; none for a manual or disabled policy.
     pub next_run_at: Option<Timestamp>,
     /// When it last made a task.
@@ -72,4 +89,12 @@ pub struct Application {
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+}
+
+impl Application {
+    /// The archive that its backups go to.
+    #[must_use]
+    pub fn archive_id(&self) -> Uuid {
+        self.archive.unwrap_or(self.id)
+    }
 }

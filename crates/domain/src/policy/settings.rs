@@ -128,6 +128,9 @@ pub struct Settings {
     /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
     #[serde(default, skip_serializing_if = "is_default")]
     pub freeze: bool,
+    /// The template of the names of archives; empty = the usual one. See [`crate::archive::expand_name`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub archive_name: String,
     /// Whether a raw copy of the disks was wished. There is none: each such run says so in a warning.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sector_by_sector: bool,
@@ -206,6 +209,7 @@ mod tests {
             read_all: true,
             verify: true,
             freeze: true,
+            archive_name: "[Plan Name]".into(),
             sector_by_sector: true,
             commands: vec![Command {
                 when: When::PostData,

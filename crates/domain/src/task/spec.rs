@@ -24,7 +24,11 @@ pub mod kind {
     /// Remove all recovery points of an archive.
     pub const ARCHIVE_DELETION: &str = "archive_deletion";
 
-    /// All of them.
+    /// A policy is applied to a resource; the server does it.
+    pub const APPLY_POLICY: &str = "apply_policy";
+    /// A policy is taken from a resource; the server does it.
+    pub const REVOKE_POLICY: &str = "revoke_policy";
+    /// Those of agents.
     pub const ALL: &[&str] =
         &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION];
 }

@@ -6,7 +6,7 @@ use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
 use domain::identity::{ApiClient, SigningKey, User};
 use domain::operation::{About, Ended, Idempotency, Operation, OperationKind};
-use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
+use domain::policy::{Agenda, Application, AsWritten, Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
@@ -30,6 +30,7 @@ pub(super) fn resource(w: &World, tenant: Uuid, instance: &str) -> Resource {
         enabled: true,
         active: true,
         external: false,
+        live_recovery: false,
         registration: Registration::Registered,
         registration_details: serde_json::Value::Null,
         last_backup_at: None,
@@ -72,6 +73,11 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         schedule: Schedule::Daily { at: jiff::civil::time(2, 30, 0, 0), time_zone: "Europe/Berlin".into() },
         settings: Settings { includes: vec!["*".into()], ..Settings::default() },
         retention: Retention::default(),
+        as_written: Some(AsWritten {
+            text: "c2V0dGluZ3M=".into(),
+            schedule: Schedule::Manual {},
+            retention: Retention::default(),
+        }),
         repository: repository.id,
         created_at,
         updated_at,
@@ -81,6 +87,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         tenant,
         policy: policy.id,
         resource: machine.id,
+        archive: Some(w.id()),
         next_run_at: Some(w.moment.now + seconds(10)),
         last_run_at: Some(w.moment.now),
         last_task: Some(w.id()),

@@ -43,6 +43,7 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
         log("run due policies", service.run_due_policies().await);
         if turn % TURNS_PER_LOOK == 0 {
             log("look for ends of runs", service.look_for_ends().await);
+            log("look for ends of deletions", service.look_for_deletions().await);
         }
         if turn % TURNS_PER_CLEANING == 0 {
             log("clean up history", service.clean_history(history).await);

@@ -94,6 +94,9 @@ impl Service {
     async fn note_end(&self, id: TaskId, moment: Moment) -> Result<()> {
         let everything = Scope::everything();
         let Some(task) = if_found(self.ledger.task(&everything, TaskRef::Id(id)).await)? else { return Ok(()) };
+        if super::deleting::deletes(&task) {
+            return self.settle_deletion(&task).await;
+        }
         if task.spec.kind != kind::BACKUP || !is_agent_queue(&task.spec.queue) {
             return Ok(());
         }

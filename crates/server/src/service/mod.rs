@@ -2,14 +2,19 @@
 //! talks to the ledger within the caller's scope. Nothing here knows of HTTP, gRPC or any vendor.
 
 mod agents;
+mod applying;
+mod archives;
 mod backups;
+mod deleting;
 mod ends;
 mod hub;
 mod identity;
 mod known_tenants;
+mod operations;
 mod policies;
 mod progress;
 mod queue;
+mod recovering;
 mod resources;
 mod runs;
 mod tasks;
@@ -30,13 +35,16 @@ use ledger::{Committed, Expect, Head, IndexProgress, Ledger, Stored, Write, Writ
 use tokio::sync::{Notify, watch};
 
 pub use agents::*;
+pub use archives::ArchiveView;
 pub use backups::RestoreRequest;
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::AccessClaims;
 pub use identity::{Credential, Grant, NewClient, NewUser, Wish};
+pub use operations::{OperationView, right_of};
 pub use policies::{NewPolicy, PolicyChange};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
+pub use recovering::FilesRecovery;
 pub use resources::{NewResource, ResourceChange, ResourceView};
 pub use tasks::{BlockerRef, View};
 pub use tenant_tree::{Branch, TenantNode};

@@ -1,6 +1,7 @@
 //! Policies, and their application to resources.
 
-use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
+use domain::operation::{About, Idempotency, OperationKind};
+use domain::policy::{Application, AsWritten, Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, Query, RecordField, Slice, Value};
 use domain::record::RecordKind;
 use domain::repository::Repository;
@@ -8,10 +9,11 @@ use domain::resource::Resource;
 use domain::task::kind;
 use domain::tenant::{Tenant, check_name};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
-use ledger::{Stored, Write};
+use ledger::{Expect, Stored, Write};
 
-use super::Service;
+use super::operations::Change;
 use super::zones::check_schedule;
+use super::{OperationView, Service, stamped};
 
 /// A policy that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,8 @@ pub struct NewPolicy {
     pub settings: Settings,
     /// Which of its backups stay.
     pub retention: Retention,
+    /// The API's own words for it, to be given back as they came.
+    pub as_written: Option<String>,
     /// Where backups go; the only repository there is by default.
     pub repository: Option<Uuid>,
     /// Whether it runs by itself.
@@ -45,6 +49,8 @@ pub struct PolicyChange {
     pub settings: Option<Settings>,
     /// Which of its backups stay.
     pub retention: Option<Retention>,
+    /// The API's own words for it.
+    pub as_written: Option<String>,
 }
 
 impl Service {
@@ -69,9 +75,36 @@ impl Service {
     /// # Errors
     /// `forbidden` below editor, `invalid_field`, `not_found` for a tenant or repository.
     pub async fn create_policy(&self, caller: &Caller, new: NewPolicy) -> Result<Policy> {
+        let policy = self.new_policy(caller, new).await?;
+        self.create(caller, caller.may(Right::Edit)?, policy).await
+    }
+
+    /// As `create_policy`, answered with a handle.
+    ///
+    /// # Errors
+    /// As `create_policy`.
+    pub async fn create_policy_operation(
+        &self,
+        caller: &Caller,
+        new: NewPolicy,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        let made = self.operate(caller, caller.may(Right::Edit)?, key, || async {
+            let policy = self.new_policy(caller, new.clone()).await?;
+            let mut change = policy_change(OperationKind::CreatePolicy, &policy);
+            change.writes.push(Write::Put(Box::new(policy.clone().into()), Expect::New));
+            change.policy = Some(policy);
+            Ok(change)
+        });
+        made.await
+    }
+
+    /// The policy that a wish makes; it is not stored yet.
+    pub(super) async fn new_policy(&self, caller: &Caller, new: NewPolicy) -> Result<Policy> {
         let scope = caller.may(Right::Edit)?;
         check_name("name", &new.name)?;
         check_schedule(&new.schedule)?;
+        new.settings.validate()?;
         new.retention.validate()?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
         let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
@@ -83,20 +116,20 @@ impl Service {
             return Err(Error::not_found("repository", repository).field("repository"));
         }
         let moment = self.moment();
-        let policy = Policy {
+        Ok(Policy {
             id: Uuid::now_v7(),
             tenant,
             name: new.name,
             kind: kind::BACKUP.to_owned(),
             enabled: new.enabled,
+            as_written: as_written(new.as_written, &new.schedule, &new.retention),
             schedule: new.schedule,
             settings: new.settings,
             retention: new.retention,
             repository,
             created_at: moment.now,
             updated_at: moment.now,
-        };
-        self.create(caller, scope, policy).await
+        })
     }
 
     /// Changes a policy; when it next runs is decided anew for every resource it is applied to.
@@ -105,41 +138,130 @@ impl Service {
     /// `forbidden` below editor, `not_found`, `invalid_field`.
     pub async fn change_policy(&self, caller: &Caller, id: Uuid, change: PolicyChange) -> Result<Policy> {
         let scope = caller.may(Right::Edit)?;
+        loop {
+            let (policy, mut writes) = self.changed_policy(scope, id, &change).await?;
+            writes.push(self.audit(caller, "change", &policy.into()));
+            match self.ledger.commit(scope, self.moment(), writes).await {
+                Err(e) if e.code == Code::RevisionConflict => {}
+                Err(e) => return Err(e),
+                Ok(committed) => {
+                    self.nudge();
+                    return stamped(committed);
+                }
+            }
+        }
+    }
+
+    /// As `change_policy`, answered with a handle.
+    ///
+    /// # Errors
+    /// As `change_policy`; `forbidden` also for a policy of a tenant above the caller's.
+    pub async fn change_policy_operation(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        change: PolicyChange,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        self.check_own_policy(caller, id).await?;
+        let scope = caller.may(Right::Edit)?;
+        let made = self
+            .operate(caller, scope, key, || async {
+                let (policy, writes) = self.changed_policy(scope, id, &change).await?;
+                let mut done = policy_change(OperationKind::UpdatePolicy, &policy);
+                done.writes = writes;
+                done.policy = Some(policy);
+                Ok(done)
+            })
+            .await?;
+        self.nudge();
+        Ok(made)
+    }
+
+    /// The policy after a change, and what is written with it: first the policy, then when it runs next for each resource.
+    async fn changed_policy(&self, scope: &Scope, id: Uuid, change: &PolicyChange) -> Result<(Policy, Vec<Write>)> {
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
         if let Some(schedule) = &change.schedule {
             check_schedule(schedule)?;
         }
-        if let Some(retention) = &change.retention {
-            retention.validate()?;
+        change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
+        change.retention.as_ref().map_or(Ok(()), Retention::validate)?;
+        let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
+        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written } = change.clone();
+        policy.name = name.unwrap_or(policy.name);
+        policy.enabled = enabled.unwrap_or(policy.enabled);
+        policy.schedule = schedule.unwrap_or(policy.schedule);
+        policy.settings = settings.unwrap_or(policy.settings);
+        policy.retention = retention.unwrap_or(policy.retention);
+        if written.is_some() {
+            policy.as_written = as_written(written, &policy.schedule, &policy.retention);
         }
-        let policy = self
-            .edit::<Policy>(caller, "change", scope, id, |p| {
-                let PolicyChange { name, enabled, schedule, settings, retention } = change.clone();
-                p.name = name.unwrap_or_else(|| p.name.clone());
-                p.enabled = enabled.unwrap_or(p.enabled);
-                p.schedule = schedule.unwrap_or_else(|| p.schedule.clone());
-                p.settings = settings.unwrap_or_else(|| p.settings.clone());
-                p.retention = retention.unwrap_or_else(|| p.retention.clone());
-                Ok(())
-            })
-            .await?;
+        policy.updated_at = self.moment().now;
+        let mut writes = vec![Write::Put(Box::new(policy.clone().into()), Expect::Rev(rev))];
         if change.enabled.is_some() || change.schedule.is_some() {
-            for app in self.applications_of(scope, id).await? {
-                let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
+            let everything = Scope::everything();
+            for app in self.applications_of(&everything, id).await? {
+                let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
                 let planned = self.replanned(&app.value, &policy, &resource).await?;
-                self.note::<Application>(scope, app.value.id, |a| {
-                    a.next_run_at = planned.next_run_at;
-                    a.agenda.due = planned.agenda.due;
-                    a.agenda.repeat = planned.agenda.repeat;
-                    Ok(())
-                })
-                .await?;
+                writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(app.rev)));
             }
         }
-        self.nudge();
-        Ok(policy)
+        Ok((policy, writes))
+    }
+
+    /// Deletes a policy and takes it from whatever it is applied to; its backups stay (contract for Yandex clients, Y79).
+    ///
+    /// # Errors
+    /// `forbidden` below editor and for a policy of a tenant above the caller's, `not_found`.
+    pub async fn delete_policy_operation(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        self.check_own_policy(caller, id).await?;
+        let scope = caller.may(Right::Edit)?;
+        let made = self.operate(caller, scope, key, || async {
+            let policy = self.ledger.get::<Policy>(scope, id).await?.value;
+            let mut change = policy_change(OperationKind::DeletePolicy, &policy);
+            for app in self.applications_of(&Scope::everything(), id).await? {
+                let (_, writes) = self.revocation(caller, &policy, &app.value).await?;
+                change.writes.extend(writes);
+            }
+            change.writes.push(Write::Remove(RecordKind::Policy, id));
+            Ok(change)
+        });
+        made.await
+    }
+
+    /// Refuses to change a policy that the caller can see only because it is applied to something of the caller's.
+    async fn check_own_policy(&self, caller: &Caller, id: Uuid) -> Result<()> {
+        let found = self.visible_policy(caller, id).await?;
+        caller.may(Right::Edit)?;
+        match self.ledger.get::<Policy>(caller.may(Right::View)?, found.id).await {
+            Err(e) if e.code == Code::NotFound => {
+                Err(Error::new(Code::Forbidden, format!("the policy '{id}' belongs to a tenant above the caller's"))
+                    .hint("ask an administrator of that tenant"))
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// A policy of the caller's subtree, or of a tenant above it that is applied to a resource in the subtree (contract
+    /// for Yandex clients, Y81).
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn visible_policy(&self, caller: &Caller, id: Uuid) -> Result<Policy> {
+        let scope = caller.may(Right::View)?;
+        match self.ledger.get::<Policy>(scope, id).await {
+            Err(e) if e.code == Code::NotFound && !self.applications_of(scope, id).await?.is_empty() => {
+                Ok(self.ledger.get::<Policy>(&Scope::everything(), id).await?.value)
+            }
+            other => Ok(other?.value),
+        }
     }
 
     /// Deletes a policy that is applied to nothing.
@@ -167,52 +289,12 @@ impl Service {
         Ok(self.ledger.list::<Application>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
-    /// Applies a policy to a resource; applying it again changes nothing.
-    ///
-    /// # Errors
-    /// `forbidden` below operator, `not_found`.
-    pub async fn apply_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<Application> {
-        let scope = caller.may(Right::Operate)?;
-        let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
-        let resource = self.ledger.get::<Resource>(scope, resource).await.map_err(|e| e.field("resource"))?.value;
-        if let Some(found) = self.application(scope, policy.id, resource.id).await? {
-            return Ok(found.value);
-        }
-        let moment = self.moment();
-        let app = Application {
-            id: Uuid::now_v7(),
-            tenant: resource.tenant,
-            policy: policy.id,
-            resource: resource.id,
-            next_run_at: None,
-            last_run_at: None,
-            last_task: None,
-            agenda: Agenda::default(),
-            created_at: moment.now,
-            updated_at: moment.now,
-        };
-        let app = self.replanned(&app, &policy, &resource).await?;
-        let app = self.create(caller, scope, app).await?;
-        self.nudge();
-        Ok(app)
-    }
-
-    /// Takes a policy from a resource; its backups stay.
-    ///
-    /// # Errors
-    /// `forbidden` below operator, `not_found` when it is not applied.
-    pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
-        let scope = caller.may(Right::Operate)?;
-        let Some(app) = self.application(scope, policy, resource).await? else {
-            return Err(Error::new(Code::NotFound, "the policy is not applied to this resource"));
-        };
-        let entry = self.audit(caller, "delete", &app.value.clone().into());
-        let writes = vec![Write::Remove(RecordKind::Application, app.value.id), entry];
-        self.ledger.commit(scope, self.moment(), writes).await?;
-        Ok(())
-    }
-
-    async fn application(&self, scope: &Scope, policy: Uuid, resource: Uuid) -> Result<Option<Stored<Application>>> {
+    pub(super) async fn application(
+        &self,
+        scope: &Scope,
+        policy: Uuid,
+        resource: Uuid,
+    ) -> Result<Option<Stored<Application>>> {
         Ok(self.applications_of(scope, policy).await?.into_iter().find(|a| a.value.resource == resource))
     }
 
@@ -240,4 +322,14 @@ impl Service {
         }
         Ok(usable)
     }
+}
+
+fn as_written(text: Option<String>, schedule: &Schedule, retention: &Retention) -> Option<AsWritten> {
+    text.map(|text| AsWritten { text, schedule: schedule.clone(), retention: retention.clone() })
+}
+
+/// A change that is about a policy alone.
+fn policy_change(kind: OperationKind, policy: &Policy) -> Change {
+    let about = About { policy: Some(policy.id), ..About::default() };
+    Change::new(kind, policy.tenant, about, (policy.id, policy.name.clone()))
 }

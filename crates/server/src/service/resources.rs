@@ -114,6 +114,7 @@ impl Service {
             enabled: true,
             active: true,
             external: false,
+            live_recovery: false,
             registration: Registration::Registered,
             registration_details: serde_json::Value::Null,
             last_backup_at: None,

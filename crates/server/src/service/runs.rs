@@ -2,18 +2,20 @@
 
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
+use domain::operation::{Idempotency, OperationKind};
 use domain::plan::{self, Decision, Plan};
 use domain::policy::{Application, Policy, Schedule, Settings};
 use domain::query::{Filter, RecordField, Test, Value};
-use domain::resource::Resource;
+use domain::resource::{Registration, Resource};
 use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
 
-use super::Service;
+use super::applying::{change_of, registration_failed};
 use super::zones::Planning;
+use super::{OperationView, Service};
 
 /// How often an agent reports on a task; three missed reports and the task is lost.
 const HEARTBEAT: SignedDuration = SignedDuration::from_secs(10);
@@ -26,6 +28,8 @@ const ATTEMPTS: u32 = 3;
 const TITLE: &str = "title";
 /// Who began it: `manual` or `scheduled`.
 const RUN_MODE: &str = "run_mode";
+/// The mode of a run that a person began.
+const MANUAL: &str = "manual";
 /// Where clocks showed the times of its schedule; only with schedules of several sets.
 const TIME_ZONE: &str = "time_zone";
 /// The uuid of the first of several attempts; not on the first itself.
@@ -58,6 +62,21 @@ pub(super) struct Wish {
     pub(super) workflow_id: Option<i64>,
     pub(super) issuer: Issuer,
     pub(super) rules: Rules,
+}
+
+impl Wish {
+    /// Nothing but the run.
+    fn plain(caller: &Caller) -> Wish {
+        Wish {
+            uuid: Uuid::now_v7(),
+            priority: Priority::Normal,
+            tags: Vec::new(),
+            context: serde_json::Value::Null,
+            workflow_id: None,
+            issuer: Issuer { id: caller.issuer_id(), ..Issuer::default() },
+            rules: Rules::default(),
+        }
+    }
 }
 
 impl Service {
@@ -122,6 +141,45 @@ impl Service {
         let run = plan::asked(&app.value, policy, &planning.around());
         let by = By::Asker { started_by, wish };
         self.begin_run(scope, app, policy, &resource, &run, by, &planning).await
+    }
+
+    /// Runs a policy for one resource now, answered with a handle. A run that somebody asked for before and that still waits
+    /// is not doubled: the handle is about that one (contract for Yandex clients, Y82).
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found`, `not_applied`, `processing`, `registration_failed`, `disabled`.
+    pub async fn execute_policy_operation(
+        &self,
+        caller: &Caller,
+        policy: Uuid,
+        resource: Uuid,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        let scope = caller.may(Right::Operate)?;
+        let made = self.operate(caller, scope, key, || async {
+            let policy = self.visible_policy(caller, policy).await?;
+            let resource = self.live_resource(scope, resource).await?;
+            let Some(app) = self.application(scope, policy.id, resource.id).await? else {
+                let message = format!("the policy '{}' is not applied to '{}'", policy.name, resource.instance_id);
+                return Err(Error::new(Code::NotApplied, message).hint("apply it first"));
+            };
+            check_ready(&policy, &resource)?;
+            let mut change = change_of(OperationKind::ExecutePolicy, &policy, &resource);
+            let waiting = self.waiting_runs(&app.value).await?.into_iter();
+            let asked = waiting.filter(|t| t.spec.kind == kind::BACKUP && t.spec.context[RUN_MODE] == MANUAL).last();
+            if let Some(asked) = asked {
+                change.task = Some(asked.spec.uuid);
+                return Ok(change);
+            }
+            let planning = self.planning(&app.value, &policy, &resource, self.moment()).await?;
+            let run = plan::asked(&app.value, &policy, &planning.around());
+            let wish = Wish::plain(caller);
+            change.task = Some(wish.uuid);
+            let by = By::Asker { started_by: Some(caller.name.clone()), wish: Some(Box::new(wish)) };
+            change.writes = self.run_writes(app, &policy, &resource, &run, by, &planning).await?;
+            Ok(change)
+        });
+        made.await
     }
 
     /// Makes tasks for everything that is due. Takes no input: the way after a crash is the way of every day.
@@ -201,14 +259,26 @@ impl Service {
         by: By,
         planning: &Planning,
     ) -> Result<Task> {
+        let writes = self.run_writes(planned, policy, resource, run, by, planning).await?;
+        let committed = self.ledger.commit(scope, planning.moment, writes).await?;
+        self.deliver(&committed);
+        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+    }
+
+    async fn run_writes(
+        &self,
+        planned: Stored<Application>,
+        policy: &Policy,
+        resource: &Resource,
+        run: &plan::Run,
+        by: By,
+        planning: &Planning,
+    ) -> Result<Vec<Write>> {
         let Stored { rev, value: mut app } = planned;
         let scheduled = matches!(by, By::Schedule);
         let spec = self.backup_spec(&app, policy, resource, run, by, planning).await?;
         plan::begin(&mut app, policy, run, spec.uuid, scheduled, &planning.around());
-        let writes = vec![Write::CreateTask(Box::new(spec)), Write::Put(Box::new(app.into()), Expect::Rev(rev))];
-        let committed = self.ledger.commit(scope, planning.moment, writes).await?;
-        self.deliver(&committed);
-        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+        Ok(vec![Write::CreateTask(Box::new(spec)), Write::Put(Box::new(app.into()), Expect::Rev(rev))])
     }
 
     async fn backup_spec(
@@ -224,7 +294,7 @@ impl Service {
         let first = self.archive(app).await?.is_empty();
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
         let work = BackupWork {
-            archive: app.id,
+            archive: app.archive_id(),
             repository: policy.repository,
             paths: resource.sources.paths.clone(),
             // The first one of an archive is full whatever the schedule says.
@@ -243,7 +313,7 @@ impl Service {
         let title = format!("Running backup of '{}' by plan '{}'", resource.name, policy.name);
         let mut context = serde_json::Map::from_iter([(TITLE.to_owned(), title.into())]);
         let mode = match &by {
-            By::Asker { started_by: Some(_), .. } => "manual",
+            By::Asker { started_by: Some(_), .. } => MANUAL,
             _ => "scheduled",
         };
         context.insert(RUN_MODE.to_owned(), mode.into());
@@ -276,11 +346,9 @@ impl Service {
     /// The recovery points of an application's archive, in the order in which they were written down.
     pub(super) async fn archive(&self, app: &Application) -> Result<Vec<Stored<Backup>>> {
         let filter = Filter::all()
-            .is(RecordField::Resource, Value::Uuid(app.resource))?
-            .is(RecordField::Policy, Value::Uuid(app.policy))?;
-        let mut found = self.ledger.all::<Backup>(&Scope::everything(), filter).await?;
-        found.retain(|b| b.value.archive == app.id);
-        Ok(found)
+            .is(RecordField::Archive, Value::Uuid(app.archive_id()))?
+            .and(RecordField::EndedAt, Test::Absent)?;
+        self.ledger.all::<Backup>(&Scope::everything(), filter).await
     }
 
     /// The newest task of an application that is not done, if there is one.
@@ -296,6 +364,24 @@ impl Service {
         }
         Ok(None)
     }
+}
+
+/// Refuses a run where policy or resource are not ready for one.
+fn check_ready(policy: &Policy, resource: &Resource) -> Result<()> {
+    match resource.registration {
+        Registration::Registering => {
+            let message = format!("the policy is still being applied to '{}'", resource.instance_id);
+            return Err(Error::new(Code::Processing, message).hint("wait until the machine is registered"));
+        }
+        Registration::Failed => return Err(registration_failed(resource)),
+        Registration::Registered | Registration::Deleted => {}
+    }
+    let disabled = match (policy.enabled, resource.enabled) {
+        (false, _) => format!("the policy '{}' is disabled", policy.name),
+        (_, false) => format!("the resource '{}' is disabled", resource.instance_id),
+        _ => return Ok(()),
+    };
+    Err(Error::new(Code::Disabled, disabled).hint("enable it first"))
 }
 
 /// The refusal of a run while another one of the same policy and resource is not done.

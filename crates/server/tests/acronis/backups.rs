@@ -57,6 +57,7 @@ async fn policy(world: &World, name: &str, resource: Uuid) -> Uuid {
         schedule: Schedule::Manual {},
         settings: Settings::default(),
         retention: Retention::default(),
+        as_written: None,
         repository: None,
         enabled: true,
     };

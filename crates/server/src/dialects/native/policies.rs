@@ -66,6 +66,7 @@ pub(super) async fn create_policy(
         schedule: body.schedule,
         settings: body.settings.into(),
         retention: Retention::default(),
+        as_written: None,
         repository: body.repository,
         enabled: body.enabled,
     };
@@ -94,6 +95,7 @@ pub(super) async fn change_policy(
         schedule: body.schedule,
         settings: body.settings.map(Into::into),
         retention: None,
+        as_written: None,
     };
     Ok(Json((&state.service.change_policy(&caller, id, change).await?).into()))
 }

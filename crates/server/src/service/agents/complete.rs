@@ -55,13 +55,15 @@ impl Service {
             Err(e) => return Err(e),
         }
         let now = self.moment().now;
+        let (archive, write) = self.archive_for(task, &work, &resource, done.created_at).await?;
+        writes.extend(write);
         let backup = Backup {
             id: Uuid::now_v7(),
             tenant: task.spec.tenant,
             resource: resource_id,
             resource_name: resource.name,
             policy: task.spec.policy.as_ref().and_then(|p| Uuid::parse_str(&p.id).ok()),
-            archive: work.archive,
+            archive,
             repository: work.repository,
             snapshot: done.snapshot,
             kind: if done.incremental { BackupKind::Incremental } else { BackupKind::Full },

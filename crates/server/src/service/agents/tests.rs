@@ -60,6 +60,7 @@ impl World {
                 enabled: true,
                 active: true,
                 external: false,
+                live_recovery: false,
                 registration: Registration::Registered,
                 registration_details: Json::Null,
                 last_backup_at: None,

@@ -1,0 +1,305 @@
+//! Policies are applied to resources and taken from them. Both are tasks that the server carries out itself, so that they
+//! show in the history, and no agent has to be there.
+
+use domain::archive::Archive;
+use domain::operation::{About, Idempotency, OperationKind};
+use domain::policy::{Agenda, Application, Policy};
+use domain::query::{Filter, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::record::RecordKind;
+use domain::resource::{Registration, Resource};
+use domain::task::{
+    Event, Executor, LeaseToken, Named, Outcome, OutcomeCode, State, Task, TaskError, TaskRef, TaskSpec, kind,
+};
+use domain::tenant::Tenant;
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
+use ledger::{Expect, Write};
+use serde_json::json;
+
+use super::operations::Change;
+use super::queue::MAINTENANCE;
+use super::runs::named_resource;
+use super::{OperationView, Service};
+
+/// The queue of what the server does itself; nobody takes from it.
+const SERVER_QUEUE: &str = "server";
+/// The server as an executor.
+const SERVER: &str = "server";
+
+impl Service {
+    /// Applies a policy to a resource; applying it again changes nothing.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found`, `foreign_policy`.
+    pub async fn apply_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<Application> {
+        let scope = caller.may(Right::Operate)?;
+        loop {
+            let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
+            let resource = self.live_resource(scope, resource).await.map_err(|e| e.field("resource"))?;
+            if let Some(found) = self.application(scope, policy.id, resource.id).await? {
+                return Ok(found.value);
+            }
+            let (app, _, mut writes) = self.application_writes(caller, &policy, &resource).await?;
+            writes.push(self.audit(caller, "create", &app.clone().into()));
+            match self.ledger.commit(scope, self.moment(), writes).await {
+                // Somebody else applied it just now.
+                Err(e) if e.code == Code::AlreadyExists => {}
+                Err(e) => return Err(e),
+                Ok(committed) => {
+                    self.deliver(&committed);
+                    self.nudge();
+                    return Ok(self.ledger.get::<Application>(scope, app.id).await?.value);
+                }
+            }
+        }
+    }
+
+    /// As `apply_policy`, answered with a handle.
+    ///
+    /// # Errors
+    /// As `apply_policy`; `registration_failed`.
+    pub async fn apply_policy_operation(
+        &self,
+        caller: &Caller,
+        policy: Uuid,
+        resource: Uuid,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        let scope = caller.may(Right::Operate)?;
+        let made = self
+            .operate(caller, scope, key, || async {
+                let policy = self.applicable_policy(caller, policy).await?;
+                let resource = self.live_resource(scope, resource).await?;
+                let mut change = change_of(OperationKind::ApplyPolicy, &policy, &resource);
+                if resource.registration == Registration::Failed {
+                    return Err(registration_failed(&resource));
+                }
+                if self.application(scope, policy.id, resource.id).await?.is_none() {
+                    let (_, task, writes) = self.application_writes(caller, &policy, &resource).await?;
+                    (change.task, change.writes) = (Some(task), writes);
+                }
+                Ok(change)
+            })
+            .await?;
+        self.nudge();
+        Ok(made)
+    }
+
+    /// Takes a policy from a resource; its backups stay, a backup that runs ends, those that wait are cancelled.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found` when it is not applied.
+    pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
+        let scope = caller.may(Right::Operate)?;
+        let app = self.applied(scope, policy, resource).await?;
+        let policy = self.ledger.get::<Policy>(&Scope::everything(), policy).await?.value;
+        let (_, mut writes) = self.revocation(caller, &policy, &app).await?;
+        writes.push(self.audit(caller, "delete", &app.into()));
+        let committed = self.ledger.commit(scope, self.moment(), writes).await?;
+        self.deliver(&committed);
+        Ok(())
+    }
+
+    /// As `revoke_policy`, answered with a handle.
+    ///
+    /// # Errors
+    /// As `revoke_policy`.
+    pub async fn revoke_policy_operation(
+        &self,
+        caller: &Caller,
+        policy: Uuid,
+        resource: Uuid,
+        key: Option<Idempotency>,
+    ) -> Result<OperationView> {
+        let scope = caller.may(Right::Operate)?;
+        let made = self.operate(caller, scope, key, || async {
+            let app = self.applied(scope, policy, resource).await?;
+            let policy = self.ledger.get::<Policy>(&Scope::everything(), policy).await?.value;
+            let resource = self.ledger.get::<Resource>(scope, resource).await?.value;
+            let mut change = change_of(OperationKind::RevokePolicy, &policy, &resource);
+            let (task, writes) = self.revocation(caller, &policy, &app).await?;
+            (change.task, change.writes) = (Some(task), writes);
+            Ok(change)
+        });
+        made.await
+    }
+
+    /// A resource that takes part.
+    pub(super) async fn live_resource(&self, scope: &Scope, id: Uuid) -> Result<Resource> {
+        let resource = self.ledger.get::<Resource>(scope, id).await?.value;
+        if resource.deleted_at.is_some() {
+            return Err(Error::not_found("resource", id));
+        }
+        Ok(resource)
+    }
+
+    /// A policy that the caller may apply: of its own subtree, or of a tenant above that it can see.
+    async fn applicable_policy(&self, caller: &Caller, id: Uuid) -> Result<Policy> {
+        let policy = self.visible_policy(caller, id).await?;
+        if if_found(self.ledger.get::<Policy>(caller.may(Right::Operate)?, id).await)?.is_none() {
+            // Apply and Revoke need their level on both tenants.
+            return Err(Error::new(
+                Code::Forbidden,
+                format!("the policy '{id}' belongs to a tenant above the caller's"),
+            )
+            .hint("ask an administrator of that tenant"));
+        }
+        Ok(policy)
+    }
+
+    async fn applied(&self, scope: &Scope, policy: Uuid, resource: Uuid) -> Result<Application> {
+        match self.application(scope, policy, resource).await? {
+            Some(app) => Ok(app.value),
+            None => Err(Error::new(Code::NotFound, format!("the policy '{policy}' is not applied to '{resource}'"))),
+        }
+    }
+
+    /// What applying writes: the application, and a task that is done with it unless the machine is still registering.
+    async fn application_writes(
+        &self,
+        caller: &Caller,
+        policy: &Policy,
+        resource: &Resource,
+    ) -> Result<(Application, Uuid, Vec<Write>)> {
+        self.check_fits(policy, resource).await?;
+        let now = self.moment().now;
+        let everything = Scope::everything();
+        let archive = self.ledger.find::<Archive>(&everything, &Archive::key_of(policy.id, resource.id)).await?;
+        let app = Application {
+            id: Uuid::now_v7(),
+            tenant: resource.tenant,
+            policy: policy.id,
+            resource: resource.id,
+            archive: archive.map(|a| a.value.id),
+            next_run_at: None,
+            last_run_at: None,
+            last_task: None,
+            agenda: Agenda::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        let app = self.replanned(&app, policy, resource).await?;
+        let spec = server_task(caller, kind::APPLY_POLICY, policy, resource);
+        let uuid = spec.uuid;
+        let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New), Write::CreateTask(Box::new(spec))];
+        if resource.registration == Registration::Registered {
+            writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
+        }
+        Ok((app, uuid, writes))
+    }
+
+    /// What taking a policy away writes, and the task that says so.
+    pub(super) async fn revocation(
+        &self,
+        caller: &Caller,
+        policy: &Policy,
+        app: &Application,
+    ) -> Result<(Uuid, Vec<Write>)> {
+        let resource = self.ledger.get::<Resource>(&Scope::everything(), app.resource).await?.value;
+        let mut writes = vec![Write::Remove(RecordKind::Application, app.id)];
+        for task in self.waiting_runs(app).await? {
+            writes.push(Write::Task(TaskRef::Id(task.id), Event::Cancel { by: caller.name.clone() }));
+        }
+        let spec = server_task(caller, kind::REVOKE_POLICY, policy, &resource);
+        let uuid = spec.uuid;
+        writes.push(Write::CreateTask(Box::new(spec)));
+        writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
+        Ok((uuid, writes))
+    }
+
+    /// The backups of an application that wait in the queue, and the tasks that apply it.
+    pub(super) async fn waiting_runs(&self, app: &Application) -> Result<Vec<Task>> {
+        let of = |id: Uuid| Test::AnyOf(vec![Pattern::IsUuid(id)]);
+        let types = [kind::BACKUP, kind::APPLY_POLICY].map(|k| Pattern::Is(Value::Text(k.to_owned())));
+        let filter = Filter::all()
+            .and(TaskField::ResourceId, of(app.resource))?
+            .and(TaskField::PolicyId, of(app.policy))?
+            .and(TaskField::Type, Test::AnyOf(types.to_vec()))?
+            .is(TaskField::State, Value::Enum(State::Enqueued.ordinal()))?;
+        Ok(self.ledger.tasks(&Scope::everything(), &Query::newest(filter, domain::query::MAX_LIMIT)).await?.items)
+    }
+
+    /// Ends the tasks that waited for a machine to be registered: done where it is, and undone where that failed.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub(super) async fn registration_settled(&self, resource: &Resource) -> Result<()> {
+        let everything = Scope::everything();
+        let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource.id))?;
+        for app in self.ledger.all::<Application>(&everything, filter).await? {
+            let waiting = self.waiting_runs(&app.value).await?;
+            let Some(task) = waiting.into_iter().find(|t| t.spec.kind == kind::APPLY_POLICY) else { continue };
+            let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
+            let mut writes = Vec::new();
+            if resource.registration == Registration::Failed {
+                let error =
+                    TaskError::server(Code::RegistrationFailed.name(), "The registration of the machine failed.");
+                let outcome = Outcome { error: Some(error), ..Outcome::of(OutcomeCode::Error) };
+                writes.extend(carried_out(task.spec.uuid, outcome));
+                writes.push(Write::Remove(RecordKind::Application, app.value.id));
+            } else {
+                writes.extend(carried_out(task.spec.uuid, Outcome::of(OutcomeCode::Ok)));
+                let planned = self.replanned(&app.value, &policy, resource).await?;
+                writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(app.rev)));
+            }
+            let committed = self.ledger.commit(&everything, self.moment(), writes).await?;
+            self.deliver(&committed);
+        }
+        self.nudge();
+        Ok(())
+    }
+
+    /// Refuses a policy for a resource that is not of the policy's tenant or below (contract for Yandex clients, Y81).
+    pub(super) async fn check_fits(&self, policy: &Policy, resource: &Resource) -> Result<()> {
+        let everything = Scope::everything();
+        let owner = self.ledger.get::<Tenant>(&everything, policy.tenant).await?.value;
+        let tenant = self.ledger.get::<Tenant>(&everything, resource.tenant).await?.value;
+        if Scope::subtree(&owner).contains(&tenant.locator) {
+            return Ok(());
+        }
+        Err(Error::new(Code::ForeignPolicy, format!("the policy '{}' does not fit '{}'", policy.name, resource.name))
+            .hint("use a policy of the resource's tenant or of one above it"))
+    }
+}
+
+pub(super) fn registration_failed(resource: &Resource) -> Error {
+    Error::new(Code::RegistrationFailed, format!("the registration of '{}' failed", resource.name))
+        .hint("see its metadata for the reason")
+}
+
+/// A change that is about a policy and a resource.
+pub(super) fn change_of(kind: OperationKind, policy: &Policy, resource: &Resource) -> Change {
+    let about = About {
+        policy: Some(policy.id),
+        resource: Some(resource.id),
+        instance_id: resource.instance_id.clone(),
+        ..About::default()
+    };
+    Change::new(kind, resource.tenant, about, (policy.id, policy.name.clone()))
+}
+
+/// A task that the server carries out itself.
+fn server_task(caller: &Caller, kind: &str, policy: &Policy, resource: &Resource) -> TaskSpec {
+    let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, resource.tenant);
+    spec.policy = Some(Named { id: policy.id.to_string(), kind: MAINTENANCE.to_owned(), name: policy.name.clone() });
+    spec.resource = Some(named_resource(resource));
+    let doing = if kind == kind::APPLY_POLICY { "Applying" } else { "Revoking" };
+    spec.context = json!({
+        "title": format!("{doing} plan '{}' for '{}'", policy.name, resource.name),
+        "run_mode": "manual",
+    });
+    spec.started_by = Some(caller.name.clone());
+    spec.issuer.id = caller.issuer_id();
+    spec
+}
+
+/// What happens to a task of the server's from its queue to its end.
+fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
+    let task = TaskRef::Uuid(task);
+    let lease = || LeaseToken(format!("{SERVER}.{}", Uuid::now_v7()));
+    let (executor, lease) = (Executor { id: SERVER.to_owned(), cluster_id: String::new() }, lease());
+    [
+        Write::Task(task.clone(), Event::Claim { executor, lease: lease.clone() }),
+        Write::Task(task.clone(), Event::Start { lease: lease.clone() }),
+        Write::Task(task, Event::Complete { lease, outcome, progress: None }),
+    ]
+}
