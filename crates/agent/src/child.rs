@@ -17,8 +17,8 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::signal::{Signal, killpg},
+    unistd::{Pid, getpgrp, getpid},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
@@ -181,13 +181,13 @@ impl Child {
     pub async fn stop(&mut self, grace: Duration) -> Option<Outcome> {
         let start = Instant::now();
         let last_chance = start + STOP_LIMIT - Duration::from_millis(500);
-        if let Some(pid) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
-            // The process was not reaped yet, so the id is still its own.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        let group = self.process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        // The process was not reaped yet, so the id is still its own. The commands it runs are of its group.
+        let signal = |signal| group.map(|group| killpg(group, signal));
+        signal(Signal::SIGTERM);
         let mut outcome = timeout_at((start + grace).min(last_chance), self.drain()).await.ok().flatten();
         if !self.ended {
-            let _ = self.process.start_kill();
+            signal(Signal::SIGKILL);
             outcome = timeout_at(start + STOP_LIMIT, self.drain()).await.ok().flatten();
         }
         self.ended = true;
@@ -312,6 +312,10 @@ pub fn run_job_main() -> ExitCode {
     drop(line);
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+        if getpgrp() == getpid() {
+            // The commands that the job runs go with it, and so does this process.
+            let _ = killpg(getpgrp(), Signal::SIGKILL);
+        }
         // Not `abort`: a parent that went away is no reason for a core dump.
         process::exit(3);
     });

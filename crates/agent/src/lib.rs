@@ -3,7 +3,7 @@
 //! or a memory limit ends one task and never the agent.
 //!
 //! `link` keeps the session with the server, `desk` what must not be lost when it breaks, `runner`
-//! carries one task out; `listing` and `places` answer questions about backups and about the machine.
+//! carries one task out as `plan` says; `listing` and `places` answer questions about backups and about the machine.
 
 pub mod child;
 mod desk;
@@ -13,6 +13,7 @@ mod link;
 mod listing;
 mod meter;
 mod places;
+mod plan;
 mod runner;
 
 pub use host::Host;

@@ -309,7 +309,13 @@ impl Link {
         }
         if let Some(orders) = self.desk.take_on(&assign) {
             tracing::info!(task = assign.task, kind = assign.r#type, "task begins");
-            self.runners.spawn(runner::run(self.desk.clone(), self.config.program.clone(), assign, orders));
+            self.runners.spawn(runner::run(
+                self.desk.clone(),
+                self.config.program.clone(),
+                self.config.host.clone(),
+                assign,
+                orders,
+            ));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Carries one task out: a child process per job, its steps as activities, its end as the task's outcome. Everything is
-//! said to the desk; whether a server is connected is of no concern here.
+//! said to the desk; whether a server is connected is of no concern here. What the jobs are is decided in `plan`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::task::{Outcome, OutcomeCode, Progress, TaskError, TaskSpec};
-use domain::work::{BackupDone, BackupWork, MAX_LISTED, RecoveryDone, RecoveryWork, Unread, Work};
+use domain::policy::settings::When;
+use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
+use domain::work::{BackupDone, ForgetDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone};
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
-use proto::agent::{json_of, uuid_of};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -16,10 +16,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::child::{Child, Program};
 use crate::desk::{Desk, Order};
 use crate::engine::{
-    BackupJob, EngineError, ErrorCode, Event as EngineEvent, Job, Output, RawPath, RepositorySpec, Request, RestoreJob,
-    Step,
+    self, BackupSummary, EngineError, ErrorCode, Event as EngineEvent, Job, Output, Request, Step, VerifySummary,
 };
+use crate::host::Host;
 use crate::meter::{self, Meter};
+use crate::plan::Plan;
 
 /// The domain of errors that the agent itself makes.
 const DOMAIN: &str = "agent";
@@ -28,7 +29,7 @@ const DOMAIN: &str = "agent";
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Carries the task out, to its last report or until its lease is void.
-pub(crate) async fn run(desk: Arc<Desk>, program: Program, assign: Assign, orders: watch::Receiver<Order>) {
+pub(crate) async fn run(desk: Arc<Desk>, program: Program, host: Host, assign: Assign, orders: watch::Receiver<Order>) {
     let lease = assign.lease.clone();
     desk.report(&lease, Event::Started(v1::Started {}));
     let mut runner = Runner {
@@ -41,75 +42,21 @@ pub(crate) async fn run(desk: Arc<Desk>, program: Program, assign: Assign, order
         step: None,
         unread: Vec::new(),
         warnings: 0,
+        notices: Vec::new(),
+        data_is_held: false,
     };
-    let end = match Plan::of(&assign) {
+    let end = match Plan::of(&assign, &host) {
         Ok(plan) => runner.carry_out(plan).await,
         Err(error) => End::Over(Box::new(failed(*error)), None),
     };
+    runner.end_step(&end);
     let event = match end {
-        End::Over(outcome, progress) => {
-            runner.end_step(&outcome);
-            completed(&outcome, progress.as_ref())
-        }
-        End::Cancelled => {
-            let outcome = Outcome::of(OutcomeCode::Cancelled);
-            runner.end_step(&outcome);
-            completed(&outcome, Some(&runner.meter.task()))
-        }
+        End::Over(outcome, progress) => completed(&outcome, progress.as_ref()),
+        End::Cancelled => completed(&Outcome::of(OutcomeCode::Cancelled), Some(&runner.meter.task())),
         End::Left => Event::Abandoned(v1::Abandoned { reason: "the agent is shutting down.".to_owned() }),
         End::Void => return,
     };
     desk.report(&lease, event);
-}
-
-/// What is to be done.
-struct Plan {
-    request: Request,
-    /// Whether the repository may be made if it is not there.
-    create: bool,
-}
-
-impl Plan {
-    fn of(assign: &Assign) -> Result<Plan, Box<TaskError>> {
-        let invalid = |why: String| Box::new(agent_error("invalidTask", why));
-        let argument = json_of("work", &assign.work_json).map_err(|e| invalid(e.to_string()))?;
-        let uuid = uuid_of("uuid", &assign.uuid).map_err(|e| invalid(e.to_string()))?;
-        let spec = TaskSpec { argument, ..TaskSpec::new(uuid, &assign.r#type, "", Uuid::nil()) };
-        let job = match Work::of(&spec).map_err(|e| invalid(e.message))? {
-            Work::Backup(work) => Job::Backup(backup_job(uuid, &assign.host, work)),
-            Work::Recovery(work) => Job::Restore(restore_job(work)),
-            Work::Verification(_) | Work::Forget(_) => {
-                return Err(invalid(format!("this agent does not know tasks of type '{}' yet", assign.r#type)));
-            }
-        };
-        let repository = assign.repository.clone().unwrap_or_default();
-        let repository = RepositorySpec { url: repository.url, password: repository.password };
-        Ok(Plan { request: Request::new(repository, job), create: assign.create_repository })
-    }
-}
-
-fn backup_job(task: Uuid, host: &str, work: BackupWork) -> BackupJob {
-    BackupJob {
-        task,
-        host: host.to_owned(),
-        paths: paths(&work.paths),
-        includes: work.settings.includes,
-        excludes: work.settings.excludes,
-        ..BackupJob::default()
-    }
-}
-
-fn restore_job(work: RecoveryWork) -> RestoreJob {
-    RestoreJob {
-        snapshot: work.snapshot,
-        target: RawPath::from(work.to.as_str()),
-        paths: paths(&work.paths),
-        ..RestoreJob::default()
-    }
-}
-
-fn paths(texts: &[String]) -> Vec<RawPath> {
-    texts.iter().map(|t| RawPath::from(t.as_str())).collect()
 }
 
 fn heartbeat(interval_ms: u64) -> Option<Interval> {
@@ -155,20 +102,67 @@ struct Runner<'a> {
     step: Option<Uuid>,
     unread: Vec<Unread>,
     warnings: u64,
+    /// What was done in another way than was wished.
+    notices: Vec<TaskError>,
+    /// The commands before reading have run, those after it have not.
+    data_is_held: bool,
 }
 
 impl Runner<'_> {
     async fn carry_out(&mut self, plan: Plan) -> End {
-        let started_at = Timestamp::now();
-        let Plan { request, create } = plan;
-        let missing = |end: &JobEnd| matches!(end, JobEnd::Done(Err(e)) if e.code == ErrorCode::RepositoryMissing);
-        let mut end = self.job(&request).await;
-        // The first backup of a repository makes it. Asking first would cost every other backup a process.
-        if create && missing(&end) {
-            end = self.job(&Request { job: Job::Init, ..request.clone() }).await;
-            if matches!(end, JobEnd::Done(Ok(_))) {
-                end = self.job(&request).await;
+        let mut end = match self.commands(&plan, &[When::Pre], Heed::Orders).await {
+            Some(end) => end,
+            None => self.work(&plan).await,
+        };
+        self.end_step(&end);
+        // Whatever became of the work: what was stopped for it on the machine shall go on.
+        let closing: &[When] = if self.data_is_held { &[When::PostData, When::Post] } else { &[When::Post] };
+        let closed = self.commands(&plan, closing, Heed::Nothing).await;
+        if let End::Over(outcome, _) = &mut end {
+            if let Some(End::Over(failure, _)) = closed {
+                match outcome.code {
+                    OutcomeCode::Ok | OutcomeCode::Warning => {
+                        (outcome.code, outcome.error) = (OutcomeCode::Error, failure.error);
+                    }
+                    // The first error is the one that counts.
+                    OutcomeCode::Error | OutcomeCode::Cancelled => outcome.warnings.extend(failure.error),
+                }
             }
+            outcome.warnings.append(&mut self.notices);
+            if outcome.code == OutcomeCode::Ok && !outcome.warnings.is_empty() {
+                outcome.code = OutcomeCode::Warning;
+            }
+        }
+        end
+    }
+
+    /// Runs commands of the policy; says how the task ends if they did not all go well.
+    async fn commands(&mut self, plan: &Plan, when: &[When], heed: Heed) -> Option<End> {
+        if !when.iter().any(|when| engine::commands::any(&plan.commands, *when)) {
+            return None;
+        }
+        match self.job(&plan.commands_at(when), heed).await {
+            JobEnd::Stopped(end) => Some(end),
+            JobEnd::Done(Ok(_)) => None,
+            JobEnd::Done(Err(error)) => Some(End::Over(Box::new(failed(task_error(error))), None)),
+        }
+    }
+
+    async fn work(&mut self, plan: &Plan) -> End {
+        let started_at = Timestamp::now();
+        let Plan { request, create, .. } = plan;
+        let missing = |end: &JobEnd| matches!(end, JobEnd::Done(Err(e)) if e.code == ErrorCode::RepositoryMissing);
+        let mut end = self.job(request, Heed::Orders).await;
+        // The first backup of a repository makes it. Asking first would cost every other backup a process.
+        if *create && missing(&end) {
+            end = self.job(&Request { job: Job::Init, ..request.clone() }, Heed::Orders).await;
+            if matches!(end, JobEnd::Done(Ok(_))) {
+                end = self.job(request, Heed::Orders).await;
+            }
+        }
+        if !matches!(end, JobEnd::Done(Ok(_))) && matches!(&request.job, Job::Backup(job) if job.freeze) {
+            // A process that was killed has left its frozen copies behind.
+            let _ = tokio::task::spawn_blocking(engine::remove_frozen_leftovers).await;
         }
         match end {
             JobEnd::Stopped(end) => end,
@@ -182,7 +176,7 @@ impl Runner<'_> {
     }
 
     /// One child process, from start to end.
-    async fn job(&mut self, request: &Request) -> JobEnd {
+    async fn job(&mut self, request: &Request, heed: Heed) -> JobEnd {
         let mut child = match Child::spawn(self.program, request).await {
             Ok(child) => child,
             Err(error) => {
@@ -203,7 +197,7 @@ impl Runner<'_> {
                         return JobEnd::Done(Err(EngineError::new(ErrorCode::EngineCrashed, message)));
                     }
                 },
-                order = ordered(&mut self.orders) => return stop(child, order).await,
+                order = ordered(&mut self.orders), if heed == Heed::Orders => return stop(child, order).await,
                 () = beat(&mut self.heartbeat) => self.report(Event::Heartbeat(v1::Heartbeat {})),
             }
         }
@@ -239,12 +233,21 @@ impl Runner<'_> {
                     self.unread.push(Unread { path, message: warning.message });
                 }
             }
+            EngineEvent::Notice { code, message } => {
+                let error = EngineError::new(ErrorCode::Internal, message);
+                self.notices.push(TaskError { code, ..task_error(error) });
+            }
             // Taken by the caller.
             EngineEvent::Ended { .. } => {}
         }
     }
 
     fn begin_step(&mut self, step: Step) {
+        match step {
+            Step::PreDataCommands => self.data_is_held = true,
+            Step::PostDataCommands => self.data_is_held = false,
+            _ => {}
+        }
         self.meter.step(step);
         let uuid = Uuid::now_v7();
         self.step = Some(uuid);
@@ -256,10 +259,14 @@ impl Runner<'_> {
     }
 
     /// Ends the step in which the work ended.
-    fn end_step(&mut self, outcome: &Outcome) {
-        if let Some(uuid) = self.step.take() {
+    fn end_step(&mut self, end: &End) {
+        let outcome = match end {
             // The payload is the task's.
-            let outcome = Outcome { payload: Value::Null, ..outcome.clone() };
+            End::Over(outcome, _) => Outcome { payload: Value::Null, ..(**outcome).clone() },
+            End::Cancelled => Outcome::of(OutcomeCode::Cancelled),
+            End::Left | End::Void => return,
+        };
+        if let Some(uuid) = self.step.take() {
             self.report(step_completed(uuid, &outcome, None));
         }
     }
@@ -267,28 +274,24 @@ impl Runner<'_> {
     fn succeeded(&mut self, output: Output, started_at: Timestamp) -> Outcome {
         let (listed, total) = (std::mem::take(&mut self.unread), self.warnings);
         let (payload, what) = match output {
-            Output::Backup(made) => {
-                let done = BackupDone {
-                    snapshot: made.snapshot,
-                    created_at: started_at,
-                    incremental: made.parent.is_some(),
-                    size: made.bytes,
-                    added: made.bytes_added_packed,
-                    added_raw: made.bytes_added,
-                    changed: 0,
-                    roots: Vec::new(),
-                    files: made.files,
-                    files_new: made.files_new,
-                    files_changed: made.files_changed,
-                    unreadable: listed,
-                    unreadable_total: total,
-                };
+            Output::Backup(mut made) => {
+                let stopped = made.failed_command.take();
+                let done = backup_done(made, started_at, listed, total);
+                if let Some(error) = stopped {
+                    // The backup is there all the same, and the server shall know it.
+                    return Outcome { payload: json!(done), ..failed(task_error(error)) };
+                }
                 (json!(done), "backed up")
             }
             Output::Restore(made) => {
                 let done =
                     RecoveryDone { files: made.files, bytes: made.bytes, unwritten: listed, unwritten_total: total };
                 (json!(done), "restored")
+            }
+            Output::Verify(found) => return verified(found),
+            Output::Forget(made) => {
+                let done = ForgetDone { removed: made.removed, missing: made.missing };
+                (json!(done), "removed")
             }
             _ => {
                 let message = "the engine answered with the result of another job".to_owned();
@@ -311,6 +314,48 @@ impl Runner<'_> {
     fn report(&self, event: Event) {
         self.desk.report(self.lease, event);
     }
+}
+
+/// What a job may be interrupted by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heed {
+    /// Whatever the runner is told.
+    Orders,
+    /// Nothing: the work was stopped already, and this is what comes after it.
+    Nothing,
+}
+
+fn backup_done(made: BackupSummary, started_at: Timestamp, listed: Vec<Unread>, total: u64) -> BackupDone {
+    BackupDone {
+        snapshot: made.snapshot,
+        created_at: started_at,
+        incremental: made.incremental,
+        size: made.bytes,
+        added: made.bytes_added_packed,
+        added_raw: made.bytes_added,
+        changed: made.bytes_read,
+        files: made.files,
+        files_new: made.files_new,
+        files_changed: made.files_changed,
+        roots: made.roots,
+        unreadable: listed,
+        unreadable_total: total,
+    }
+}
+
+/// Damage is what the verification was for, and the end of the task all the same.
+fn verified(found: VerifySummary) -> Outcome {
+    let total = found.damaged_total;
+    let done =
+        VerificationDone { files: found.files, bytes: found.bytes, damaged: found.damaged, damaged_total: total };
+    let outcome = if total == 0 {
+        Outcome::of(OutcomeCode::Ok)
+    } else {
+        let pieces = if total == 1 { "one piece of data is".to_owned() } else { format!("{total} pieces of data are") };
+        let message = format!("{pieces} damaged or missing; the payload lists the files that cannot be restored");
+        failed(task_error(EngineError::new(ErrorCode::RepositoryDamaged, message)))
+    };
+    Outcome { payload: json!(done), ..outcome }
 }
 
 /// Waits for an order to stop; nothing when the lease is void.
@@ -346,7 +391,7 @@ fn failed(error: TaskError) -> Outcome {
     Outcome { error: Some(error), ..Outcome::of(OutcomeCode::Error) }
 }
 
-fn agent_error(code: &str, message: String) -> TaskError {
+pub(crate) fn agent_error(code: &str, message: String) -> TaskError {
     TaskError { domain: DOMAIN.to_owned(), code: code.to_owned(), message: sentence(&message), ..TaskError::default() }
 }
 

@@ -33,6 +33,8 @@ pub enum ErrorCode {
     PathNotInBackup,
     /// A listing was asked for something that is not a directory.
     NotADirectory,
+    /// A command of the policy failed that the run depends on.
+    CommandFailed,
     /// Reading or writing failed for another reason the system gave.
     Io,
     /// The job was stopped on request.
@@ -58,6 +60,7 @@ impl ErrorCode {
             Self::SnapshotNotFound => "snapshotNotFound",
             Self::PathNotInBackup => "pathNotInBackup",
             Self::NotADirectory => "notADirectory",
+            Self::CommandFailed => "commandFailed",
             Self::Io => "io",
             Self::Stopped => "stopped",
             Self::EngineCrashed => "engineCrashed",

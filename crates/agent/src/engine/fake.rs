@@ -6,8 +6,9 @@ use std::{process, thread};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileList, InitSummary, Job,
-    ListFilesJob, Outcome, Output, Progress, Reporter, RestoreJob, RestoreSummary, SnapshotList, Step,
+    BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileList, ForgetJob,
+    ForgetSummary, InitSummary, Job, ListFilesJob, Outcome, Output, Progress, PruneSummary, Reporter, RestoreJob,
+    RestoreSummary, SnapshotList, Step, VerifyJob, VerifySummary,
 };
 
 /// What a fake job does, in order, and what it ends with.
@@ -132,6 +133,27 @@ impl Engine for FakeEngine {
     fn check(&self, _job: &CheckJob, reporter: &Reporter) -> Result<CheckSummary, EngineError> {
         self.play_for(reporter, |output| match output {
             Output::Check(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn verify(&self, _job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Verify(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn forget(&self, _job: &ForgetJob, reporter: &Reporter) -> Result<ForgetSummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Forget(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Prune(summary) => Some(summary),
             _ => None,
         })
     }

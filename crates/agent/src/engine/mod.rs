@@ -1,15 +1,23 @@
 //! The backup engine: what a job is, what it reports and what it answers, as plain data that crosses a
 //! process boundary as JSON. [`rustic`] does the work; [`fake`] plays a script for tests and simulation.
 
+pub mod commands;
 pub mod error;
 pub mod fake;
+mod freeze;
+mod masks;
 pub mod mounts;
 pub mod path;
+mod priority;
 pub mod report;
 pub mod rustic;
 
 use std::fmt;
 
+use domain::{
+    policy::settings::{Command, Compression, Masks, Retry, When},
+    work::{Root, Unread},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -18,6 +26,11 @@ pub use self::{
     path::RawPath,
     report::{Event, Progress, Reporter, Step, Warning},
 };
+
+/// Removes frozen copies of volumes that killed jobs have left behind.
+pub(crate) fn remove_frozen_leftovers() {
+    freeze::remove_leftovers();
+}
 
 /// What a job ended with.
 pub type Outcome = Result<Output, EngineError>;
@@ -82,6 +95,14 @@ pub enum Job {
     ListSnapshots,
     /// Verify the repository.
     Check(CheckJob),
+    /// Read all data of one snapshot.
+    Verify(VerifyJob),
+    /// Remove snapshots.
+    Forget(ForgetJob),
+    /// Give back the space of what no snapshot needs.
+    Prune,
+    /// Run the commands of a policy.
+    Commands(CommandsJob),
 }
 
 /// What to back up, and under which names.
@@ -103,20 +124,43 @@ pub struct BackupJob {
     /// The host name to store; with `paths` it decides which snapshot is the parent.
     pub host: String,
     /// Absolute paths of files and directories. A symbolic link is stored as link, and what it points to
-    /// is backed up too.
+    /// is backed up too. Empty = the local file systems of the machine, each as far as it goes.
     pub paths: Vec<RawPath>,
     /// Back up only files that match; empty means everything.
     pub includes: Vec<String>,
     /// Leave these out.
     pub excludes: Vec<String>,
+    /// Masks, beside the globs: what either leaves out is left out.
+    pub masks: Masks,
     /// Stay on the file systems that the paths are on; mount points are kept as empty directories.
     pub one_file_system: bool,
     /// More tags for the snapshot.
     pub tags: Vec<String>,
-    /// A label for the snapshot; other restic programs ignore it.
+    /// A label for the snapshot, the series it belongs to; other restic programs ignore it. The latest one with the same
+    /// label is the parent; without one, the latest of the same host and paths.
     pub label: Option<String>,
-    /// Read every file, also those that look unchanged since the parent snapshot.
-    pub force: bool,
+    /// Read every file and take nothing from a parent.
+    pub full: bool,
+    /// Read every file, also those that look unchanged since the parent.
+    pub read_all: bool,
+    /// How hard to compress what is new.
+    pub compression: Compression,
+    /// Tries after errors of the storage.
+    pub retries: Option<Retry>,
+    /// A repository that is not there will be made by whoever asks: do not wait for it to come back.
+    pub may_be_new: bool,
+    /// Step back behind everything else on the machine.
+    pub background: bool,
+    /// Read from frozen copies of the volumes that allow it.
+    pub freeze: bool,
+    /// Tries of making such copies.
+    pub freeze_retries: Option<Retry>,
+    /// A raw copy of the disks was wished, which there is not.
+    pub sector_by_sector: bool,
+    /// What to run before and after freezing or reading; the others are not the backup's.
+    pub commands: Vec<Command>,
+    /// Run no commands: each counts as failed.
+    pub no_commands: bool,
 }
 
 /// What to bring back, and where.
@@ -128,6 +172,9 @@ pub struct RestoreJob {
     /// The directory to restore into. Files come to lie at their full original path below it
     /// (`/home/a` at `TARGET/home/a`); `/` restores in place.
     pub target: RawPath,
+    /// Instead, each of `paths` comes to lie in `target` under its own name. One that was backed up as a whole has no name:
+    /// what is in it comes to lie there. Where two names are equal, all keep their full original path.
+    pub by_name: bool,
     /// Restore only these paths of the snapshot, with everything below; empty means everything.
     pub paths: Vec<RawPath>,
     /// What to do with files that are there already.
@@ -146,6 +193,8 @@ pub enum Overwrite {
     IfChanged,
     /// Replace all files.
     Always,
+    /// Replace files that were last modified before the one in the snapshot was.
+    Older,
     /// Leave everything that exists as it is.
     Never,
 }
@@ -172,6 +221,34 @@ pub struct CheckJob {
     pub read_data: bool,
 }
 
+/// Which snapshot to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VerifyJob {
+    /// The snapshot's id, or a prefix of it that is unique.
+    pub snapshot: String,
+}
+
+/// Which snapshots to remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ForgetJob {
+    /// Their whole ids. One that is not there is removed already.
+    pub snapshots: Vec<String>,
+}
+
+/// Which commands to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CommandsJob {
+    /// All of the policy's.
+    pub commands: Vec<Command>,
+    /// Those of these points of the run, in this order.
+    pub when: Vec<When>,
+    /// Run none: each counts as failed.
+    pub no_commands: bool,
+}
+
 /// The answer to a job that succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
@@ -188,6 +265,14 @@ pub enum Output {
     Snapshots(SnapshotList),
     /// To [`Job::Check`].
     Check(CheckSummary),
+    /// To [`Job::Verify`].
+    Verify(VerifySummary),
+    /// To [`Job::Forget`].
+    Forget(ForgetSummary),
+    /// To [`Job::Prune`].
+    Prune(PruneSummary),
+    /// To [`Job::Commands`].
+    Commands,
 }
 
 /// What `init` did.
@@ -230,6 +315,18 @@ pub struct BackupSummary {
     pub bytes_added_packed: u64,
     /// The part of `bytes_added` that is file content; the rest describes directories.
     pub bytes_added_files: u64,
+    /// The size of the files that were read because they are new, have changed, or all are read.
+    #[serde(default)]
+    pub bytes_read: u64,
+    /// Whether there was an earlier one of the same series and nobody wished to start anew.
+    #[serde(default)]
+    pub incremental: bool,
+    /// Where it began to read.
+    #[serde(default)]
+    pub roots: Vec<Root>,
+    /// A command after reading failed that the run depends on. The snapshot is there all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_command: Option<EngineError>,
     /// How long it took.
     pub duration_ms: u64,
 }
@@ -248,7 +345,7 @@ pub struct RestoreSummary {
     pub specials: u64,
     /// Directories made or brought up to date.
     pub directories: u64,
-    /// Entries left alone because something was there and `overwrite` is `never`.
+    /// Entries left alone because something was there and `overwrite` does not allow to replace it.
     pub skipped: u64,
     /// Entries that could not be restored; each is also a warning.
     pub failed: u64,
@@ -370,6 +467,40 @@ pub struct CheckSummary {
     pub duration_ms: u64,
 }
 
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifySummary {
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes that were read, each piece once.
+    pub bytes: u64,
+    /// What is damaged, the first thousand.
+    pub damaged: Vec<Unread>,
+    /// How much is damaged in all.
+    pub damaged_total: u64,
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForgetSummary {
+    /// Snapshots that are not there any more.
+    pub removed: u64,
+    /// Of them, those that were not there before.
+    pub missing: u64,
+}
+
+/// What a clean-up did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneSummary {
+    /// Bytes given back now: marked by an earlier clean-up, long enough ago.
+    pub bytes_removed: u64,
+    /// Bytes that a later clean-up gives back if nobody needs them until then.
+    pub bytes_marked: u64,
+}
+
 /// What does the jobs. Calls block; they run in a process of their own, and the way to cancel one is to
 /// end that process: no call may leave a repository invalid when it is cut off at any point.
 pub trait Engine {
@@ -391,6 +522,32 @@ pub trait Engine {
     /// Verify the repository.
     fn check(&self, job: &CheckJob, reporter: &Reporter) -> Result<CheckSummary, EngineError>;
 
+    /// Read all data of one snapshot. Damage is an answer and no error.
+    fn verify(&self, job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError>;
+
+    /// Remove snapshots. What is not there is removed already.
+    fn forget(&self, job: &ForgetJob, reporter: &Reporter) -> Result<ForgetSummary, EngineError>;
+
+    /// Give back the space of what no snapshot needs. Safe beside backups that run: what is not needed is marked first, and
+    /// removed by another clean-up a day later if it is not needed then either.
+    fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError>;
+
+    /// Run commands of a policy. Needs no repository.
+    fn run_commands(&self, job: &CommandsJob, reporter: &Reporter) -> Result<(), EngineError> {
+        for when in &job.when {
+            if commands::any(&job.commands, *when) {
+                reporter.step(match when {
+                    When::Pre => Step::PreCommands,
+                    When::Post => Step::PostCommands,
+                    When::PreData => Step::PreDataCommands,
+                    When::PostData => Step::PostDataCommands,
+                });
+                commands::run(&job.commands, *when, !job.no_commands, reporter)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Do any job.
     fn run(&self, job: &Job, reporter: &Reporter) -> Outcome {
         match job {
@@ -400,6 +557,10 @@ pub trait Engine {
             Job::ListFiles(job) => self.list_files(job).map(Output::Files),
             Job::ListSnapshots => self.list_snapshots().map(Output::Snapshots),
             Job::Check(job) => self.check(job, reporter).map(Output::Check),
+            Job::Verify(job) => self.verify(job, reporter).map(Output::Verify),
+            Job::Forget(job) => self.forget(job, reporter).map(Output::Forget),
+            Job::Prune => self.prune(reporter).map(Output::Prune),
+            Job::Commands(job) => self.run_commands(job, reporter).map(|()| Output::Commands),
         }
     }
 }

@@ -37,6 +37,13 @@ pub enum Event {
     Progress(Progress),
     /// Something was left out or is not quite as it was; the job goes on.
     Warning(Warning),
+    /// The job was done in another way than was wished; nothing of the data is missing.
+    Notice {
+        /// A stable word for it.
+        code: String,
+        /// What happened: lower case, no full stop.
+        message: String,
+    },
     /// The job is over.
     Ended {
         /// How many warnings there were, also those beyond [`MAX_WARNINGS`].
@@ -64,6 +71,24 @@ pub enum Step {
     Metadata,
     /// Check: verify the repository.
     Check,
+    /// Wait for the repository, before another try to reach it.
+    Wait,
+    /// Run the commands that come before anything else.
+    PreCommands,
+    /// Run the commands that come at the end.
+    PostCommands,
+    /// Backup: run the commands that come before the data is frozen or read.
+    PreDataCommands,
+    /// Backup: run the commands that come after the data is frozen or read.
+    PostDataCommands,
+    /// Backup: make frozen copies of volumes.
+    Freeze,
+    /// Read the data of a snapshot.
+    Verify,
+    /// Remove snapshots.
+    Forget,
+    /// Give back the space of what no snapshot needs.
+    Prune,
 }
 
 impl Step {
@@ -77,6 +102,15 @@ impl Step {
             Self::Restore => "restore",
             Self::Metadata => "metadata",
             Self::Check => "check",
+            Self::Wait => "wait",
+            Self::PreCommands => "preCommands",
+            Self::PostCommands => "postCommands",
+            Self::PreDataCommands => "preDataCommands",
+            Self::PostDataCommands => "postDataCommands",
+            Self::Freeze => "freeze",
+            Self::Verify => "verify",
+            Self::Forget => "forget",
+            Self::Prune => "prune",
         }
     }
 }
@@ -187,6 +221,12 @@ impl Reporter {
         if state.warnings <= MAX_WARNINGS {
             self.tell(Event::Warning(Warning { path: path.map(RawPath::from), message: message.into() }));
         }
+    }
+
+    /// Report that the job goes on in another way than was wished.
+    pub fn notice(&self, code: &str, message: impl Into<String>) {
+        let _in_order = self.state();
+        self.tell(Event::Notice { code: code.to_owned(), message: message.into() });
     }
 
     /// The last word.

@@ -4,13 +4,27 @@
 
 mod attributes;
 mod backend;
+mod forget;
 mod node;
+mod placing;
 mod restore;
 mod source;
+mod verify;
 mod write;
 
-use std::{collections::BTreeSet, fmt, fs, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fmt, fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
 
+use domain::policy::settings::{Compression, Retry, When};
 use rustic_backend::LocalBackend;
 use rustic_core::{
     BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
@@ -22,12 +36,12 @@ use uuid::Uuid;
 
 use self::{
     backend::{Meter, MeteredBackend},
-    source::{Source, SourceReader},
+    source::{Itself, Source, SourceReader},
 };
 use super::{
-    BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileEntry, FileList, InitSummary,
-    ListFilesJob, RawPath, Reporter, RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step,
-    error::io_cause,
+    BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
+    ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PruneSummary, RawPath, Reporter, RepositorySpec, RestoreJob,
+    RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary, error::io_cause, priority,
 };
 
 /// Before the `=` in the tag that ties a snapshot to its task.
@@ -35,6 +49,18 @@ const TASK_TAG: &str = "backstay-task";
 
 /// What snapshots say about the program that wrote them.
 const PROGRAM: &str = concat!("backstay ", env!("CARGO_PKG_VERSION"));
+
+/// The word for a notice about a copy of disks that there is not.
+const NO_RAW_COPY: &str = "noRawCopy";
+
+/// How rustic_core's word for "not at all" is written.
+const NO_COMPRESSION: i32 = 0;
+
+/// The level that restic calls "better", in zstd's numbers.
+const BETTER: i32 = 9;
+
+/// As hard as memory allows: the levels above need hundreds of megabytes for little more.
+const HARDEST: i32 = 19;
 
 /// The engine on one repository.
 pub struct RusticEngine {
@@ -80,16 +106,46 @@ impl RusticEngine {
     fn closed(&self, reporter: &Reporter) -> Result<(Repository<()>, Arc<Meter>), EngineError> {
         let meter = Arc::new(Meter::new(reporter.clone()));
         let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter));
+        Ok((Self::on(backend, reporter)?, meter))
+    }
+
+    fn on(backend: MeteredBackend, reporter: &Reporter) -> Result<Repository<()>, EngineError> {
         // The cache mirrors what is far away; a local repository is near.
         let options = RepositoryOptions::default().no_cache(true);
         let backends = RepositoryBackends::new(Arc::new(backend), None);
-        let repository = Repository::new_with_progress(&options, &backends, Bars(reporter.clone()))
-            .map_err(|error| map_error(&error, ErrorCode::Internal))?;
-        Ok((repository, meter))
+        Repository::new_with_progress(&options, &backends, Bars(reporter.clone()))
+            .map_err(|error| map_error(&error, ErrorCode::Internal))
+    }
+
+    /// Open the repository for a backup, which may wait for it and compresses as the job says.
+    fn open_for(&self, job: &BackupJob, reporter: &Reporter) -> Result<Opened, EngineError> {
+        let meter = Arc::new(Meter::new(reporter.clone()));
+        let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter)).trying(job.retries);
+        let open = || self.open_closed(Self::on(backend.clone(), reporter)?, &self.credentials);
+        let mut repository = if job.may_be_new { open()? } else { wait_for(open, job.retries, reporter)? };
+        if let Some(level) = level(job.compression) {
+            // It is a setting of the repository. This run gets a config of its own, and the repository keeps what it has.
+            backend.keep_config();
+            let options = ConfigOptions::default().set_compression(level);
+            let changed = repository.apply_config(&options).map_err(|error| map_error(&error, ErrorCode::Internal))?;
+            if changed {
+                let key = Credentials::Masterkey(repository.key());
+                repository = self.open_closed(Self::on(backend, reporter)?, &key)?;
+            }
+        }
+        Ok(Opened { repository, meter })
     }
 
     fn open(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
         let (closed, meter) = self.closed(reporter)?;
+        Ok(Opened { repository: self.open_closed(closed, &self.credentials)?, meter })
+    }
+
+    fn open_closed(
+        &self,
+        closed: Repository<()>,
+        credentials: &Credentials,
+    ) -> Result<Repository<OpenStatus>, EngineError> {
         let config = closed.config_id().map_err(|error| map_error(&error, ErrorCode::Io))?;
         if config.is_none() {
             // A directory that may not be read looks empty to rustic_core.
@@ -101,10 +157,15 @@ impl RusticEngine {
             }
             .with("repository", &self.path));
         }
-        let repository = closed
-            .open(&self.credentials)
-            .map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged).with("repository", &self.path))?;
-        Ok(Opened { repository, meter })
+        closed
+            .open(credentials)
+            .map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged).with("repository", &self.path))
+    }
+
+    /// Run the commands of one point of a backup.
+    fn commands_of(&self, job: &BackupJob, when: When, reporter: &Reporter) -> Result<(), EngineError> {
+        let commands = job.commands.clone();
+        self.run_commands(&CommandsJob { commands, when: vec![when], no_commands: job.no_commands }, reporter)
     }
 
     /// Keys without a config are what an `init` left that was cut off; they would shadow the new key.
@@ -148,38 +209,43 @@ impl Engine for RusticEngine {
 
     fn backup(&self, job: &BackupJob, reporter: &Reporter) -> Result<BackupSummary, EngineError> {
         let start = Instant::now();
-        let Opened { repository, meter } = self.open(reporter)?;
-        if let Some(done) = snapshot_of_task(&repository, job.task)? {
-            return Ok(BackupSummary { already_done: true, ..summary(&done) });
+        if job.background {
+            priority::step_back();
+        }
+        if job.sector_by_sector {
+            reporter.notice(NO_RAW_COPY, "a backup of the files was made, not a raw copy of all sectors as was wished");
+        }
+        let Opened { repository, meter } = self.open_for(job, reporter)?;
+        let before = all_snapshots(&repository)?;
+        if let Some(done) = snapshot_of_task(&before, job.task) {
+            // The series as it was before that attempt.
+            let others: Vec<_> = before.iter().filter(|other| other.id != done.id).cloned().collect();
+            let source = Source::new(job, None, &Reporter::silent())?;
+            let incremental = !job.full && parent_of(&others, job, &done.hostname, &paths_of(done)).is_some();
+            return Ok(BackupSummary { already_done: true, incremental, roots: source.roots(), ..summary(done) });
         }
         let snapshot = new_snapshot(job)?;
-        let source = Arc::new(Source::new(job, fs::metadata(&self.path).ok().as_ref(), reporter)?);
+        let mut source = Source::new(job, Itself::at(Path::new(&self.path)), reporter)?;
+        let paths = source.paths().iter().map(|path| path.display().to_string()).collect();
+        let earlier = if job.full { None } else { parent_of(&before, job, &snapshot.hostname, &paths) };
+        drop(before);
 
-        reporter.step(Step::Scan);
-        let (mut files, mut bytes) = (0, 0);
-        source.count(|size| {
-            files += 1;
-            bytes += size;
-            reporter.progress(|progress| (progress.files_done, progress.bytes_done) = (files, bytes));
-        });
-
-        reporter.step(Step::Backup);
-        reporter.progress(|progress| (progress.files_total, progress.bytes_total) = (Some(files), Some(bytes)));
-        let repository =
-            repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
-        let same_source = SnapshotGroupCriterion::new().hostname(true).paths(true);
-        let parent = ParentOptions::default().group_by(same_source).force(job.force);
-        let options = BackupOptions::default().no_scan(true).parent_opts(parent);
-        let paths = source.paths();
-        let reader = SourceReader { source, meter: Arc::clone(&meter), reporter: reporter.clone() };
-        let written = repository
-            .archive(&options, &reader, snapshot, &paths)
-            // What the storage said is the cause; what rustic_core says may be its consequence.
-            .map_err(|error| meter.take_failure().unwrap_or_else(|| map_error(&error, ErrorCode::Internal)))?;
-        if let Some(failure) = meter.take_failure() {
-            return Err(failure);
+        self.commands_of(job, When::PreData, reporter)?;
+        if job.freeze {
+            reporter.step(Step::Freeze);
+            source.freeze(job, reporter);
+            // The moment is taken: whatever was held back for it may go on.
+            self.commands_of(job, When::PostData, reporter)?;
         }
-        Ok(BackupSummary { duration_ms: millis_since(start), ..summary(&written) })
+        let written = read_and_write(repository, &meter, job, source, snapshot, earlier.as_deref(), reporter);
+        let after = if job.freeze { Ok(()) } else { self.commands_of(job, When::PostData, reporter) };
+        let summary = written?;
+        Ok(BackupSummary {
+            duration_ms: millis_since(start),
+            incremental: earlier.is_some(),
+            failed_command: after.err(),
+            ..summary
+        })
     }
 
     fn restore(&self, job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError> {
@@ -241,6 +307,110 @@ impl Engine for RusticEngine {
         }
         Ok(summary)
     }
+
+    fn verify(&self, job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError> {
+        let Opened { repository, .. } = self.open(reporter)?;
+        let snapshot = find_snapshot(&repository, &job.snapshot)?;
+        let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        verify::verify(&repository, &snapshot, reporter)
+    }
+
+    fn forget(&self, job: &ForgetJob, reporter: &Reporter) -> Result<ForgetSummary, EngineError> {
+        forget::forget(&self.open(reporter)?.repository, job, reporter)
+    }
+
+    fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
+        forget::prune(&self.open(reporter)?.repository, reporter)
+    }
+}
+
+/// Read what there is to back up, and write a snapshot of it.
+fn read_and_write(
+    repository: Repository<OpenStatus>,
+    meter: &Arc<Meter>,
+    job: &BackupJob,
+    source: Source,
+    snapshot: SnapshotFile,
+    earlier: Option<&str>,
+    reporter: &Reporter,
+) -> Result<BackupSummary, EngineError> {
+    let source = Arc::new(source);
+    reporter.step(Step::Scan);
+    let (mut files, mut bytes) = (0, 0);
+    source.count(|size| {
+        files += 1;
+        bytes += size;
+        reporter.progress(|progress| (progress.files_done, progress.bytes_done) = (files, bytes));
+    });
+
+    reporter.step(Step::Backup);
+    reporter.progress(|progress| (progress.files_total, progress.bytes_total) = (Some(files), Some(bytes)));
+    let repository = repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+    // Which one is the parent was decided already.
+    let parent = match earlier.filter(|_| !job.read_all) {
+        Some(id) => ParentOptions::default().group_by(SnapshotGroupCriterion::new()).parents(vec![id.to_owned()]),
+        None => ParentOptions::default().force(true),
+    };
+    let options = BackupOptions::default().no_scan(true).parent_opts(parent);
+    let (paths, roots, read) = (source.paths(), source.roots(), Arc::new(AtomicU64::new(0)));
+    let reader = SourceReader { source, meter: Arc::clone(meter), reporter: reporter.clone(), read: Arc::clone(&read) };
+    let written = repository
+        .archive(&options, &reader, snapshot, &paths)
+        // What the storage said is the cause; what rustic_core says may be its consequence.
+        .map_err(|error| meter.take_failure().unwrap_or_else(|| map_error(&error, ErrorCode::Internal)))?;
+    if let Some(failure) = meter.take_failure() {
+        return Err(failure);
+    }
+    Ok(BackupSummary { bytes_read: read.load(Ordering::Relaxed), roots, ..summary(&written) })
+}
+
+/// Try to open a repository until it is there, as often as the job allows.
+fn wait_for<T>(
+    open: impl Fn() -> Result<T, EngineError>,
+    retries: Option<Retry>,
+    reporter: &Reporter,
+) -> Result<T, EngineError> {
+    let mut left = retries.map_or(0, |retry| retry.attempts);
+    loop {
+        match open() {
+            Err(error) if left > 0 && matches!(error.code, ErrorCode::RepositoryMissing | ErrorCode::Io) => {
+                left -= 1;
+                if reporter.current_step() != Some(Step::Wait) {
+                    reporter.step(Step::Wait);
+                }
+                thread::sleep(retries.map_or_else(Default::default, |retry| retry.interval.unsigned_abs()));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The level of zstd; nothing where the repository decides.
+fn level(compression: Compression) -> Option<i32> {
+    match compression {
+        Compression::Auto => None,
+        Compression::Better => Some(BETTER),
+        Compression::Max => Some(HARDEST),
+        Compression::Off => Some(NO_COMPRESSION),
+    }
+}
+
+/// The snapshot that a backup builds on: the latest of its series, or of the same host and paths where the series has none.
+fn parent_of(before: &[SnapshotFile], job: &BackupJob, host: &str, paths: &BTreeSet<String>) -> Option<String> {
+    let latest = |fits: &dyn Fn(&SnapshotFile) -> bool| {
+        before
+            .iter()
+            .filter(|other| fits(other))
+            .max_by_key(|other| other.time.timestamp())
+            .map(|other| full(&other.id))
+    };
+    let same_series = |other: &SnapshotFile| job.label.as_ref().is_some_and(|label| *label == other.label);
+    let same_source = |other: &SnapshotFile| other.hostname == host && paths_of(other) == *paths;
+    latest(&same_series).or_else(|| latest(&same_source))
+}
+
+fn paths_of(snapshot: &SnapshotFile) -> BTreeSet<String> {
+    snapshot.paths.iter().cloned().collect()
 }
 
 /// The end of a search in a snapshot.
@@ -287,12 +457,12 @@ fn all_snapshots(repository: &Repository<OpenStatus>) -> Result<Vec<SnapshotFile
     repository.get_all_snapshots().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))
 }
 
-fn snapshot_of_task(repository: &Repository<OpenStatus>, task: Uuid) -> Result<Option<SnapshotFile>, EngineError> {
+fn snapshot_of_task(snapshots: &[SnapshotFile], task: Uuid) -> Option<&SnapshotFile> {
     if task.is_nil() {
-        return Ok(None);
+        return None;
     }
     let tag = task_tag(task);
-    Ok(all_snapshots(repository)?.into_iter().find(|snapshot| snapshot.tags.contains(&tag)))
+    snapshots.iter().find(|snapshot| snapshot.tags.contains(&tag))
 }
 
 fn find_snapshot(repository: &Repository<OpenStatus>, id: &str) -> Result<SnapshotFile, EngineError> {
@@ -358,6 +528,10 @@ fn summary(snapshot: &SnapshotFile) -> BackupSummary {
         bytes_added: numbers.data_added,
         bytes_added_packed: numbers.data_added_packed,
         bytes_added_files: numbers.data_added_files,
+        bytes_read: 0,
+        incremental: false,
+        roots: Vec::new(),
+        failed_command: None,
         duration_ms: std::time::Duration::try_from_secs_f64(numbers.total_duration)
             .map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
     }
@@ -373,7 +547,7 @@ fn info(snapshot: &SnapshotFile) -> SnapshotInfo {
         parent: snapshot.parent.map(|parent| full(&parent)),
         time_ns: i64::try_from(snapshot.time.timestamp().as_nanosecond()).unwrap_or(i64::MAX),
         host: snapshot.hostname.clone(),
-        paths: snapshot.paths.iter().cloned().collect(),
+        paths: paths_of(snapshot).into_iter().collect(),
         tags: tags.into_iter().collect(),
         label: (!snapshot.label.is_empty()).then(|| snapshot.label.clone()),
         task,

@@ -1,11 +1,15 @@
-//! The repository's storage, watched: counts what is written, notices when the index is written, and
-//! keeps the first failure, whose cause rustic_core loses between its threads.
+//! The repository's storage, watched: counts what is written, notices when the index is written, tries again what
+//! failed, and keeps the first failure, whose cause rustic_core loses between its threads.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
+use domain::policy::settings::Retry;
 use rustic_backend::LocalBackend;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
@@ -61,11 +65,44 @@ impl Meter {
 pub(super) struct MeteredBackend {
     inner: LocalBackend,
     meter: Arc<Meter>,
+    retries: Option<Retry>,
+    /// A config that goes for this run alone. The one in the repository is everybody's.
+    config: Arc<Mutex<Config>>,
+}
+
+/// What to do with the repository's config.
+#[derive(Debug, Default)]
+enum Config {
+    /// It is read and written as it is.
+    #[default]
+    Shared,
+    /// The next one that is written is kept here.
+    Wanted,
+    /// This is read instead.
+    Own(bytes::Bytes),
 }
 
 impl MeteredBackend {
     pub(super) fn new(inner: LocalBackend, meter: Arc<Meter>) -> Self {
-        Self { inner, meter }
+        Self { inner, meter, retries: None, config: Arc::default() }
+    }
+
+    /// With more tries after errors.
+    pub(super) fn trying(self, retries: Option<Retry>) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// From here on, the config that is written is for this run alone.
+    pub(super) fn keep_config(&self) {
+        *self.config() = Config::Wanted;
+    }
+
+    fn config(&self) -> std::sync::MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_hard<T>(&self, operation: impl FnMut() -> RusticResult<T>) -> RusticResult<T> {
+        try_again(self.retries, operation, |pause| thread::sleep(pause))
     }
 
     /// The failure in words that say what to do; rustic_core's own, which name a temporary file, go into the context.
@@ -88,15 +125,20 @@ impl ReadBackend for MeteredBackend {
     }
 
     fn list_with_size(&self, file_type: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        self.inner.list_with_size(file_type)
+        self.try_hard(|| self.inner.list_with_size(file_type))
     }
 
     fn list(&self, file_type: FileType) -> RusticResult<Vec<Id>> {
-        self.inner.list(file_type)
+        self.try_hard(|| self.inner.list(file_type))
     }
 
     fn read_full(&self, file_type: FileType, id: &Id) -> RusticResult<bytes::Bytes> {
-        self.inner.read_full(file_type, id)
+        if file_type == FileType::Config
+            && let Config::Own(config) = &*self.config()
+        {
+            return Ok(config.clone());
+        }
+        self.try_hard(|| self.inner.read_full(file_type, id))
     }
 
     fn read_partial(
@@ -107,7 +149,7 @@ impl ReadBackend for MeteredBackend {
         offset: u32,
         length: u32,
     ) -> RusticResult<bytes::Bytes> {
-        self.inner.read_partial(file_type, id, cacheable, offset, length)
+        self.try_hard(|| self.inner.read_partial(file_type, id, cacheable, offset, length))
     }
 
     fn warmup_path(&self, file_type: FileType, id: &Id) -> String {
@@ -122,8 +164,15 @@ impl WriteBackend for MeteredBackend {
 
     fn write_bytes(&self, file_type: FileType, id: &Id, cacheable: bool, content: BytesList) -> RusticResult<()> {
         let size = content.size();
+        if file_type == FileType::Config {
+            let mut config = self.config();
+            if !matches!(*config, Config::Shared) {
+                *config = Config::Own(content.slice().concat().into());
+                return Ok(());
+            }
+        }
         self.meter.before_write(file_type);
-        match self.inner.write_bytes(file_type, id, cacheable, content) {
+        match self.try_hard(|| self.inner.write_bytes(file_type, id, cacheable, content.clone())) {
             Ok(()) => {
                 self.meter.after_write(size);
                 Ok(())
@@ -136,6 +185,52 @@ impl WriteBackend for MeteredBackend {
     }
 
     fn remove(&self, file_type: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
-        self.inner.remove(file_type, id, cacheable)
+        self.try_hard(|| self.inner.remove(file_type, id, cacheable))
+    }
+}
+
+/// Does something that may go well later, as often as `retries` allow.
+fn try_again<T, E>(
+    retries: Option<Retry>,
+    mut operation: impl FnMut() -> Result<T, E>,
+    mut wait: impl FnMut(std::time::Duration),
+) -> Result<T, E> {
+    let mut left = retries.map_or(0, |retry| retry.attempts);
+    loop {
+        match operation() {
+            Err(_) if left > 0 => left -= 1,
+            other => return other,
+        }
+        wait(retries.map_or_else(Default::default, |retry| retry.interval.unsigned_abs()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use domain::SignedDuration;
+
+    use super::*;
+
+    /// How often it was tried, how often waited, and what came of it, when the first `failures` fail.
+    fn tried(retries: Option<Retry>, failures: u32) -> (u32, Vec<Duration>, Result<(), u32>) {
+        let (mut tries, mut waits) = (0, Vec::new());
+        let operation = || {
+            tries += 1;
+            if tries <= failures { Err(tries) } else { Ok(()) }
+        };
+        let outcome = try_again(retries, operation, |pause| waits.push(pause));
+        (tries, waits, outcome)
+    }
+
+    #[test]
+    fn what_fails_is_tried_as_often_as_allowed_and_not_once_more() {
+        let second = Duration::from_secs(1);
+        let retries = Some(Retry { attempts: 2, interval: SignedDuration::from_secs(1) });
+        assert_eq!(tried(retries, 0), (1, vec![], Ok(())));
+        assert_eq!(tried(retries, 2), (3, vec![second, second], Ok(())));
+        assert_eq!(tried(retries, 9), (3, vec![second, second], Err(3)));
+        assert_eq!(tried(None, 1), (1, vec![], Err(1)));
     }
 }

@@ -71,8 +71,15 @@ pub(super) struct NodeMaker {
 
 impl NodeMaker {
     /// The node of the file at `path`. What cannot be read but can be done without is a warning.
-    pub(super) fn node(&mut self, path: &Path, meta: &fs::Metadata, reporter: &Reporter) -> io::Result<Node> {
-        let kind = node_type(path, meta)?;
+    /// `place` is where it is read, which may be a frozen copy.
+    pub(super) fn node(
+        &mut self,
+        path: &Path,
+        place: &Path,
+        meta: &fs::Metadata,
+        reporter: &Reporter,
+    ) -> io::Result<Node> {
+        let kind = node_type(place, meta)?;
         let is_dir = meta.is_dir();
         // The access time is left out on purpose: every backup would change it.
         let mtime = timestamp(meta.mtime(), meta.mtime_nsec());
@@ -95,7 +102,7 @@ impl NodeMaker {
         };
         let name = path.file_name().unwrap_or(path.as_os_str());
         let mut node = Node::new_node(name, kind, details);
-        add_attributes(&mut node, path, reporter);
+        add_attributes(&mut node, path, place, reporter);
         Ok(node)
     }
 
@@ -133,8 +140,8 @@ fn timestamp(seconds: i64, nanoseconds: i64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)).ok()
 }
 
-fn add_attributes(node: &mut Node, path: &Path, reporter: &Reporter) {
-    let names = match xattr::list(path) {
+fn add_attributes(node: &mut Node, path: &Path, place: &Path, reporter: &Reporter) {
+    let names = match xattr::list(place) {
         Ok(names) => names,
         Err(error) => {
             if error.raw_os_error() != Some(libc::ENOTSUP) {
@@ -149,7 +156,7 @@ fn add_attributes(node: &mut Node, path: &Path, reporter: &Reporter) {
             reporter.warn(Some(path), format!("left out extended attribute {name:?}: its name is not UTF-8"));
             continue;
         };
-        match xattr::get(path, &name) {
+        match xattr::get(place, &name) {
             Ok(Some(value)) => attributes.push((text.to_owned(), value)),
             Ok(None) => {}
             Err(error) => reporter.warn(Some(path), format!("cannot read extended attribute {text}: {error}")),

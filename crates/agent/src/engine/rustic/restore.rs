@@ -29,9 +29,10 @@ use super::{
     find_node, map_error,
     node::safe_name,
     path_not_in_backup,
+    placing::Placing,
     write::{NewFile, Queue, Tally, Writer},
 };
-use crate::engine::{EngineError, ErrorCode, Overwrite, Reporter, RestoreJob, RestoreSummary, Step};
+use crate::engine::{EngineError, ErrorCode, Overwrite, RawPath, Reporter, RestoreJob, RestoreSummary, Step};
 
 /// Restore what `job` asks for from `snapshot`.
 pub(super) fn restore<S: IndexedFull + Sync>(
@@ -42,7 +43,10 @@ pub(super) fn restore<S: IndexedFull + Sync>(
 ) -> Result<RestoreSummary, EngineError> {
     reporter.step(Step::Plan);
     let top = snapshot.tree;
-    let selection = Selection::new(repository, top, &job.paths)?;
+    let sources: Vec<PathBuf> = snapshot.paths.iter().map(|path| relative(Path::new(path))).collect();
+    let selected = selected(job, &sources);
+    let selection = Selection::new(repository, top, &selected)?;
+    let placing = Placing::new(repository, top, job, &selected, &sources)?;
     let mut count = Count::default();
     walk(repository, top, Path::new(""), &selection, &mut count)?;
 
@@ -58,7 +62,8 @@ pub(super) fn restore<S: IndexedFull + Sync>(
         reporter,
         job,
         target: fs::canonicalize(&job.target).map_err(|error| target_error(job, &error))?,
-        sources: snapshot.paths.iter().map(|path| relative(Path::new(path))).collect(),
+        placing,
+        sources,
         untouched: HashSet::new(),
         linked: HashMap::new(),
         links: Vec::new(),
@@ -96,13 +101,26 @@ fn target_error(job: &RestoreJob, error: &io::Error) -> EngineError {
     EngineError::io("cannot restore into this directory", error).with("target", &job.target)
 }
 
-fn relative(path: &Path) -> PathBuf {
+/// The paths to restore; by their names, also those that nobody chose.
+fn selected(job: &RestoreJob, sources: &[PathBuf]) -> Vec<RawPath> {
+    if job.paths.is_empty() && job.by_name {
+        return sources.iter().map(|source| RawPath::from(Path::new("/").join(source))).collect();
+    }
+    job.paths.clone()
+}
+
+pub(super) fn relative(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+/// When a file was last modified, in nanoseconds since 1970.
+fn modified(meta: &fs::Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
 }
 
 /// Which part of a tree to restore.
 #[derive(Debug, Default)]
-struct Selection {
+pub(super) struct Selection {
     /// This and everything below.
     whole: bool,
     /// Only these, if not the whole.
@@ -110,11 +128,12 @@ struct Selection {
 }
 
 impl Selection {
-    fn new<S: IndexedTree>(
-        repository: &Repository<S>,
-        top: TreeId,
-        paths: &[crate::engine::RawPath],
-    ) -> Result<Self, EngineError> {
+    /// Everything.
+    pub(super) fn whole() -> Self {
+        Self { whole: true, ..Self::default() }
+    }
+
+    fn new<S: IndexedTree>(repository: &Repository<S>, top: TreeId, paths: &[RawPath]) -> Result<Self, EngineError> {
         let mut selection = Self { whole: paths.is_empty(), ..Self::default() };
         for path in paths {
             let path = Path::new("/").join(path.as_path());
@@ -132,9 +151,9 @@ impl Selection {
 }
 
 /// What to do at the stations of a [`walk`]. Paths are relative to the top of the snapshot.
-trait Visitor {
+pub(super) trait Visitor {
     /// Before what is in a directory; false keeps out of it.
-    fn enter(&mut self, path: &Path, whole: bool) -> Result<bool, EngineError>;
+    fn enter(&mut self, path: &Path, node: &Node, whole: bool) -> Result<bool, EngineError>;
     /// Anything but a directory.
     fn entry(&mut self, path: &Path, node: &Node) -> Result<(), EngineError>;
     /// After what is in a directory.
@@ -144,7 +163,7 @@ trait Visitor {
 }
 
 /// Go through the selected part of a tree, depth first, one directory's list in memory per level.
-fn walk<S: IndexedTree>(
+pub(super) fn walk<S: IndexedTree>(
     repository: &Repository<S>,
     tree: TreeId,
     directory: &Path,
@@ -158,7 +177,7 @@ fn walk<S: IndexedTree>(
             return Ok(None);
         }
     };
-    let whole = Selection { whole: true, ..Selection::default() };
+    let whole = Selection::whole();
     for node in &tree.nodes {
         let Some(name) = safe_name(node) else {
             let error = EngineError::new(ErrorCode::RepositoryDamaged, format!("unsafe file name {:?}", node.name));
@@ -170,7 +189,7 @@ fn walk<S: IndexedTree>(
         let path = directory.join(name);
         if !node.is_dir() {
             visitor.entry(&path, node)?;
-        } else if visitor.enter(&path, part.whole)? {
+        } else if visitor.enter(&path, node, part.whole)? {
             let below = match node.subtree {
                 Some(subtree) => walk(repository, subtree, &path, part, visitor)?,
                 None => None,
@@ -192,7 +211,7 @@ struct Count {
 }
 
 impl Visitor for Count {
-    fn enter(&mut self, _path: &Path, _whole: bool) -> Result<bool, EngineError> {
+    fn enter(&mut self, _path: &Path, _node: &Node, _whole: bool) -> Result<bool, EngineError> {
         Ok(true)
     }
 
@@ -244,6 +263,7 @@ struct Restorer<'a, S> {
     reporter: &'a Reporter,
     job: &'a RestoreJob,
     target: PathBuf,
+    placing: Placing,
     /// What was backed up; directories above only lead there.
     sources: Vec<PathBuf>,
     /// Directories whose attributes and content are none of our business.
@@ -251,7 +271,7 @@ struct Restorer<'a, S> {
     /// The first name of each file that has several.
     linked: HashMap<LinkKey, PathBuf>,
     /// Further names: the first one and this one.
-    links: Vec<(PathBuf, PathBuf)>,
+    links: Vec<(PathBuf, PathBuf, Node)>,
     temporaries: u64,
     summary: RestoreSummary,
 }
@@ -275,12 +295,21 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     fn fail(&self, path: &Path, error: EngineError) -> Result<(), EngineError> {
-        self.tally.fail(self.reporter, &self.target.join(path), error);
+        let place = self.place(path).unwrap_or_else(|| self.target.clone());
+        self.tally.fail(self.reporter, &place, error);
         self.tally.check()
     }
 
     fn fail_io(&self, path: &Path, what: &str, error: &io::Error) -> Result<(), EngineError> {
         self.fail(path, EngineError::io(what, error))
+    }
+
+    /// Where something comes to lie; nothing where it only leads to what is restored by its name.
+    fn place(&self, path: &Path) -> Option<PathBuf> {
+        self.placing.place(path).map(|below| {
+            // Joining nothing would put a separator at the end.
+            if below.as_os_str().is_empty() { self.target.clone() } else { self.target.join(below) }
+        })
     }
 
     /// Whether a directory was backed up itself, and does not only lead to what was.
@@ -290,17 +319,31 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
         self.sources.iter().any(|source| path.starts_with(source))
     }
 
-    fn enter_directory(&mut self, path: &Path, whole: bool) -> io::Result<bool> {
-        let place = self.target.join(path);
+    /// Whether the job does not allow to replace what is there.
+    fn is_kept(&self, there: &fs::Metadata, node: &Node) -> bool {
+        match self.job.overwrite {
+            Overwrite::Never => true,
+            // One whose time nobody knows is not older.
+            Overwrite::Older => node.meta.mtime.is_none_or(|time| modified(there) >= time.as_nanosecond()),
+            Overwrite::IfChanged | Overwrite::Always => false,
+        }
+    }
+
+    fn enter_directory(&mut self, path: &Path, node: &Node, whole: bool) -> io::Result<bool> {
+        // Nothing is made of what only leads there, and what has no name of its own goes straight into the target.
+        let Some(place) = self.place(path).filter(|place| *place != self.target) else {
+            self.untouched.insert(path.to_path_buf());
+            return Ok(true);
+        };
         match fs::symlink_metadata(&place) {
             Ok(meta) if meta.is_dir() => {
                 let only_leads_there = !whole || !self.is_source(path);
-                if only_leads_there || self.job.overwrite == Overwrite::Never {
+                if only_leads_there || matches!(self.job.overwrite, Overwrite::Never | Overwrite::Older) {
                     self.untouched.insert(path.to_path_buf());
                 }
                 return Ok(true);
             }
-            Ok(_) if self.job.overwrite == Overwrite::Never => {
+            Ok(meta) if self.is_kept(&meta, node) => {
                 self.summary.skipped += 1;
                 return Ok(false);
             }
@@ -314,11 +357,11 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     /// Make room for anything but a directory, as far as the job allows.
-    fn clear(&mut self, place: &Path) -> io::Result<Obstacle> {
+    fn clear(&mut self, place: &Path, node: &Node) -> io::Result<Obstacle> {
         match fs::symlink_metadata(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Obstacle::None),
             Err(error) => Err(error),
-            Ok(_) if self.job.overwrite == Overwrite::Never => {
+            Ok(meta) if self.is_kept(&meta, node) => {
                 self.summary.skipped += 1;
                 self.reporter.progress(|progress| progress.files_done += 1);
                 Ok(Obstacle::Kept)
@@ -333,11 +376,11 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     fn restore_file(&mut self, path: &Path, node: &Node, queue: &Queue) -> io::Result<()> {
         let key = LinkKey::of(node);
         if let Some(first) = key.as_ref().and_then(|key| self.linked.get(key)) {
-            self.links.push((first.clone(), path.to_path_buf()));
+            self.links.push((first.clone(), path.to_path_buf(), node.clone()));
             return Ok(());
         }
-        let place = self.target.join(path);
-        let obstacle = self.clear(&place)?;
+        let Some(place) = self.place(path) else { return Ok(()) };
+        let obstacle = self.clear(&place, node)?;
         if matches!(obstacle, Obstacle::Kept) {
             return Ok(());
         }
@@ -379,8 +422,8 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
             Err(_) => return Ok(false),
         };
         let meta = file.metadata()?;
-        let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        let same = meta.len() == node.meta.size && node.meta.mtime.is_some_and(|time| time.as_nanosecond() == mtime);
+        let same =
+            meta.len() == node.meta.size && node.meta.mtime.is_some_and(|time| time.as_nanosecond() == modified(&meta));
         if same {
             self.attributes.apply(Place::Open(&file), node, place);
             self.summary.files_unchanged += 1;
@@ -408,8 +451,8 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     fn restore_special(&mut self, path: &Path, node: &Node) -> io::Result<()> {
-        let place = self.target.join(path);
-        match self.clear(&place)? {
+        let Some(place) = self.place(path) else { return Ok(()) };
+        match self.clear(&place, node)? {
             Obstacle::Kept => return Ok(()),
             Obstacle::File => fs::remove_file(&place)?,
             Obstacle::None => {}
@@ -431,9 +474,9 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
 
     /// Give files their further names.
     fn restore_links(&mut self) {
-        for (first, path) in std::mem::take(&mut self.links) {
-            let (original, place) = (self.target.join(&first), self.target.join(&path));
-            match self.restore_link(&original, &place) {
+        for (first, path, node) in std::mem::take(&mut self.links) {
+            let (Some(original), Some(place)) = (self.place(&first), self.place(&path)) else { continue };
+            match self.restore_link(&original, &place, &node) {
                 Ok(()) => self.reporter.progress(|progress| progress.files_done += 1),
                 Err(error) => {
                     let what = EngineError::io("cannot be linked", &error);
@@ -443,13 +486,13 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
         }
     }
 
-    fn restore_link(&mut self, original: &Path, place: &Path) -> io::Result<()> {
+    fn restore_link(&mut self, original: &Path, place: &Path, node: &Node) -> io::Result<()> {
         let wanted = fs::symlink_metadata(original)?;
         if fs::symlink_metadata(place).is_ok_and(|now| (now.dev(), now.ino()) == (wanted.dev(), wanted.ino())) {
             self.summary.files_unchanged += 1;
             return Ok(());
         }
-        match self.clear(place)? {
+        match self.clear(place, node)? {
             Obstacle::Kept => return Ok(()),
             Obstacle::File => fs::remove_file(place)?,
             Obstacle::None => {}
@@ -460,9 +503,9 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     /// Remove what the snapshot does not have.
-    fn clean(&mut self, path: &Path, tree: &Tree) -> io::Result<()> {
+    fn clean(&mut self, place: &Path, tree: &Tree) -> io::Result<()> {
         let keep: HashSet<OsString> = tree.nodes.iter().filter_map(safe_name).collect();
-        for entry in fs::read_dir(self.target.join(path))? {
+        for entry in fs::read_dir(place)? {
             let entry = entry?;
             if keep.contains(&entry.file_name()) {
                 continue;
@@ -478,7 +521,7 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     fn finish_directory(&mut self, path: &Path, node: &Node) -> io::Result<()> {
-        let place = self.target.join(path);
+        let Some(place) = self.place(path) else { return Ok(()) };
         let directory: File =
             OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY).open(&place)?;
         if self.is_source(path) {
@@ -497,8 +540,8 @@ struct Filling<'a, 'b, S> {
 }
 
 impl<S: IndexedFull + Sync> Visitor for Filling<'_, '_, S> {
-    fn enter(&mut self, path: &Path, whole: bool) -> Result<bool, EngineError> {
-        match self.restorer.enter_directory(path, whole) {
+    fn enter(&mut self, path: &Path, node: &Node, whole: bool) -> Result<bool, EngineError> {
+        match self.restorer.enter_directory(path, node, whole) {
             Ok(entered) => Ok(entered),
             Err(error) => {
                 self.restorer.fail_io(path, "cannot make the directory", &error)?;
@@ -530,9 +573,9 @@ impl<S: IndexedFull + Sync> Visitor for Filling<'_, '_, S> {
 struct Closing<'a, 'b, S>(&'a mut Restorer<'b, S>);
 
 impl<S: IndexedFull + Sync> Visitor for Closing<'_, '_, S> {
-    fn enter(&mut self, path: &Path, _whole: bool) -> Result<bool, EngineError> {
+    fn enter(&mut self, path: &Path, _node: &Node, _whole: bool) -> Result<bool, EngineError> {
         // Not there: the first pass said why.
-        Ok(fs::symlink_metadata(self.0.target.join(path)).is_ok_and(|meta| meta.is_dir()))
+        Ok(self.0.place(path).is_none_or(|place| fs::symlink_metadata(place).is_ok_and(|meta| meta.is_dir())))
     }
 
     fn entry(&mut self, _path: &Path, _node: &Node) -> Result<(), EngineError> {
@@ -543,9 +586,9 @@ impl<S: IndexedFull + Sync> Visitor for Closing<'_, '_, S> {
         if self.0.job.delete
             && whole
             && self.0.is_source(path)
-            && let Err(error) = self.0.clean(path, tree)
+            && let Some(place) = self.0.place(path)
+            && let Err(error) = self.0.clean(&place, tree)
         {
-            let place = self.0.target.join(path);
             self.0.reporter.warn(Some(&place), format!("cannot remove what is not in the backup: {error}"));
         }
         if self.0.untouched.contains(path) {

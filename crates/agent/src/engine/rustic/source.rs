@@ -2,25 +2,30 @@
 //! Everything that cannot be read is a warning here, with its path; rustic_core would only log it.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Component, Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     vec,
 };
+
+use domain::work::Root;
 
 use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
 };
-use nix::libc;
+use nix::{libc, sys::statvfs::statvfs};
 use rustic_core::{ErrorKind, ReadSource, ReadSourceEntry, ReadSourceOpen, RusticError, RusticResult};
 
 use super::{backend::Meter, node::NodeMaker};
-use crate::engine::{BackupJob, EngineError, ErrorCode, RawPath, Reporter};
+use crate::engine::{BackupJob, EngineError, ErrorCode, RawPath, Reporter, freeze::Frozen, masks::MaskSet, mounts};
 
 /// What to back up: where to start and what to leave out.
 #[derive(Debug)]
@@ -29,28 +34,53 @@ pub(super) struct Source {
     paths: Vec<PathBuf>,
     /// Sorted the way trees are sorted, none inside another.
     roots: Vec<PathBuf>,
+    /// Of them, what the job wished for.
+    wanted: Vec<PathBuf>,
     excludes: Gitignore,
     includes: Option<Gitignore>,
+    excluded_masks: MaskSet,
+    included_masks: MaskSet,
     one_file_system: bool,
-    /// Device and inode of the repository: a backup must not back up itself.
-    repository: Option<(u64, u64)>,
+    /// Where the local file systems are mounted, if they are what is backed up.
+    file_systems: HashSet<PathBuf>,
+    /// Other mounts below them, which are left alone.
+    foreign: HashSet<PathBuf>,
+    repository: Option<Itself>,
+    frozen: Frozen,
+}
+
+/// The repository: a backup must not back up itself, also where it is seen in a frozen copy.
+#[derive(Debug)]
+pub(super) struct Itself {
+    /// Device and inode.
+    id: (u64, u64),
+    path: PathBuf,
+}
+
+impl Itself {
+    /// The repository in this directory, if it is there.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok()?;
+        Some(Self { id: (meta.dev(), meta.ino()), path: fs::canonicalize(path).ok()? })
+    }
 }
 
 impl Source {
     /// Check the job's paths and rules. Paths that do not exist are warnings as long as one does.
-    pub(super) fn new(
-        job: &BackupJob,
-        repository: Option<&fs::Metadata>,
-        reporter: &Reporter,
-    ) -> Result<Self, EngineError> {
-        if job.paths.is_empty() {
-            return Err(EngineError::new(ErrorCode::InvalidJob, "there are no paths to back up"));
+    pub(super) fn new(job: &BackupJob, repository: Option<Itself>, reporter: &Reporter) -> Result<Self, EngineError> {
+        let file_systems = if job.paths.is_empty() { mounts::local() } else { Vec::new() };
+        let mut wanted = job.paths.iter().map(normalized).collect::<Result<Vec<_>, _>>()?;
+        wanted.extend(file_systems.iter().cloned());
+        if wanted.is_empty() {
+            return Err(EngineError::new(
+                ErrorCode::SourceMissing,
+                "nothing to back up: no local file system is mounted",
+            ));
         }
-        let wanted = job.paths.iter().map(normalized).collect::<Result<Vec<_>, _>>()?;
         let mut paths = wanted.clone();
         let mut roots = Vec::new();
         let mut problems = Vec::new();
-        for path in wanted {
+        for path in wanted.clone() {
             match fs::symlink_metadata(&path) {
                 Ok(meta) => {
                     // Whoever names a link wants what is behind it; the link alone would be a backup
@@ -77,14 +107,45 @@ impl Source {
         }
         roots.sort();
         roots.dedup_by(|inner, outer| inner.starts_with(outer));
+        let file_systems: HashSet<PathBuf> = file_systems.into_iter().collect();
+        let mounted = if file_systems.is_empty() { Vec::new() } else { mounts::all() };
+        let foreign =
+            mounted.into_iter().map(|mount| mount.point).filter(|point| !file_systems.contains(point)).collect();
         Ok(Self {
             paths,
             roots,
+            wanted,
             excludes: globs(&job.excludes)?,
             includes: if job.includes.is_empty() { None } else { Some(globs(&job.includes)?) },
+            excluded_masks: MaskSet::new(&job.masks.exclude),
+            included_masks: MaskSet::new(&job.masks.include),
             one_file_system: job.one_file_system,
-            repository: repository.map(|meta| (meta.dev(), meta.ino())),
+            file_systems,
+            foreign,
+            repository,
+            frozen: Frozen::default(),
         })
+    }
+
+    /// Make frozen copies of the volumes below that allow it; from here on the files are read from there.
+    pub(super) fn freeze(&mut self, job: &BackupJob, reporter: &Reporter) {
+        let roots: Vec<PathBuf> = self.roots.iter().chain(&self.file_systems).cloned().collect();
+        self.frozen = Frozen::new(&roots, job.freeze_retries, reporter);
+    }
+
+    /// What the job wished for, with the file systems it lies on.
+    pub(super) fn roots(&self) -> Vec<Root> {
+        let root = |path: &PathBuf| {
+            let space = statvfs(path).ok();
+            let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+            Root {
+                path: RawPath::from(path.as_path()).to_string(),
+                capacity: space.map_or(0, |s| bytes(s.blocks(), s.fragment_size())),
+                free: space.map_or(0, |s| bytes(s.blocks_available(), s.fragment_size())),
+                system: path.parent().is_none(),
+            }
+        };
+        self.wanted.iter().map(root).collect()
     }
 
     /// What the snapshot says was backed up. The format has room for Unicode only; these are names to
@@ -104,19 +165,54 @@ impl Source {
     }
 
     fn is_excluded(&self, path: &Path, is_dir: bool) -> bool {
-        self.excludes.matched(path, is_dir).is_ignore()
+        self.excludes.matched(path, is_dir).is_ignore() || self.excluded_masks.matches(path)
     }
 
     /// Whether the includes want `path`, given whether they want the directory it is in.
-    fn is_included(&self, path: &Path, is_dir: bool, parent: bool) -> bool {
-        match &self.includes {
+    fn is_included(&self, path: &Path, is_dir: bool, parent: Included) -> Included {
+        let globs = match &self.includes {
             None => true,
             Some(includes) => match includes.matched(path, is_dir) {
                 Match::Ignore(_) => true,
                 Match::Whitelist(_) => false,
-                Match::None => parent,
+                Match::None => parent.globs,
             },
+        };
+        let masks = self.included_masks.is_empty() || parent.masks || self.included_masks.matches(path);
+        Included { globs, masks }
+    }
+
+    fn is_repository(&self, path: &Path, meta: &fs::Metadata) -> bool {
+        self.repository.as_ref().is_some_and(|it| it.id == (meta.dev(), meta.ino()) || it.path == path)
+    }
+
+    /// Whether to look into the directory at `path`, which lies in one on `parent`.
+    fn is_entered(&self, path: &Path, device: u64, parent: u64) -> bool {
+        if self.frozen.holds(path) {
+            return false;
         }
+        if self.file_systems.is_empty() {
+            return !self.one_file_system || device == parent;
+        }
+        self.file_systems.contains(path) || (device == parent && !self.foreign.contains(path))
+    }
+
+    /// What there is at `path`, which may be read elsewhere.
+    fn metadata(&self, path: &Path) -> io::Result<fs::Metadata> {
+        fs::symlink_metadata(self.frozen.place(path))
+    }
+}
+
+/// Whether something is wanted: by both kinds of includes, or by nobody's leave.
+#[derive(Clone, Copy, Debug, Default)]
+struct Included {
+    globs: bool,
+    masks: bool,
+}
+
+impl Included {
+    fn wanted(self) -> bool {
+        self.globs && self.masks
     }
 }
 
@@ -176,7 +272,7 @@ struct Level {
     path: PathBuf,
     names: vec::IntoIter<OsString>,
     device: u64,
-    included: bool,
+    included: Included,
 }
 
 impl Walk {
@@ -193,9 +289,12 @@ impl Walk {
 
         let mut above: Vec<&Path> = root.ancestors().skip(1).collect();
         above.reverse();
-        let mut included = false;
+        let mut included = Included::default();
+        let mut excluded = false;
         for path in above {
             included = source.is_included(path, true, included);
+            // A mask covers what is below; globs are about what is found on the way down.
+            excluded |= source.excluded_masks.matches(path);
             let is_top = path.parent().is_none();
             if is_top || before.is_some_and(|before| before.starts_with(path)) {
                 continue;
@@ -206,7 +305,10 @@ impl Walk {
                 Err(error) => Err(Lost { path: path.to_path_buf(), error }),
             });
         }
-        match fs::symlink_metadata(root) {
+        if excluded || source.excluded_masks.matches(root) {
+            return;
+        }
+        match source.metadata(root) {
             Ok(meta) => {
                 included = source.is_included(root, meta.is_dir(), included);
                 let device = meta.dev();
@@ -217,17 +319,17 @@ impl Walk {
     }
 
     /// Queue a file, and go into it if it is a directory.
-    fn visit(&mut self, path: PathBuf, meta: fs::Metadata, device: u64, included: bool) {
+    fn visit(&mut self, path: PathBuf, meta: fs::Metadata, device: u64, included: Included) {
         if !meta.is_dir() {
-            if included {
+            if included.wanted() {
                 self.pending.push_back(Ok(Found { path, meta }));
             }
             return;
         }
-        if self.source.repository == Some((meta.dev(), meta.ino())) {
+        if self.source.is_repository(&path, &meta) {
             return;
         }
-        let enter = !self.source.one_file_system || meta.dev() == device;
+        let enter = self.source.is_entered(&path, meta.dev(), device);
         let device = meta.dev();
         if path.parent().is_some() {
             self.pending.push_back(Ok(Found { path: path.clone(), meta }));
@@ -235,7 +337,7 @@ impl Walk {
         if !enter {
             return;
         }
-        match names_in(&path) {
+        match names_in(&self.source.frozen.place(&path)) {
             Ok(names) => self.levels.push(Level { path, names: names.into_iter(), device, included }),
             Err(error) => self.pending.push_back(Err(Lost { path, error })),
         }
@@ -250,7 +352,7 @@ impl Walk {
         };
         let path = here.path.join(name);
         let (device, parent_included) = (here.device, here.included);
-        match fs::symlink_metadata(&path) {
+        match self.source.metadata(&path) {
             Ok(meta) => {
                 let is_dir = meta.is_dir();
                 if !self.source.is_excluded(&path, is_dir) {
@@ -305,6 +407,8 @@ pub(super) struct SourceReader {
     pub(super) source: Arc<Source>,
     pub(super) meter: Arc<Meter>,
     pub(super) reporter: Reporter,
+    /// Bytes of the files that had to be read.
+    pub(super) read: Arc<AtomicU64>,
 }
 
 impl ReadSource for SourceReader {
@@ -321,6 +425,7 @@ impl ReadSource for SourceReader {
             maker: NodeMaker::default(),
             meter: Arc::clone(&self.meter),
             reporter: self.reporter.clone(),
+            read: Arc::clone(&self.read),
         }
     }
 }
@@ -331,6 +436,7 @@ pub(super) struct Entries {
     maker: NodeMaker,
     meter: Arc<Meter>,
     reporter: Reporter,
+    read: Arc<AtomicU64>,
 }
 
 impl Iterator for Entries {
@@ -340,19 +446,24 @@ impl Iterator for Entries {
         // When nothing can be written any more there is no use in reading on.
         while !self.meter.has_failed() {
             let Some(item) = self.walk.next() else { break };
-            let found = item.and_then(|Found { path, meta }| match self.maker.node(&path, &meta, &self.reporter) {
-                Ok(node) => Ok((path, meta, node)),
-                Err(error) => Err(Lost { path, error }),
+            let found = item.and_then(|Found { path, meta }| {
+                let place = self.walk.source.frozen.place(&path);
+                match self.maker.node(&path, &place, &meta, &self.reporter) {
+                    Ok(node) => Ok((path, place, meta, node)),
+                    Err(error) => Err(Lost { path, error }),
+                }
             });
             match found {
-                Ok((path, meta, node)) => {
+                Ok((path, place, meta, node)) => {
                     if !meta.is_dir() {
                         self.reporter.progress(|progress| progress.files_done += 1);
                     }
                     let open = meta.is_file().then(|| SourceFile {
                         path: path.clone(),
+                        place,
                         size: meta.len(),
                         reporter: self.reporter.clone(),
+                        read: Arc::clone(&self.read),
                     });
                     return Some(Ok(ReadSourceEntry { path, node, open }));
                 }
@@ -367,9 +478,12 @@ impl Iterator for Entries {
 /// A file to be read.
 pub(super) struct SourceFile {
     path: PathBuf,
+    /// Where it is read.
+    place: PathBuf,
     /// As in its node: exactly so many bytes must come.
     size: u64,
     reporter: Reporter,
+    read: Arc<AtomicU64>,
 }
 
 impl ReadSourceOpen for SourceFile {
@@ -378,13 +492,16 @@ impl ReadSourceOpen for SourceFile {
     fn open(self) -> RusticResult<SourceFileReader> {
         // It may have become something else since it was looked at: do not follow a link, do not wait
         // for the other end of a pipe.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.path);
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&self.place);
         let file = file.and_then(|file| match file.metadata()? {
             meta if meta.is_file() => Ok(file),
             _ => Err(io::Error::other("it is no regular file any more")),
         });
         match file {
-            Ok(file) => Ok(SourceFileReader { left: self.size, file: Some(file), source: self }),
+            Ok(file) => {
+                self.read.fetch_add(self.size, Ordering::Relaxed);
+                Ok(SourceFileReader { left: self.size, file: Some(file), source: self })
+            }
             Err(error) => {
                 self.reporter.warn(Some(&self.path), describe(&error));
                 Err(RusticError::with_source(ErrorKind::InputOutput, "the file was left out", error))
@@ -460,11 +577,13 @@ mod tests {
                 }
             }
         });
-        let bytes = SourceFile { path, size, reporter }.open().ok().map(|mut reader| {
-            let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).expect("readable");
-            bytes
-        });
+        let bytes = SourceFile { place: path.clone(), path, size, reporter, read: Arc::default() }.open().ok().map(
+            |mut reader| {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).expect("readable");
+                bytes
+            },
+        );
         let warnings = std::mem::take(&mut *warnings.lock().expect("no panic"));
         (bytes, warnings)
     }
