@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backup::Root;
 use crate::error::{Error, Result};
 use crate::policy::Settings;
 use crate::policy::settings::is_default;
@@ -202,19 +203,6 @@ pub struct BackupDone {
     /// How many could not be read in all.
     #[serde(default)]
     pub unreadable_total: u64,
-}
-
-/// Where a backup began to read, and the file system it lies on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Root {
-    /// The path, in the agent's text form.
-    pub path: String,
-    /// Bytes its file system can hold; 0 = unknown.
-    pub capacity: u64,
-    /// Bytes free on it; 0 = unknown.
-    pub free: u64,
-    /// Whether the operating system is started from it: `/`, or the system drive.
-    pub system: bool,
 }
 
 /// A path that could not be read, or not be written back.

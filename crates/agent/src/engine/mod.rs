@@ -15,8 +15,9 @@ pub mod rustic;
 use std::fmt;
 
 use domain::{
+    backup::Root,
     policy::settings::{Command, Compression, Masks, Retry, When},
-    work::{Root, Unread},
+    work::Unread,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -4,7 +4,10 @@
 mod backup;
 mod cancel;
 mod child;
+mod commands;
 mod mounts;
+mod placing;
 mod restore;
 mod roundtrip;
+mod settings;
 mod support;

@@ -88,6 +88,13 @@ impl Bench {
         within(target, &self.source())
     }
 
+    /// The files with data in the repository, and their sizes.
+    pub(crate) fn packs(&self) -> Vec<(PathBuf, u64)> {
+        let folder = self.path("repository/data");
+        let packs = files_below(&folder).into_iter().map(|name| folder.join(name));
+        packs.map(|path| (path.clone(), fs::metadata(&path).expect("metadata").len())).collect()
+    }
+
     /// Run `restic` on the repository; it must succeed.
     pub(crate) fn restic(&self, args: &[&OsStr]) -> String {
         let output = Command::new("restic")
@@ -149,6 +156,39 @@ impl Heard {
             })
             .collect()
     }
+}
+
+/// The notices among what a job told: words and messages.
+pub(crate) fn notices(heard: &Heard) -> Vec<(String, String)> {
+    let notice = |event| if let Event::Notice { code, message } = event { Some((code, message)) } else { None };
+    heard.events().into_iter().filter_map(notice).collect()
+}
+
+/// Everything but directories below `root`, by their paths from there.
+pub(crate) fn files_below(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if fs::symlink_metadata(&path).expect("metadata").is_dir() {
+                directories.push(path);
+            } else {
+                found.push(RawPath::from(path.strip_prefix(root).expect("below")).to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The files of a snapshot below the source, in one line.
+pub(crate) fn restored_files(bench: &Bench, snapshot: &str) -> String {
+    let target = tempfile::tempdir().expect("a temporary directory");
+    let job = RestoreJob { snapshot: snapshot.to_owned(), target: target.path().into(), ..RestoreJob::default() };
+    bench.restore(&job).0.expect("a restore");
+    let source = bench.restored(target.path());
+    if source.exists() { files_below(&source).join(" ") } else { String::new() }
 }
 
 /// The child program of these tests.

@@ -31,7 +31,7 @@ pub(super) fn hello(hello: v1::Hello) -> AgentHello {
 }
 
 pub(super) fn assign(assigned: &Assigned) -> v1::ToAgent {
-    let Assigned { task, lease, repository: access, create_repository } = assigned;
+    let Assigned { task, lease, argument, repository: access, create_repository } = assigned;
     let spec = &task.spec;
     let interval = spec.rules.heartbeat_interval.map_or(0, |i| u64::try_from(i.as_millis()).unwrap_or(0));
     to_agent::Message::Assign(v1::Assign {
@@ -42,7 +42,7 @@ pub(super) fn assign(assigned: &Assigned) -> v1::ToAgent {
         heartbeat_interval_ms: interval,
         seeding: spec.seeding,
         host: spec.resource.as_ref().map(|r| r.name.clone()).unwrap_or_default(),
-        work_json: json_text(&spec.argument),
+        work_json: json_text(argument),
         repository: Some(repository(access)),
         create_repository: *create_repository,
     })

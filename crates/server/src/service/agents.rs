@@ -2,6 +2,7 @@
 //! people take a `Caller`. No transport here: `crate::agents` brings the messages over.
 
 mod complete;
+mod needs;
 #[cfg(test)]
 mod tests;
 
@@ -9,19 +10,18 @@ use std::collections::HashSet;
 
 use domain::activity::{ActivityEvent, ActivityRef, ActivitySpec};
 use domain::agent::{AGENT_QUEUE, Agent};
-use domain::backup::Backup;
 use domain::error::Kind;
-use domain::query::{Filter, MAX_LIMIT, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::query::{Filter, MAX_LIMIT, Pattern, Query, TaskField, Test, Value};
 use domain::task::{
     Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef, kind,
 };
 use domain::tenant::{MAX_NAME, Tenant, check_name};
 use domain::token::{Token, TokenKind};
-use domain::work::Work;
 use domain::{Code, Error, Result, Scope, Uuid};
 use ledger::{Claim, Committed, Expect, Stored, Write, Written};
 use tokio::sync::mpsc;
 
+use self::needs::Needs;
 use super::{Command, RepositoryAccess, Service};
 use crate::secrets::random_secret;
 
@@ -110,6 +110,8 @@ pub struct Assigned {
     pub task: Task,
     /// The lease it is given under.
     pub lease: LeaseToken,
+    /// What to do: the task's argument, with what it only refers to.
+    pub argument: serde_json::Value,
     /// Where the backups lie.
     pub repository: RepositoryAccess,
     /// Whether the repository may be made if it is not there.
@@ -373,7 +375,9 @@ impl Service {
     async fn assigned(&self, agent: &AgentIdentity, task: Task) -> Result<Option<Assigned>> {
         let Some(lease) = task.lease().cloned() else { return Ok(None) };
         match self.needs(&task).await {
-            Ok((repository, create_repository)) => Ok(Some(Assigned { task, lease, repository, create_repository })),
+            Ok(Needs { repository, create_repository, argument }) => {
+                Ok(Some(Assigned { task, lease, argument, repository, create_repository }))
+            }
             Err(e) if passing(&e) => Err(e),
             Err(error) => {
                 let message = match error.hint {
@@ -388,28 +392,6 @@ impl Service {
                 Ok(None)
             }
         }
-    }
-
-    async fn needs(&self, task: &Task) -> Result<(RepositoryAccess, bool)> {
-        let work = Work::of(&task.spec)?;
-        let id = work.repository();
-        let access = self.access(id).await?;
-        let create = match &work {
-            Work::Backup(_) => {
-                let filter = Filter::all().is(RecordField::Repository, Value::Uuid(id))?;
-                // A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
-                self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?.items.is_empty()
-            }
-            Work::Recovery(work) => {
-                let backup = self.ledger.get::<Backup>(&Scope::everything(), work.backup).await?.value;
-                if (backup.repository, &backup.snapshot) != (work.repository, &work.snapshot) {
-                    return Err(Error::invalid("argument", format!("backup '{}' is not that snapshot", backup.id)));
-                }
-                false
-            }
-            Work::Verification(_) | Work::Forget(_) => false,
-        };
-        Ok((access, create))
     }
 
     /// Carries out what an agent reports. The same report again, because its answer was lost, is answered like the first.

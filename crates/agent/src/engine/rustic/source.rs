@@ -15,7 +15,7 @@ use std::{
     vec,
 };
 
-use domain::work::Root;
+use domain::backup::Root;
 
 use ignore::{
     Match,
@@ -140,7 +140,7 @@ impl Source {
             let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
             Root {
                 path: RawPath::from(path.as_path()).to_string(),
-                capacity: space.map_or(0, |s| bytes(s.blocks(), s.fragment_size())),
+                size: space.map_or(0, |s| bytes(s.blocks(), s.fragment_size())),
                 free: space.map_or(0, |s| bytes(s.blocks_available(), s.fragment_size())),
                 system: path.parent().is_none(),
             }

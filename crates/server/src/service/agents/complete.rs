@@ -1,15 +1,22 @@
 //! The end of a task as its agent reports it: a good backup becomes a record in the same commit, so that there is never
 //! one without the other.
 
+use domain::agent::{AGENT_QUEUE, Agent};
+use domain::archive::Archive;
 use domain::backup::{Backup, BackupKind};
 use domain::resource::Resource;
-use domain::task::{Event, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef};
-use domain::work::{BackupDone, BackupWork, Work};
-use domain::{Code, Error, Result, Scope, Uuid};
+use domain::task::{
+    Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, State, Task, TaskError, TaskId, TaskRef,
+    TaskSpec, kind,
+};
+use domain::work::{BackupDone, BackupWork, VerificationDone, VerificationWork, Work};
+use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use ledger::{Committed, Expect, Stored, Write};
+use serde_json::json;
 
 use super::{ATTEMPTS, AgentIdentity, came_between};
 use crate::service::Service;
+use crate::service::runs::{RUN_KEYS, own_rules};
 
 impl Service {
     /// Ends a task. The same report again finds the task completed under its lease and makes nothing twice.
@@ -24,13 +31,11 @@ impl Service {
         let mut attempts = 0..ATTEMPTS;
         loop {
             let found = self.ledger.task(&agent.scope, TaskRef::Id(task)).await?;
-            let (outcome, made) = judge(&found, outcome.clone());
+            let (outcome, end) = judge(&found, outcome.clone());
             let event = Event::Complete { lease: lease.clone(), outcome, progress: progress.clone() };
             let mut writes = vec![Write::Task(TaskRef::Id(task), event)];
-            if let Some((work, done)) = made
-                && found.state() != State::Completed
-            {
-                writes.extend(self.backup_made(&agent.scope, &found, work, done).await?);
+            if found.state() != State::Completed {
+                writes.extend(self.consequences(agent, &found, end).await?);
             }
             match self.write(agent, writes).await {
                 // Somebody else changed the resource, or this very report arrived twice.
@@ -40,8 +45,40 @@ impl Service {
         }
     }
 
-    /// What the ledger is to keep of a good backup beside the task.
-    async fn backup_made(&self, scope: &Scope, task: &Task, work: BackupWork, done: BackupDone) -> Result<Vec<Write>> {
+    /// What the ledger is to keep of the end of a task beside the task.
+    async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End) -> Result<Vec<Write>> {
+        match end {
+            End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done).await,
+            End::Verified(work, done) => self.verified(&work, &done).await,
+            End::Nothing => Ok(Vec::new()),
+        }
+    }
+
+    /// What the ledger is to keep of a verification: whether the archive was found whole.
+    async fn verified(&self, work: &VerificationWork, done: &VerificationDone) -> Result<Vec<Write>> {
+        let everything = Scope::everything();
+        let Some(backup) = if_found(self.ledger.get::<Backup>(&everything, work.backup).await)? else {
+            return Ok(Vec::new());
+        };
+        let Some(Stored { rev, mut value }) =
+            if_found(self.ledger.get::<Archive>(&everything, backup.value.archive).await)?
+        else {
+            return Ok(Vec::new());
+        };
+        value.damaged = done.damaged_total > 0;
+        value.last_seen_at = self.moment().now;
+        Ok(vec![Write::Put(Box::new(value.into()), Expect::Rev(rev))])
+    }
+
+    /// What the ledger is to keep of a backup that was made.
+    async fn backup_made(
+        &self,
+        agent: &AgentIdentity,
+        task: &Task,
+        work: BackupWork,
+        done: BackupDone,
+    ) -> Result<Vec<Write>> {
+        let scope = &agent.scope;
         let resource = task.spec.resource.clone().unwrap_or_default();
         let resource_id = Uuid::parse_str(&resource.id).unwrap_or_default();
         let mut writes = Vec::new();
@@ -57,6 +94,9 @@ impl Service {
         let now = self.moment().now;
         let (archive, write) = self.archive_for(task, &work, &resource, done.created_at).await?;
         writes.extend(write);
+        let machine = if_found(self.ledger.get::<Agent>(scope, agent.id).await)?;
+        let found = || done.roots.iter().map(|root| root.path.clone()).collect();
+        let incremental = done.incremental && !work.full;
         let backup = Backup {
             id: Uuid::now_v7(),
             tenant: task.spec.tenant,
@@ -65,16 +105,16 @@ impl Service {
             policy: task.spec.policy.as_ref().and_then(|p| Uuid::parse_str(&p.id).ok()),
             archive,
             repository: work.repository,
-            snapshot: done.snapshot,
-            kind: if done.incremental { BackupKind::Incremental } else { BackupKind::Full },
+            kind: if incremental { BackupKind::Incremental } else { BackupKind::Full },
             task: task.id.0,
-            paths: work.paths,
+            paths: if work.paths.is_empty() { found() } else { work.paths },
+            snapshot: done.snapshot,
             size: done.size,
             added: done.added,
-            added_raw: 0,
-            changed: 0,
-            roots: Vec::new(),
-            system: String::new(),
+            added_raw: done.added_raw,
+            changed: done.changed,
+            roots: done.roots,
+            system: machine.map(|machine| machine.value.system).unwrap_or_default(),
             files: done.files,
             kept_because: Vec::new(),
             browsable: true,
@@ -82,30 +122,65 @@ impl Service {
             updated_at: now,
             deleted_at: None,
         };
+        if work.settings.verify {
+            writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
+        }
         writes.push(Write::Put(Box::new(backup.into()), Expect::New));
         Ok(writes)
     }
 }
 
-/// The outcome to keep, and the backup that was made if there is one. An agent that says "done" and not what it made is
-/// not believed.
-fn judge(task: &Task, outcome: Outcome) -> (Outcome, Option<(BackupWork, BackupDone)>) {
-    if !matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning) {
-        return (outcome, None);
+/// The task that reads all data of a new backup, where that is wished. It is for the agent that can reach the repository.
+fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskSpec {
+    let work = VerificationWork { backup: backup.id, repository: backup.repository, snapshot: backup.snapshot.clone() };
+    let title = format!("Verifying the backup of '{}'", backup.resource_name);
+    TaskSpec {
+        argument: json!(work),
+        context: json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: "scheduled" }),
+        priority: Priority::BelowNormal,
+        policy: made_by.spec.policy.clone(),
+        resource: made_by.spec.resource.clone(),
+        workflow_id: made_by.spec.workflow_id,
+        affinity: Affinity { agent: Some(agent.id.to_string()), cluster: None },
+        rules: own_rules(),
+        ..TaskSpec::new(Uuid::now_v7(), kind::VERIFICATION, AGENT_QUEUE, backup.tenant)
     }
-    let work = match Work::of(&task.spec) {
-        Ok(Work::Backup(work)) => work,
-        Ok(_) | Err(_) => return (outcome, None),
-    };
-    let done = serde_json::from_value::<BackupDone>(outcome.payload.clone())
-        .map_err(|e| Error::invalid("payload", e.to_string()))
-        .and_then(|done| if done.snapshot.is_empty() { Err(Error::missing("snapshot")) } else { Ok(done) });
-    match done {
-        Ok(done) => (outcome, Some((work, done))),
-        Err(error) => {
-            let message = format!("The agent reported a finished backup, but not which: {error}.");
-            let error = Some(TaskError::server("unreadableReport", message));
-            (Outcome { code: OutcomeCode::Error, error, ..outcome }, None)
+}
+
+/// What the end of a task means beside the task.
+enum End {
+    /// There is a new recovery point.
+    BackupMade(Box<BackupWork>, Box<BackupDone>),
+    /// A recovery point was read.
+    Verified(VerificationWork, VerificationDone),
+    /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
+    Nothing,
+}
+
+/// The outcome to keep, and what it means. An agent that says "done" and not what it made is not believed; one that says
+/// what it made though something failed is.
+fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
+    let good = matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning);
+    match Work::of(&task.spec) {
+        Ok(Work::Backup(work)) => {
+            let done = serde_json::from_value::<BackupDone>(outcome.payload.clone())
+                .map_err(|e| Error::invalid("payload", e.to_string()))
+                .and_then(|done| if done.snapshot.is_empty() { Err(Error::missing("snapshot")) } else { Ok(done) });
+            match done {
+                Ok(done) => (outcome, End::BackupMade(Box::new(work), Box::new(done))),
+                Err(_) if !good => (outcome, End::Nothing),
+                Err(error) => {
+                    let message = format!("The agent reported a finished backup, but not which: {error}.");
+                    let error = Some(TaskError::server("unreadableReport", message));
+                    (Outcome { code: OutcomeCode::Error, error, ..outcome }, End::Nothing)
+                }
+            }
         }
+        // Damage is an error of the task, and what was found is in its payload.
+        Ok(Work::Verification(work)) => match serde_json::from_value(outcome.payload.clone()) {
+            Ok(done) => (outcome, End::Verified(work, done)),
+            Err(_) => (outcome, End::Nothing),
+        },
+        Ok(Work::Recovery(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
     }
 }

@@ -1,9 +1,11 @@
 //! Agents against a ledger in memory, without a transport: connect, claim, report, and everything that comes twice, late
 //! or never.
 
+mod work;
+
 use std::sync::Arc;
 
-use domain::backup::BackupKind;
+use domain::backup::{Backup, BackupKind};
 use domain::policy::Settings;
 use domain::query::{Filter, Query};
 use domain::repository::Repository;

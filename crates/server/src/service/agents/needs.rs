@@ -1,0 +1,86 @@
+//! What an agent needs for a task beside the task: access to the repository, and what the argument only refers to. What a
+//! task may touch in a repository is checked here, because its argument may have come from anywhere.
+
+use std::collections::HashMap;
+
+use domain::backup::Backup;
+use domain::query::{Filter, Query, RecordField, Value};
+use domain::task::{Task, kind};
+use domain::tenant::Tenant;
+use domain::work::{ForgetWork, Point, Work};
+use domain::{Error, Result, Scope, Uuid};
+use serde_json::json;
+
+use crate::service::{RepositoryAccess, Service};
+
+/// See the module.
+pub(super) struct Needs {
+    /// Where the backups lie.
+    pub(super) repository: RepositoryAccess,
+    /// Whether the repository may be made if it is not there.
+    pub(super) create_repository: bool,
+    /// What to do.
+    pub(super) argument: serde_json::Value,
+}
+
+impl Service {
+    /// What the agent of this task needs.
+    ///
+    /// # Errors
+    /// `invalid_field` for an argument that makes no sense or refers to what is not the task's, and those of the ledger.
+    pub(super) async fn needs(&self, task: &Task) -> Result<Needs> {
+        let work = Work::of(&task.spec)?;
+        let id = work.repository();
+        let repository = self.access(id).await?;
+        let mut argument = task.spec.argument.clone();
+        let mut create_repository = false;
+        match work {
+            Work::Backup(_) => {
+                let filter = Filter::all().is(RecordField::Repository, Value::Uuid(id))?;
+                let found = self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?;
+                // A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
+                create_repository = found.items.is_empty();
+            }
+            Work::Recovery(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
+            Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
+            Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
+        }
+        Ok(Needs { repository, create_repository, argument })
+    }
+
+    async fn is_that_snapshot(&self, backup: Uuid, repository: Uuid, snapshot: &str) -> Result<()> {
+        let backup = self.ledger.get::<Backup>(&Scope::everything(), backup).await?.value;
+        if (backup.repository, backup.snapshot.as_str()) != (repository, snapshot) {
+            return Err(Error::invalid("argument", format!("backup '{}' is not that snapshot", backup.id)));
+        }
+        Ok(())
+    }
+
+    /// The recovery points that go, as far as they are still known: one that is not was removed by an earlier attempt.
+    async fn to_forget(&self, task: &Task, mut work: ForgetWork) -> Result<ForgetWork> {
+        let everything = Scope::everything();
+        let owner = self.ledger.get::<Tenant>(&everything, task.spec.tenant).await?.value;
+        let filter = Filter::all().is(RecordField::Archive, Value::Uuid(work.archive))?;
+        // What the owner of the task does not own is not there for it.
+        let found = self.ledger.all::<Backup>(&Scope::subtree(&owner), filter).await?;
+        let mut known: HashMap<Uuid, String> = found
+            .into_iter()
+            .map(|backup| backup.value)
+            .filter(|backup| backup.repository == work.repository)
+            .map(|backup| (backup.id, backup.snapshot))
+            .collect();
+        if work.points.is_empty() && task.spec.kind == kind::ARCHIVE_DELETION {
+            work.points = known.into_iter().map(|(backup, snapshot)| Point { backup, snapshot }).collect();
+            work.points.sort_by_key(|point| point.backup);
+        } else {
+            work.points.retain_mut(|point| {
+                let snapshot = known.remove(&point.backup);
+                snapshot.is_some_and(|snapshot| {
+                    point.snapshot = snapshot;
+                    true
+                })
+            });
+        }
+        Ok(work)
+    }
+}
