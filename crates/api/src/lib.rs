@@ -21,7 +21,7 @@ mod user;
 
 pub use activity::Activity;
 pub use agent::{Agent, Repository};
-pub use api_client::{ApiClient, ApiClientWithSecret, NewApiClient};
+pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
 pub use backup::{Backup, File, FileList, Restore};
 pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};

@@ -127,6 +127,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         tenants(all); tenant(a); create_tenant(tenant); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);
+        client_keys(a, all); create_client_key(a); revoke_client_key(a, b);
         signing_keys(all); rotate_signing_key(); revoke_signing_key(a); jwks(); audit_log(all);
     }
     let events = asked_by(|c| async move { c.task_events(all, None).next().await.expect("an answer") }).await;

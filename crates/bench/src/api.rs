@@ -116,6 +116,8 @@ async fn start(data: DataFolder) -> Result<Running> {
         listen: any,
         listen_tls: any,
         host: "localhost".to_owned(),
+        public: None,
+        audiences: Vec::new(),
         history: History { shown: long, kept: long },
     };
     server::start(config).await

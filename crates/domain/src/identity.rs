@@ -1,5 +1,6 @@
 //! Who can ask for access: people with passwords (`User`) and programs with secrets (`ApiClient`). Both are given short-lived
-//! access tokens, which the server signs with a `SigningKey`. API tokens that live until they are revoked are in `token`.
+//! access tokens, which the server signs with a `SigningKey`; a program can also ask with what it signed under a `ClientKey`.
+//! API tokens that live until they are revoked are in `token`.
 
 use std::fmt;
 
@@ -80,6 +81,40 @@ pub struct SigningKey {
     pub updated_at: Timestamp,
     /// From when on nothing that was signed under it is accepted.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A key with which a program shows who it is without a secret that the server knows: it signs, and the server checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientKey {
+    /// Identity, the `kid` of what is signed under it.
+    pub id: Uuid,
+    /// The program's tenant.
+    pub tenant: Uuid,
+    /// The program.
+    pub client: Uuid,
+    /// The public key (X.509 SubjectPublicKeyInfo), as PEM. The private one was given out when it was made.
+    pub public_key: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
+    /// From when on nothing that was signed under it is accepted.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// That a token without a record of its own is no longer accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// The id of the token.
+    pub id: Uuid,
+    /// The tenant that the token opened.
+    pub tenant: Uuid,
+    /// When the token would have expired; afterwards this need not be known any more.
+    pub expires_at: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Last change.
+    pub updated_at: Timestamp,
 }
 
 // Hashes and sealed keys are no secrets themselves, but what a secret is guessed from; no log needs them.

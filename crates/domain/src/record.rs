@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::archive::Archive;
 use crate::audit::AuditEntry;
 use crate::backup::Backup;
-use crate::identity::{ApiClient, SigningKey, User};
+use crate::identity::{ApiClient, ClientKey, Revocation, SigningKey, User};
 use crate::operation::Operation;
 use crate::policy::{Application, Policy};
 use crate::repository::Repository;
@@ -43,6 +43,10 @@ named_enum! {
         User = "user",
         /// A program with a secret.
         ApiClient = "client",
+        /// A key under which a program signs.
+        ClientKey = "client_key",
+        /// That a token is no longer accepted.
+        Revocation = "revocation",
         /// A key that signs access tokens.
         SigningKey = "signing_key",
         /// Who did what.
@@ -67,6 +71,8 @@ pub enum Record {
     Token(Token),
     User(User),
     ApiClient(ApiClient),
+    ClientKey(ClientKey),
+    Revocation(Revocation),
     SigningKey(SigningKey),
     AuditEntry(AuditEntry),
 }
@@ -149,6 +155,8 @@ entities!(
     Token,
     User,
     ApiClient,
+    ClientKey,
+    Revocation,
     SigningKey,
     AuditEntry
 );
@@ -170,6 +178,8 @@ impl Record {
             Record::Token(v) => v.tenant,
             Record::User(v) => v.tenant,
             Record::ApiClient(v) => v.tenant,
+            Record::ClientKey(v) => v.tenant,
+            Record::Revocation(v) => v.tenant,
             Record::SigningKey(v) => v.tenant,
             Record::AuditEntry(v) => v.tenant,
         }
@@ -191,7 +201,11 @@ impl Record {
             Record::Operation(v) => v.idempotency.as_ref().map(|i| i.key.clone()),
             Record::Token(v) => Some(v.hash.clone()),
             Record::User(v) => Some(User::login_key(&v.login)),
-            Record::ApiClient(_) | Record::SigningKey(_) | Record::AuditEntry(_) => None,
+            Record::ApiClient(_)
+            | Record::ClientKey(_)
+            | Record::Revocation(_)
+            | Record::SigningKey(_)
+            | Record::AuditEntry(_) => None,
         }
     }
 

@@ -16,8 +16,36 @@ pub struct Config {
     pub listen_tls: SocketAddr,
     /// This machine's name, for the certificate.
     pub host: String,
+    /// Where programs elsewhere reach this server over TLS, `host:port`; by default this machine's name and the port that
+    /// TLS is answered at. Clients are told so, and the certificate has its name.
+    pub public: Option<String>,
+    /// What assertions of programs may be meant for (`aud`), beside what follows from `public`.
+    pub audiences: Vec<String>,
     /// How long history stays.
     pub history: History,
+}
+
+/// The host and port of `host:port`; brackets around an IPv6 address are left out.
+///
+/// # Errors
+/// What would be right.
+pub fn host_and_port(text: &str) -> Result<(&str, u16), String> {
+    let wrong = || format!("'{text}' is not of the form HOST:PORT");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => address,
+        None if host.parse::<std::net::Ipv4Addr>().is_ok() || is_name(host) => host,
+        _ => return Err(wrong()),
+    };
+    Ok((host, port))
+}
+
+fn is_name(host: &str) -> bool {
+    let right = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    host.len() <= 253 && host.split('.').all(right)
 }
 
 /// The folder with everything a server keeps.
@@ -83,5 +111,22 @@ impl DataFolder {
     #[must_use]
     pub fn connection(&self) -> PathBuf {
         self.0.join("connection.json")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_addresses_have_a_host_and_a_port() {
+        assert_eq!(host_and_port("backup.example.com:443"), Ok(("backup.example.com", 443)));
+        assert_eq!(host_and_port("10.0.0.7:9281"), Ok(("10.0.0.7", 9281)));
+        assert_eq!(host_and_port("[::1]:9281"), Ok(("::1", 9281)));
+        for text in
+            ["", "backup", ":443", "backup:", "backup:0", "backup:70000", "::1:443", "https://backup:443", "a b:1"]
+        {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
     }
 }

@@ -53,7 +53,7 @@ pub struct Running {
 /// # Errors
 /// When the folder is held by another server, something in it is damaged, or an address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let Config { data, listen, listen_tls, host, history } = config;
+    let Config { data, listen, listen_tls, host, public, audiences, history } = config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
     // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
@@ -68,7 +68,19 @@ pub async fn start(config: Config) -> Result<Running> {
     // Opening runs migrations and an integrity check, which block.
     let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&ledger_path)).await?.map_err(explain)?;
     let ledger = Arc::new(ledger);
-    let service = Arc::new(Service::new(ledger.clone(), sealer));
+    let public = public.unwrap_or_else(|| {
+        let own = format!("{host}:{}", tls_address.port());
+        // A machine can have a name that is none on a network.
+        let usable = crate::config::host_and_port(&own).is_ok();
+        if usable { own } else { format!("localhost:{}", tls_address.port()) }
+    });
+    let (public_host, _) = crate::config::host_and_port(&public).map_err(anyhow::Error::msg)?;
+    let mut names = tls::host_names(tls_address.ip(), &host);
+    if !names.iter().any(|name| name == public_host) {
+        names.push(public_host.to_owned());
+    }
+    let service = Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences);
+    let service = Arc::new(service);
 
     let first = FirstStart { service: &service, data: &data };
     first.root_tenant().await.map_err(explain)?;
@@ -78,7 +90,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let (agent_token, _) = first.token(&data.agent_token(), TokenKind::Agent, "local agent", Role::Operator).await?;
 
     let files = tls::CertFiles::in_folder(&data.keys());
-    let tls_config = files.server_config(&tls::host_names(tls_address.ip(), &host), service.moment().now)?;
+    let tls_config = files.server_config(&names, service.moment().now)?;
     let tls = listen::TlsListener::new(tls, tls_config)?;
 
     let shutdown = CancellationToken::new();

@@ -17,10 +17,10 @@ pub use events::Events;
 pub use query::ListQuery;
 
 use crate::{
-    Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, FileList, Health, KeySet, List,
-    Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange,
-    PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey, Task, TaskCounts, Tenant, Token,
-    TokenCreated, User, UserWithPassword, Version,
+    Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
+    FileList, Health, KeySet, List, Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken,
+    NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey, Task,
+    TaskCounts, Tenant, Token, TokenCreated, User, UserWithPassword, Version,
 };
 
 /// How long a connection may take.
@@ -340,6 +340,21 @@ impl Client {
     /// Revokes a program's access.
     pub async fn revoke_client(&self, id: Uuid) -> Result<ApiClient> {
         self.end(&["clients", &id.to_string()]).await
+    }
+
+    /// Keys under which a program signs.
+    pub async fn client_keys(&self, client: Uuid, query: &ListQuery) -> Result<List<ClientKey>> {
+        self.get(&["clients", &client.to_string(), "keys"], query.pairs()).await
+    }
+
+    /// Makes a key for a program; its private half is in the answer, this once.
+    pub async fn create_client_key(&self, client: Uuid) -> Result<ClientKeyFile> {
+        self.send(Method::POST, &["clients", &client.to_string(), "keys"], &Nothing {}).await
+    }
+
+    /// Revokes a key of a program, and with it what is signed under it.
+    pub async fn revoke_client_key(&self, client: Uuid, key: Uuid) -> Result<ClientKey> {
+        self.end(&["clients", &client.to_string(), "keys", &key.to_string()]).await
     }
 
     /// Keys under which access tokens are signed.

@@ -1,9 +1,14 @@
 //! `backstay client`: programs that sign in with an id and a secret.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use api::{ApiClient, ApiClientWithSecret, NewApiClient, Tenant};
+use anyhow::{Context as _, Result, bail};
+use api::client::ListQuery;
+use api::{ApiClient, ApiClientWithSecret, ClientKey, NewApiClient, Tenant};
 use clap::{Args, Subcommand};
 use domain::Role;
 
@@ -26,9 +31,45 @@ pub(crate) enum ClientCommand {
     /// Give a program another secret in place of the one it has; it is shown this once
     #[command(after_help = "Example: backstay client rotate reports")]
     Rotate(ClientArg),
+    /// Keys with which a program signs in without a secret
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Revoke a program's access: from now on neither its secret nor access tokens are accepted
     #[command(after_help = "Example: backstay client revoke reports")]
     Revoke(ClientArg),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and write it to a file, in the form that clients of clouds read; it is shown nowhere else
+    #[command(after_help = "Example: backstay client key create terraform --file key.json")]
+    Create {
+        /// The program, by name or id
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        /// The file, which must not be there yet (mode 0600)
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List the keys of a program, newest first, revoked ones too
+    #[command(after_help = "Example: backstay client key list terraform")]
+    List {
+        /// The program, by name or id
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Revoke a key: from now on nothing that is signed under it is accepted
+    #[command(after_help = "Example: backstay client key revoke terraform 0193a4b2-7c11")]
+    Revoke {
+        /// The program, by name or id
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        /// The key, by id or the beginning of it
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +107,7 @@ pub(crate) async fn run(command: ClientCommand, ctx: &Context) -> Result<ExitCod
             let client = resolve::one::<ApiClient>(&ctx.client, &arg.client).await?;
             tell(&ctx.client.rotate_client_secret(client.id).await?, ctx)
         }
+        ClientCommand::Key(command) => key(command, ctx).await,
         ClientCommand::Revoke(arg) => {
             let client = resolve::one::<ApiClient>(&ctx.client, &arg.client).await?;
             let client = ctx.client.revoke_client(client.id).await?;
@@ -124,6 +166,64 @@ async fn list(page: &PageArgs, ctx: &Context) -> Result<ExitCode> {
     };
     let rows = list.items.iter().zip(ids).map(row).collect();
     ctx.list(&list, ("client", "clients"), &["NAME", "ROLES", "EXECUTOR", "STATE", "CREATED", "ID"], rows)
+}
+
+async fn key(command: KeyCommand, ctx: &Context) -> Result<ExitCode> {
+    match command {
+        KeyCommand::Create { client, file } => {
+            let client = resolve::one::<ApiClient>(&ctx.client, &client).await?;
+            // Before the key is made, which would be lost if it had no place.
+            let place = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+            let mut place = place.with_context(|| format!("cannot make the file {}", file.display()))?;
+            let made = async {
+                let key = ctx.client.create_client_key(client.id).await?;
+                serde_json::to_writer_pretty(&mut place, &key)?;
+                writeln!(place)?;
+                place.sync_all()?;
+                anyhow::Ok(key)
+            };
+            let key = match made.await {
+                Ok(key) => key,
+                Err(error) => {
+                    // Nothing of use is in it.
+                    let _ = std::fs::remove_file(&file);
+                    return Err(error);
+                }
+            };
+            if ctx.out.json {
+                ctx.out.json(&serde_json::json!({ "id": key.id, "client": client.id, "file": file }))?;
+            } else {
+                let told = format!("the key {} of '{}' is in {}", key.id, client.name, file.display());
+                ctx.out.line(format::clean_line(&told))?;
+            }
+            done()
+        }
+        KeyCommand::List { client, page } => {
+            let client = resolve::one::<ApiClient>(&ctx.client, &client).await?;
+            let list = ctx.client.client_keys(client.id, &page.query()).await?;
+            let ids = short_ids(&list.items.iter().map(|k| k.id).collect::<Vec<_>>());
+            let row = |(k, id): (&ClientKey, String)| {
+                vec![Cell::from(id), access_cell(k.revoked_at), Cell::from(ctx.out.stamp(k.created_at))]
+            };
+            let rows = list.items.iter().zip(ids).map(row).collect();
+            ctx.list(&list, ("key", "keys"), &["ID", "STATE", "CREATED"], rows)
+        }
+        KeyCommand::Revoke { client, key } => {
+            let client = resolve::one::<ApiClient>(&ctx.client, &client).await?;
+            let keys = ctx.client.client_keys(client.id, &ListQuery::new().limit(1000)).await?.items;
+            let begun: Vec<_> = keys.iter().filter(|k| k.id.to_string().starts_with(&key.to_lowercase())).collect();
+            let [found] = begun.as_slice() else {
+                bail!("{} keys of '{}' begin with '{key}'; see `backstay client key list`", begun.len(), client.name);
+            };
+            let revoked = ctx.client.revoke_client_key(client.id, found.id).await?;
+            if ctx.out.json {
+                ctx.out.json(&revoked)?;
+            } else {
+                ctx.out.line(format!("what is signed under the key {} is no longer accepted", revoked.id))?;
+            }
+            done()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -29,8 +29,9 @@ macro_rules! pages {
 pages! {
     "invalid_field" "missing_field" "unknown_field" "invalid_body" "invalid_cursor" "unauthenticated" "forbidden"
     "not_found" "unknown_route" "method_not_allowed" "already_exists" "revision_conflict" "in_use" "state_conflict"
-    "already_completed" "lease_lost" "not_cancellable" "agent_offline" "agent_silent" "path_unusable" "body_too_large" "unsupported_media_type"
-    "too_many_attempts" "unavailable" "storage_full" "ledger_damaged" "internal"
+    "already_completed" "lease_lost" "not_cancellable" "agent_offline" "path_unusable" "not_applied" "processing" "disabled"
+    "registration_failed" "live_system" "system_mismatch" "foreign_policy" "no_installer" "body_too_large"
+    "unsupported_media_type" "too_many_attempts" "unavailable" "agent_silent" "storage_full" "ledger_damaged" "internal"
 }
 
 pub(crate) fn run(args: &ExplainArgs, out: &Output) -> Result<ExitCode> {

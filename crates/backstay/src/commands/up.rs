@@ -42,6 +42,13 @@ pub(crate) struct UpArgs {
     /// Where TLS is answered, and agents connect; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9281")]
     listen_tls: SocketAddr,
+    /// Where programs elsewhere reach this server over TLS: clients are told so, and the certificate has its name; by default
+    /// this machine's name with the port of --listen-tls
+    #[arg(long, value_name = "HOST:PORT", env = "BACKSTAY_PUBLIC", value_parser = public)]
+    public: Option<String>,
+    /// Also take what programs sign for this audience (`aud`) to get a token; can be given several times
+    #[arg(long = "jwt-audience", value_name = "URL")]
+    audiences: Vec<String>,
     /// Write the addresses and an admin token here as JSON (mode 0600) when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -67,6 +74,8 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         listen: args.listen,
         listen_tls: args.listen_tls,
         host: host.clone(),
+        public: args.public,
+        audiences: args.audiences,
         history: Default::default(),
     };
     let server = server::start(config).await?;
@@ -123,6 +132,10 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     }
     server.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn public(text: &str) -> Result<String, String> {
+    server::config::host_and_port(text).map(|_| text.to_owned())
 }
 
 fn existing(path: &Path) -> Result<String> {

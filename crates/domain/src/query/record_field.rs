@@ -43,7 +43,8 @@ fields! {
         CreatedAt = "created_at": FieldKind::Time,
         /// The last change.
         UpdatedAt = "updated_at": FieldKind::Time,
-        /// When it ceased to count: a credential was revoked, a resource, backup or archive deleted.
+        /// When it ceased to count: a credential was revoked, a revoked token expires anyway, a
+        /// resource, backup or archive was deleted.
         EndedAt = "ended_at": FieldKind::Time,
         /// The credential behind it.
         Actor = "actor": FieldKind::Uuid,
@@ -71,7 +72,8 @@ impl RecordKind {
             RecordKind::Operation => &[F::Kind, F::Resource],
             RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
             RecordKind::User | RecordKind::ApiClient => &[F::Name, F::EndedAt],
-            RecordKind::SigningKey => &[F::EndedAt],
+            RecordKind::ClientKey => &[F::Actor, F::EndedAt],
+            RecordKind::Revocation | RecordKind::SigningKey => &[F::EndedAt],
             RecordKind::AuditEntry => &[F::Name, F::Kind, F::Actor, F::Object],
         }
     }
@@ -139,7 +141,10 @@ impl Field for RecordField {
             (F::EndedAt, Record::Token(v)) => Read::time(v.revoked_at),
             (F::EndedAt, Record::User(v)) => Read::time(v.revoked_at),
             (F::EndedAt, Record::ApiClient(v)) => Read::time(v.revoked_at),
+            (F::EndedAt, Record::ClientKey(v)) => Read::time(v.revoked_at),
+            (F::EndedAt, Record::Revocation(v)) => Read::One(Cell::Time(v.expires_at)),
             (F::EndedAt, Record::SigningKey(v)) => Read::time(v.revoked_at),
+            (F::Actor, Record::ClientKey(v)) => uuid(v.client),
             (F::Actor, Record::AuditEntry(v)) => uuid(v.actor),
             (F::Object, Record::AuditEntry(v)) => Read::text(&v.object),
             _ => Read::Absent,

@@ -245,6 +245,8 @@ fn renamed(dice: &mut Dice, mut record: Record) -> Record {
         Record::Operation(v) => v.created_by = word,
         Record::User(v) => v.login = word,
         Record::ApiClient(v) => v.name = word,
+        Record::ClientKey(v) => v.public_key = word,
+        Record::Revocation(v) => v.expires_at = v.created_at,
         Record::SigningKey(v) => v.revoked_at = v.revoked_at.filter(|_| dice.one_in(2)),
         Record::AuditEntry(v) => v.object = word,
         Record::Token(v) => (v.hash, v.revoked_at) = (word, v.revoked_at.filter(|_| dice.one_in(2))),

@@ -4,7 +4,7 @@ use domain::agent::Agent;
 use domain::archive::Archive;
 use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
-use domain::identity::{ApiClient, SigningKey, User};
+use domain::identity::{ApiClient, ClientKey, Revocation, SigningKey, User};
 use domain::operation::{About, Ended, Idempotency, Operation, OperationKind};
 use domain::policy::{Agenda, Application, AsWritten, Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
@@ -208,6 +208,16 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         updated_at,
         revoked_at: None,
     };
+    let client_key = ClientKey {
+        id: w.id(),
+        tenant,
+        client: client.id,
+        public_key: "a public key".into(),
+        created_at,
+        updated_at,
+        revoked_at: Some(w.moment.now),
+    };
+    let revocation = Revocation { id: w.id(), tenant, expires_at: Timestamp::MAX, created_at, updated_at };
     let entry = AuditEntry {
         id: w.id(),
         tenant,
@@ -224,6 +234,8 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         user.into(),
         client.into(),
         key.into(),
+        client_key.into(),
+        revocation.into(),
         entry.into(),
         machine.into(),
         repository.into(),

@@ -135,6 +135,8 @@ pub(super) fn table(kind: RecordKind) -> &'static str {
         RecordKind::Token => "tokens",
         RecordKind::User => "users",
         RecordKind::ApiClient => "clients",
+        RecordKind::ClientKey => "client_keys",
+        RecordKind::Revocation => "revocations",
         RecordKind::SigningKey => "signing_keys",
         RecordKind::AuditEntry => "audit",
     }

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_turns.sql"),
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_archives.sql"),
+    include_str!("migrations/0008_client_keys.sql"),
 ];
 
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.

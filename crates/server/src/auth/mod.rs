@@ -6,7 +6,7 @@ use domain::tenant::Tenant;
 use domain::token::{Token, TokenKind};
 use domain::{Actor, ActorKind, Caller, Code, Error, Result, Role, Scope, Timestamp, Uuid, if_found};
 
-use crate::service::{AccessClaims, Service, hash_secret};
+use crate::service::{AccessClaims, Service, hash_secret, is_iam};
 
 /// Whom a credential stands for, as its record says.
 pub(crate) struct Holder {
@@ -41,7 +41,7 @@ impl From<&Token> for Holder {
 }
 
 impl Service {
-    /// The caller behind the secret of an API token, or behind an access token.
+    /// The caller behind the secret of an API token, or behind a token that was granted for a credential.
     ///
     /// # Errors
     /// `unauthenticated` when it is unknown, revoked, expired, an agent's, or an access token whose holder is revoked or
@@ -51,11 +51,16 @@ impl Service {
     }
 
     pub(crate) async fn authenticate_at(&self, secret: &str, now: Timestamp) -> Result<Caller> {
-        // The secret of an API token has no stop in it, and an access token always has two.
+        // The secret of an API token has no stop in it, and every other token has two.
         if !secret.contains('.') {
             return self.caller_of(Holder::from(&self.token_of(secret, TokenKind::Api).await?)).await;
         }
-        match self.access_claims(secret, now).await? {
+        let claims = if is_iam(secret) {
+            self.valid_iam_claims(secret, now).await?
+        } else {
+            self.access_claims(secret, now).await?
+        };
+        match claims {
             Some(claims) => self.granted(&claims, now).await?,
             None => None,
         }

@@ -47,6 +47,7 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
         }
         if turn % TURNS_PER_CLEANING == 0 {
             log("clean up history", service.clean_history(history).await);
+            log("forget revoked tokens that have expired", service.forget_revocations().await);
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -38,8 +38,8 @@ pub use agents::*;
 pub use archives::ArchiveView;
 pub use backups::RestoreRequest;
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
-pub(crate) use identity::AccessClaims;
-pub use identity::{Credential, Grant, NewClient, NewUser, Wish};
+pub(crate) use identity::{AccessClaims, is_iam};
+pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
 pub use operations::{OperationView, right_of};
 pub use policies::{NewPolicy, PolicyChange};
 pub(crate) use progress::run as write_progress;
@@ -75,6 +75,8 @@ pub struct Service {
     up_since: Timestamp,
     /// Where programs elsewhere reach this server over TLS.
     public: String,
+    /// What assertions of programs may be meant for, beside what follows from `public`.
+    audiences: Vec<String>,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -94,6 +96,7 @@ impl Service {
             tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),
             public: "localhost:8443".to_owned(),
+            audiences: Vec::new(),
             scheduler: Notify::new(),
         }
     }
@@ -102,6 +105,21 @@ impl Service {
     #[must_use]
     pub fn reached_at(self, public: String) -> Service {
         Service { public, ..self }
+    }
+
+    /// The same services, which take what programs signed for these audiences too.
+    #[must_use]
+    pub fn accepting(self, audiences: Vec<String>) -> Service {
+        Service { audiences, ..self }
+    }
+
+    /// What assertions of programs may be meant for: this server by the names that clients make of its address, the
+    /// vendor's own service, which some clients always name, and what is configured (contract for Yandex clients, Y20).
+    pub(crate) fn audiences(&self) -> Vec<String> {
+        let host = self.public.rsplit_once(':').map_or(self.public.as_str(), |(host, _)| host);
+        let hosts = ["iam.api.cloud.yandex.net".to_owned(), format!("iam.{}", self.public), format!("iam.{host}")];
+        let urls = hosts.into_iter().chain([self.public.clone()]).map(|h| format!("https://{h}/iam/v1/tokens"));
+        urls.chain(self.audiences.iter().cloned()).collect()
     }
 
     /// Where programs elsewhere reach this server over TLS: `host:port`.

@@ -58,7 +58,7 @@ impl Who {
 
 fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     use Right::{Administer, Edit, Issue, Operate, View};
-    let Protected { resource, policy, repository, task, activity, backup, token, user, client, key } = made;
+    let Protected { resource, policy, repository, task, activity, backup, token, user, client, client_key, key } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
         let path = path.iter().map(|s| (*s).clone()).collect();
@@ -80,7 +80,10 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             new(Administer, &[], Some(body), Some(foreign))
         }
         "set_password" => new(Administer, &[user], Some(json!({ "password": "correct horse" })), None),
-        "client" | "revoke_client" | "rotate_client_secret" => new(Administer, &[client], None, None),
+        "client" | "revoke_client" | "rotate_client_secret" | "client_keys" | "create_client_key" => {
+            new(Administer, &[client], None, None)
+        }
+        "revoke_client_key" => new(Administer, &[client, client_key], None, None),
         "create_client" => {
             let body = json!({ "name": "ci", "roles": ["issuer", "viewer"], "executor": "e-7" });
             let mut foreign = body.clone();

@@ -44,6 +44,7 @@ pub(crate) struct Protected {
     pub(crate) token: String,
     pub(crate) user: String,
     pub(crate) client: String,
+    pub(crate) client_key: String,
     pub(crate) key: String,
 }
 
@@ -224,6 +225,7 @@ impl World {
         self.carry_out(&agent, &work).await;
         let first = |list: &serde_json::Value| id(&list["items"][0]);
         let (user, client) = self.user_and_client().await;
+        let (client_key, _) = self.service.create_client_key(&self.root, client).await.expect("a key");
         let key = self.service.rotate_signing_key(&self.root).await.expect("a key");
         Protected {
             backup: first(&talk.get("/backups").await.body),
@@ -232,6 +234,7 @@ impl World {
             token: first(&talk.get("/tokens?kind=api").await.body),
             user: user.to_string(),
             client: client.to_string(),
+            client_key: client_key.id.to_string(),
             key: key.id.to_string(),
             resource,
             policy,

@@ -2,4 +2,5 @@
 
 mod discovery;
 mod errors;
+mod iam;
 mod world;

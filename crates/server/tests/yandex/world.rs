@@ -10,7 +10,6 @@ use domain::token::TokenKind;
 use domain::{Caller, Role, Scope, Uuid};
 use ledger::{Expect, Ledger, MemoryLedger, Write};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
 use proto::google::rpc;
 use serde_json::Value;
 use server::Service;
@@ -119,16 +118,6 @@ impl World {
         let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
         Ok((parts.headers, bytes[5..].to_vec()))
     }
-}
-
-/// The descriptors of the API.
-pub(crate) fn pool() -> DescriptorPool {
-    DescriptorPool::decode(proto::yandex::DESCRIPTORS).expect("whole descriptors")
-}
-
-/// An empty message of this name.
-pub(crate) fn message(name: &str) -> DynamicMessage {
-    DynamicMessage::new(pool().get_message_by_name(name).expect("described"))
 }
 
 /// The fields that a REST answer complains about.

@@ -9,8 +9,8 @@ use domain::query::Filter;
 
 use super::auth::Asking;
 use super::error::Failure;
-use super::extract::{Body, OptionalBody, Params, PathId};
-use super::lists::{CLIENTS, SIGNING_KEYS, USERS};
+use super::extract::{Body, OptionalBody, Params, PathId, PathIds};
+use super::lists::{CLIENT_KEYS, CLIENTS, SIGNING_KEYS, USERS};
 use super::{Answer, ApiState, created, map};
 use crate::service::{NewClient, NewUser};
 
@@ -203,6 +203,63 @@ pub(super) async fn revoke_client(
     PathId(id): PathId,
 ) -> Answer<api::ApiClient> {
     Ok(Json((&state.service.revoke_client(&caller, id).await?).into()))
+}
+
+/// Keys under which a program signs to show who it is, newest first, revoked ones too.
+#[utoipa::path(
+    get,
+    path = "/clients/{id}/keys",
+    tag = "clients",
+    params(("id" = Uuid, Path, description = "The program")),
+    responses((status = 200, description = "A part of the list", body = api::List<api::ClientKey>))
+)]
+pub(super) async fn client_keys(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+    params: Params,
+) -> Answer<api::List<api::ClientKey>> {
+    let query = CLIENT_KEYS.query(params, Filter::all())?;
+    let slice = state.service.client_keys(&caller, id, &query).await?;
+    map::list(&CLIENT_KEYS, &query, slice, |k| k.into())
+}
+
+/// Makes a key for a program, with which it gets tokens without a secret that this server knows.
+///
+/// The answer is the file that clients of clouds read. The private key is in it and nowhere else.
+#[utoipa::path(
+    post,
+    path = "/clients/{id}/keys",
+    tag = "clients",
+    params(("id" = Uuid, Path, description = "The program")),
+    responses((status = 201, description = "The key", body = api::ClientKeyFile))
+)]
+pub(super) async fn create_client_key(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+) -> Result<Response, Failure> {
+    let (key, private) = state.service.create_client_key(&caller, id).await?;
+    let file = api::ClientKeyFile::new(&key, private);
+    Ok(unstored((StatusCode::CREATED, Json(file)).into_response()))
+}
+
+/// Revokes a key of a program: from now on nothing that is signed under it is accepted.
+///
+/// Tokens that the program got for it before go on until they expire.
+#[utoipa::path(
+    delete,
+    path = "/clients/{id}/keys/{key}",
+    tag = "clients",
+    params(("id" = Uuid, Path, description = "The program"), ("key" = Uuid, Path, description = "The key")),
+    responses((status = 200, description = "The key as it is now", body = api::ClientKey))
+)]
+pub(super) async fn revoke_client_key(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathIds(client, key): PathIds,
+) -> Answer<api::ClientKey> {
+    Ok(Json((&state.service.revoke_client_key(&caller, client, key).await?).into()))
 }
 
 /// Keys under which access tokens are signed, newest first; only for administrators of the whole tree.

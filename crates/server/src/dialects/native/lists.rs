@@ -74,6 +74,14 @@ pub(super) static USERS: Records = LazyLock::new(|| {
     list
 });
 pub(super) static CLIENTS: Records = LazyLock::new(|| named("clients", RecordKind::ApiClient));
+pub(super) static CLIENT_KEYS: Records = LazyLock::new(|| {
+    let order = by(RecordField::CreatedAt, Direction::Desc);
+    let mut list = records("client_keys", RecordKind::ClientKey, order);
+    // The program stands in the path.
+    list.parameters.retain(|p| p.name != "actor");
+    list.sortable.retain(|(name, _)| *name != "actor");
+    list
+});
 pub(super) static SIGNING_KEYS: Records =
     LazyLock::new(|| records("signing_keys", RecordKind::SigningKey, by(RecordField::CreatedAt, Direction::Desc)));
 pub(super) static AUDIT: Records = LazyLock::new(|| {
@@ -186,7 +194,7 @@ mod tests {
         check(&TASKS);
         check(&ACTIVITIES);
         let records = [&RESOURCES, &POLICIES, &APPLICATIONS, &BACKUPS, &AGENTS, &REPOSITORIES, &TENANTS, &TOKENS];
-        for list in records.into_iter().chain([&USERS, &CLIENTS, &SIGNING_KEYS, &AUDIT]) {
+        for list in records.into_iter().chain([&USERS, &CLIENTS, &CLIENT_KEYS, &SIGNING_KEYS, &AUDIT]) {
             check(list);
             assert!(list.order.terms().len() == 2 || list.name == "applications", "{} has its own order", list.name);
         }

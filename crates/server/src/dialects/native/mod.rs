@@ -126,6 +126,8 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(identity::clients, identity::create_client))
         .routes(routes!(identity::client, identity::revoke_client))
         .routes(routes!(identity::rotate_client_secret))
+        .routes(routes!(identity::client_keys, identity::create_client_key))
+        .routes(routes!(identity::revoke_client_key))
         .routes(routes!(identity::signing_keys, identity::rotate_signing_key))
         .routes(routes!(identity::revoke_signing_key))
         .routes(routes!(audit::audit_log))

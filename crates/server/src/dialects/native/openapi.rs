@@ -104,6 +104,7 @@ fn parameters_of(operation: &str) -> (&'static str, Vec<Value>) {
         "tokens" => with_paging(&lists::TOKENS),
         "users" => with_paging(&lists::USERS),
         "clients" => with_paging(&lists::CLIENTS),
+        "client_keys" => with_paging(&lists::CLIENT_KEYS),
         "signing_keys" => with_paging(&lists::SIGNING_KEYS),
         "audit_log" => with_paging(&lists::AUDIT),
         _ => ("", Vec::new()),

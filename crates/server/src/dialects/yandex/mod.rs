@@ -15,6 +15,7 @@ mod failure;
 mod file_id;
 mod grpc;
 mod health;
+mod iam;
 mod listing;
 mod methods;
 mod pages;
@@ -61,6 +62,7 @@ pub(super) struct Yandex {
 fn handlers() -> Handlers {
     let mut handlers = Handlers::default();
     endpoints::register(&mut handlers);
+    iam::register(&mut handlers);
     handlers
 }
 

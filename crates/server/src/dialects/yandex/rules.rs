@@ -194,3 +194,6 @@ fn check_oneof(message: &DynamicMessage, oneof: &OneofDescriptor, path: &str, wr
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,6 +66,36 @@ pub(crate) struct AccessClaims {
 }
 
 impl AccessClaims {
+    /// The claims of a caller as it is, until this second.
+    pub(super) fn of(caller: &Caller, now: Timestamp, exp: i64) -> AccessClaims {
+        AccessClaims {
+            iss: ISSUER.to_owned(),
+            sub: caller.actor.id,
+            client_id: caller.actor.id,
+            kind: caller.actor.kind,
+            tenant: caller.tenant(),
+            roles: caller.roles().to_vec(),
+            iat: now.as_second(),
+            exp,
+            jti: Uuid::now_v7(),
+        }
+    }
+
+    /// The token's own id.
+    pub(super) fn id(&self) -> Uuid {
+        self.jti
+    }
+
+    /// Whether it is from here, and has not expired.
+    pub(super) fn is_alive(&self, now: Timestamp) -> bool {
+        self.iss == ISSUER && now.as_second() < self.exp
+    }
+
+    /// From when on it is no longer accepted.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.exp).ok()
+    }
+
     /// The credential that it was granted for.
     pub(crate) fn actor(&self) -> Actor {
         Actor { kind: self.kind, id: self.sub }
@@ -106,19 +136,9 @@ impl Service {
         }
         let roles = narrowed_roles(caller, wish.roles)?;
         let tenant = self.narrowed_tenant(caller, wish.tenant).await?;
-        let claims = AccessClaims {
-            iss: ISSUER.to_owned(),
-            sub: caller.actor.id,
-            client_id: caller.actor.id,
-            kind: caller.actor.kind,
-            tenant: tenant.id,
-            roles: roles.clone(),
-            iat: now.as_second(),
-            exp: now.as_second().saturating_add(LIFETIME.as_secs()),
-            jti: Uuid::now_v7(),
-        };
         let narrowed = Caller::new(caller.name.clone(), caller.actor, roles, Scope::subtree(&tenant));
         let narrowed = narrowed.bound_to(caller.executor.clone());
+        let claims = AccessClaims::of(&narrowed, now, now.as_second().saturating_add(LIFETIME.as_secs()));
         let key = self.signing_key(now).await?;
         let pair = key.pair(&self.sealer)?;
         let mut more = wish.claims;
@@ -171,7 +191,7 @@ impl Service {
         let Some(token) = Unverified::read(token).filter(|t| t.typ == Type::Access) else { return Ok(None) };
         let Some(key) = self.verifying_key(token.kid, now).await? else { return Ok(None) };
         let claims = token.verify::<AccessClaims>(key.public());
-        Ok(claims.filter(|c| c.iss == ISSUER && now.as_second() < c.exp))
+        Ok(claims.filter(|c| c.is_alive(now)))
     }
 }
 

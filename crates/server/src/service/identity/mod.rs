@@ -1,8 +1,12 @@
 //! Who may ask: people and programs with their secrets (`users`, `clients`), signing in (`sign_in`), the access tokens that
-//! are granted then (`grants`), and the keys that sign them (`keys`). Every dialect uses these; see docs/decisions/identity.md.
+//! are granted then (`grants`), and the keys that sign them (`keys`). Programs can also sign in with keys of their own
+//! (`client_keys`, `assertion`), and there are tokens in the form that clients of clouds know (`iam`). Every dialect uses these; see docs/decisions/identity.md.
 
+mod assertion;
+mod client_keys;
 mod clients;
 mod grants;
+mod iam;
 mod jwt;
 mod keys;
 mod passwords;
@@ -22,6 +26,8 @@ pub use clients::NewClient;
 pub(crate) use grants::AccessClaims;
 use grants::LIFETIME;
 pub use grants::{Grant, Wish};
+pub use iam::IamToken;
+pub(crate) use iam::is_iam;
 pub use sign_in::Credential;
 pub use users::NewUser;
 

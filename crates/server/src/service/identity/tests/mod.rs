@@ -2,6 +2,7 @@
 
 mod access;
 mod credentials;
+mod iam;
 mod keys;
 
 use std::net::IpAddr;
