@@ -3,4 +3,5 @@
 mod discovery;
 mod errors;
 mod iam;
+mod listeners;
 mod world;
