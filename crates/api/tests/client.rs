@@ -140,7 +140,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         for (method, operation) in methods.as_object().expect("methods") {
             let number = path.starts_with("/tasks") || path.starts_with("/activities");
             let path = path.replace("{id}", &if number { "7".into() } else { a.to_string() });
-            let path = path.replace("{resource}", &b.to_string());
+            let path = path.replace("{resource}", &b.to_string()).replace("{key}", &b.to_string());
             let id = operation["operationId"].as_str().expect("an id");
             let base = operation["servers"][0]["url"].as_str().or(document["servers"][0]["url"].as_str());
             let base = base.expect("a server").trim_end_matches('/');
