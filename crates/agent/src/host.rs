@@ -16,6 +16,21 @@ pub struct Host {
     pub no_commands: bool,
 }
 
+/// What the agent finds about the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What runs here, in people's words.
+    pub os: String,
+    /// Whether the machine is a virtual one.
+    pub virtual_machine: bool,
+}
+
+/// What the agent finds about the machine that it runs on.
+#[must_use]
+pub fn facts() -> Facts {
+    Facts { os: os(), virtual_machine: is_virtual() }
+}
+
 /// What runs here, in people's words.
 pub(crate) fn os() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();

@@ -16,5 +16,5 @@ mod places;
 mod plan;
 mod runner;
 
-pub use host::Host;
+pub use host::{Facts, Host, facts};
 pub use link::{AgentConfig, Retry, run};

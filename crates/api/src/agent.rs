@@ -51,6 +51,54 @@ impl From<(&agent::Agent, bool)> for Agent {
     }
 }
 
+/// A machine that asks to join, and the registration token that lets it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The registration token.
+    pub registration_token: String,
+    /// The host's name.
+    pub name: String,
+    /// Operating system and architecture, in people's words.
+    pub os: String,
+    /// The family of its operating system: `linux`, `windows`, `macos`.
+    pub system: String,
+    /// The agent's version.
+    pub version: String,
+    /// The id by which the machine wishes to be known: that of its cloud, or the one that it had before. It is given
+    /// another one where that is not free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Whether the machine is a virtual one.
+    #[serde(default)]
+    pub virtual_machine: bool,
+}
+
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the token.
+        f.debug_struct("Join").field("name", &self.name).field("instance_id", &self.instance_id).finish_non_exhaustive()
+    }
+}
+
+/// A machine that joined.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Joined {
+    /// The resource that it is.
+    pub resource: Uuid,
+    /// The id by which it is known from now on.
+    pub instance_id: String,
+    /// The token with which its agent connects; it is in this answer and nowhere else.
+    pub agent_token: String,
+}
+
+impl std::fmt::Debug for Joined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the token.
+        f.debug_struct("Joined").field("instance_id", &self.instance_id).finish_non_exhaustive()
+    }
+}
+
 /// A place for backups. Its password never leaves the server this way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Repository {

@@ -20,7 +20,7 @@ mod tenant;
 mod user;
 
 pub use activity::Activity;
-pub use agent::{Agent, Repository};
+pub use agent::{Agent, Join, Joined, Repository};
 pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
 pub use backup::{Backup, File, FileList, Restore};
@@ -44,3 +44,6 @@ pub const BASE_PATH: &str = "/api/v1";
 
 /// Where the public keys are, for whoever checks access tokens without asking this server; outside [`BASE_PATH`].
 pub const KEYS_PATH: &str = "/.well-known/jwks.json";
+
+/// Where the certificate of the server's authority is, for whoever knows its digest; outside [`BASE_PATH`].
+pub const CA_PATH: &str = "/install/ca.pem";

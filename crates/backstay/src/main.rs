@@ -20,6 +20,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 use cli::{Cli, Command, Global};
 use commands::Context;
+use commands::agent::AgentCommand;
 use connection::Wanted;
 use output::Output;
 
@@ -83,7 +84,12 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
         Command::Activity(c) => commands::activity::run(c, &connect()?).await,
         Command::Backup(c) => commands::backup::run(c, &connect()?).await,
         Command::Restore(args) => commands::restore::run(args, &connect()?).await,
-        Command::Agent(c) => commands::agent::run(c, &connect()?).await,
+        Command::Agent(AgentCommand::List { page }) => commands::agent::list(&page, &connect()?).await,
+        Command::Agent(AgentCommand::Join(args)) => commands::agent_process::join(args, &wanted).await,
+        Command::Agent(AgentCommand::Run(args)) => {
+            log_to_stderr();
+            commands::agent_process::run(args, &wanted).await
+        }
         Command::Repository(c) => commands::repository::run(c, &connect()?).await,
         Command::Token(c) => commands::token::run(c, &connect()?).await,
         Command::User(c) => commands::user::run(c, &connect()?).await,

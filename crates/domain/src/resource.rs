@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::{Timestamp, Uuid, named_enum};
 
 named_enum! {
@@ -111,5 +112,56 @@ fn yes() -> bool {
     true
 }
 
+impl Resource {
+    /// The same resource, registered in place of a former one of the same `instance_id`: its identity and its history go
+    /// on.
+    #[must_use]
+    pub fn in_place_of(self, former: &Resource) -> Resource {
+        Resource { id: former.id, created_at: former.created_at, last_backup_at: former.last_backup_at, ..self }
+    }
+
+    /// The same resource after its registration was deleted: nobody reaches it and nothing is done with it.
+    #[must_use]
+    pub fn unregistered(self, now: Timestamp) -> Resource {
+        Resource {
+            agent: None,
+            enabled: false,
+            active: false,
+            registration: Registration::Deleted,
+            registration_details: serde_json::Value::Null,
+            deleted_at: Some(now),
+            ..self
+        }
+    }
+}
+
 /// The longest `instance_id`, in characters (Yandex Cloud Backup: `<=50`).
 pub const MAX_INSTANCE_ID: usize = 50;
+
+/// Checks the name that a machine or cloud gives a resource: vendors write it into paths and into ids of their own.
+///
+/// # Errors
+/// `invalid_field` when it is empty, too long, or holds anything but ASCII letters, digits, `.`, `_` and `-`.
+pub fn check_instance_id(id: &str) -> Result<()> {
+    let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if plain && (1..=MAX_INSTANCE_ID).contains(&id.len()) {
+        return Ok(());
+    }
+    Err(Error::invalid("instance_id", format!("'{}' is no id of an instance", id.escape_debug()))
+        .hint(format!("1 to {MAX_INSTANCE_ID} characters of A-Z, a-z, 0-9, '.', '_' and '-'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_instances() {
+        for id in ["a", "db-1.example_2", "bst0123456789abcdefg", &"x".repeat(50)] {
+            assert_eq!(check_instance_id(id), Ok(()), "{id}");
+        }
+        for id in ["", " ", "a b", "a:b", "a/b", "ü", &"x".repeat(51)] {
+            assert!(check_instance_id(id).is_err(), "{id}");
+        }
+    }
+}

@@ -40,9 +40,12 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// What machines that join with it become; only of registration tokens.
+    /// What machines become that join with it; of an agent's token that one was exchanged for, what its machine becomes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joins: Option<Joins>,
+    /// The resource whose machine joined and was given it: an agent's token that ends with that registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Uuid>,
 }
 
 /// What machines become that join with a registration token.

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DataFolder};
 use crate::secrets::{Sealer, random_secret, write_private};
-use crate::service::{Service, write_progress};
-use crate::{agents, dialects, listen, scheduler, tls};
+use crate::service::{Installer, Service, write_progress};
+use crate::{agents, dialects, installer, listen, scheduler, tls};
 
 /// The name of the repository in the data folder.
 const LOCAL_REPOSITORY: &str = "local";
@@ -80,7 +80,13 @@ pub async fn start(config: Config) -> Result<Running> {
         names.push(public_host.to_owned());
     }
     let service = Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences);
-    let service = Arc::new(service);
+
+    let files = tls::CertFiles::in_folder(&data.keys());
+    let tls_config = files.server_config(&names, service.moment().now)?;
+    let tls = listen::TlsListener::new(tls, tls_config)?;
+    let ca = fs::read_to_string(&files.ca).context("cannot read the certificate authority")?;
+    let fingerprint = tls::fingerprint(&ca)?;
+    let service = Arc::new(service.handing_out(Installer::new(own_program()?, ca, fingerprint)));
 
     let first = FirstStart { service: &service, data: &data };
     first.root_tenant().await.map_err(explain)?;
@@ -89,13 +95,10 @@ pub async fn start(config: Config) -> Result<Running> {
         first.token(&data.admin_token(), TokenKind::Api, "local administrator", Role::Admin).await?;
     let (agent_token, _) = first.token(&data.agent_token(), TokenKind::Agent, "local agent", Role::Operator).await?;
 
-    let files = tls::CertFiles::in_folder(&data.keys());
-    let tls_config = files.server_config(&names, service.moment().now)?;
-    let tls = listen::TlsListener::new(tls, tls_config)?;
-
     let shutdown = CancellationToken::new();
-    let app =
-        dialects::router(service.clone(), shutdown.clone()).merge(agents::router(service.clone(), shutdown.clone()));
+    let app = dialects::router(service.clone(), shutdown.clone())
+        .merge(agents::router(service.clone(), shutdown.clone()))
+        .merge(installer::router(service.clone()));
     let mut parts = JoinSet::new();
     parts.spawn(listen::serve_plain(http, app.clone(), shutdown.clone()));
     parts.spawn(listen::serve_tls(tls, app, shutdown.clone()));
@@ -179,6 +182,15 @@ impl FolderLock {
         writeln!(file, "{holder}")?;
         Ok(())
     }
+}
+
+/// Where this very program can be read, also after another one was put in its place.
+fn own_program() -> Result<PathBuf> {
+    let itself = Path::new("/proc/self/exe");
+    if itself.exists() {
+        return Ok(itself.to_owned());
+    }
+    std::env::current_exe().context("cannot tell where this program lies")
 }
 
 /// Makes a folder that only its owner can enter; an existing one is closed to others too.

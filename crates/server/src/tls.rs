@@ -112,6 +112,16 @@ impl CertFiles {
     }
 }
 
+/// The SHA-256 of the first certificate in a PEM text, in hexadecimal: by which whoever connects knows the authority.
+///
+/// # Errors
+/// When there is none.
+pub fn fingerprint(pem: &str) -> Result<String> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).context("the text holds no certificate")?;
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate);
+    Ok(sum.as_ref().iter().map(|b| format!("{b:02x}")).collect())
+}
+
 /// The names under which a server that listens on this address is reached from this machine.
 #[must_use]
 pub fn host_names(listen: IpAddr, host: &str) -> Vec<String> {

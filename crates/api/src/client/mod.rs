@@ -18,15 +18,18 @@ pub use query::ListQuery;
 
 use crate::{
     Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
-    FileList, Health, KeySet, List, Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken,
-    NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey, Task,
-    TaskCounts, Tenant, Token, TokenCreated, User, UserWithPassword, Version,
+    FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant,
+    NewToken, NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey,
+    Task, TaskCounts, Tenant, Token, TokenCreated, User, UserWithPassword, Version,
 };
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take; listing the files of a backup asks the agent and may be slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a certificate may be, in bytes.
+const MAX_AUTHORITY: usize = 64 * 1024;
 
 /// A client for one server, as one caller. Cheap to clone.
 #[derive(Clone)]
@@ -252,6 +255,12 @@ impl Client {
         self.get(&["agents"], query.pairs()).await
     }
 
+    /// Lets a machine join; the token of its agent is in the answer, this once. Needs no token but that of the
+    /// registration.
+    pub async fn join(&self, join: &Join) -> Result<Joined> {
+        self.send(Method::POST, &["agents", "join"], join).await
+    }
+
     /// Repositories that match.
     pub async fn repositories(&self, query: &ListQuery) -> Result<List<Repository>> {
         self.get(&["repositories"], query.pairs()).await
@@ -453,6 +462,33 @@ impl Client {
     fn transport(&self, e: &reqwest::Error) -> Error {
         error::transport(e, self.base_url())
     }
+}
+
+/// The certificate, as PEM, of the authority that a server says is its own. Nobody has checked that it is: compare its
+/// digest before it is trusted.
+///
+/// # Errors
+/// When there is no such server, or it has none.
+pub async fn untrusted_authority(base_url: &str) -> Result<String> {
+    let named = Client::new(base_url, "", None)?;
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .map_err(|e| Error::Setup(format!("cannot set up TLS: {}", error::root_cause(&e))))?;
+    let client = Client { http, ..named };
+    let request = client.request_below(crate::CA_PATH, Method::GET, &[], &[])?;
+    let mut answer = client.answer(request.timeout(ANSWER_TIMEOUT)).await?;
+    let mut pem = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(|e| client.transport(&e))? {
+        pem.extend_from_slice(&part);
+        if pem.len() > MAX_AUTHORITY {
+            return Err(Error::Answer { message: format!("{base_url} sent something that is no certificate") });
+        }
+    }
+    String::from_utf8(pem)
+        .map_err(|_| Error::Answer { message: format!("{base_url} sent something that is no certificate") })
 }
 
 /// The body of a request that has nothing to say.

@@ -1,4 +1,4 @@
-//! `backstay agent`: the processes that move the data.
+//! `backstay agent`: the processes that move the data. How one joins and runs stands in `agent_process`.
 
 use std::process::ExitCode;
 
@@ -18,10 +18,13 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         page: PageArgs,
     },
+    #[command(after_help = super::agent_process::JOIN_EXAMPLE)]
+    Join(super::agent_process::JoinArgs),
+    #[command(after_help = super::agent_process::RUN_EXAMPLE)]
+    Run(super::agent_process::RunArgs),
 }
 
-pub(crate) async fn run(command: AgentCommand, ctx: &Context) -> Result<ExitCode> {
-    let AgentCommand::List { page } = command;
+pub(crate) async fn list(page: &PageArgs, ctx: &Context) -> Result<ExitCode> {
     let list = ctx.client.agents(&page.query()).await?;
     let ids = short_ids(&list.items.iter().map(|a| a.id).collect::<Vec<_>>());
     let row = |(a, id): (&Agent, String)| {

@@ -2,6 +2,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod agent;
+pub(crate) mod agent_process;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bench;

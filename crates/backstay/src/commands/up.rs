@@ -266,7 +266,8 @@ async fn protect_paths(client: &Client, agent: Uuid, host: &str, paths: &[String
 fn machine_id(host: &str) -> String {
     let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let id = if id.trim().is_empty() { host } else { id.trim() };
-    id.chars().take(domain::resource::MAX_INSTANCE_ID).collect()
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    id.chars().map(plain).take(domain::resource::MAX_INSTANCE_ID).collect()
 }
 
 /// Backstay's own folder is not backed up into itself.

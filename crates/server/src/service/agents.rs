@@ -202,7 +202,7 @@ pub enum Reported {
 const TOKEN_HINT: &str = "start the agent with a valid agent token; an administrator can make one";
 
 /// How often a commit is tried anew when somebody else came between.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
 
 impl Service {
     /// Lets an agent in: its record is made or brought up to date, it can be told things from now on, and what it has in
@@ -216,10 +216,16 @@ impl Service {
         let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
         let scope = Scope::subtree(&tenant);
         let record = self.register(&token, &scope, &hello).await?;
-        let agent = AgentIdentity { id: record.id, token: token.id, cluster_id: record.cluster_id, scope };
+        let cluster_id = record.cluster_id.clone();
+        let agent = AgentIdentity { id: record.id, token: token.id, cluster_id, scope };
         // From here on it hears of cancellations; whatever happened before is seen in the comparison.
         let (session, commands) = self.hub.join(agent.id);
-        match self.compare(&agent, &hello.running).await {
+        let begun = async {
+            let compared = self.compare(&agent, &hello.running).await?;
+            self.complete_registration(&token, &record).await?;
+            Ok(compared)
+        };
+        match begun.await {
             Ok((void, again)) => Ok(Connected { agent, session, commands, void, again }),
             Err(error) => {
                 self.hub.leave(agent.id, session);

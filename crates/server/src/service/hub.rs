@@ -147,6 +147,8 @@ pub struct Hub {
     sessions: Mutex<HashMap<Uuid, Session>>,
     /// The number of the newest session, of all agents: a late farewell never takes a newer session for its own.
     last: AtomicU64,
+    /// How long an agent may take to answer, where it is not [`LIVE_LIMIT`].
+    patience: Mutex<Option<Duration>>,
 }
 
 #[derive(Debug)]
@@ -170,6 +172,15 @@ impl Hub {
         if sessions.get(&agent).is_some_and(|s| s.number == number) {
             sessions.remove(&agent);
         }
+    }
+
+    /// Lets agents take so long to answer about their machines. For tests of what happens when they do not.
+    pub fn wait_for_answers(&self, limit: Duration) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+    }
+
+    fn limit(&self) -> Duration {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(LIVE_LIMIT)
     }
 
     /// Whether the agent is connected now.
@@ -212,7 +223,7 @@ impl Hub {
     /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
     /// `not_found`, and `path_unusable` when the path is no folder or cannot be read.
     pub async fn list_directory(&self, agent: Uuid, path: String) -> Result<Vec<DirectoryEntry>> {
-        self.ask(agent, LIVE_LIMIT, |answer| Command::ListDirectory { path, answer }).await
+        self.ask(agent, self.limit(), |answer| Command::ListDirectory { path, answer }).await
     }
 
     /// Makes a folder on an agent's machine; its parents must exist. That it is there already is success.
@@ -221,7 +232,13 @@ impl Hub {
     /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
     /// `not_found` when there is no parent, and `path_unusable` when something else stands there or the agent may not.
     pub async fn create_directory(&self, agent: Uuid, path: String) -> Result<()> {
-        self.ask(agent, LIVE_LIMIT, |answer| Command::CreateDirectory { path, answer }).await
+        self.ask(agent, self.limit(), |answer| Command::CreateDirectory { path, answer }).await
+    }
+
+    /// The refusal of what needs an agent that is not connected.
+    pub(super) fn offline() -> Error {
+        Error::new(Code::AgentOffline, "the machine's agent is not connected")
+            .hint("see `backstay agent list`; start the agent and try again")
     }
 
     async fn ask<T>(
@@ -234,8 +251,7 @@ impl Hub {
         self.tell(agent, question(answer));
         match timeout(limit, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::new(Code::AgentOffline, "the machine's agent is not connected")
-                .hint("see `backstay agent list`; start the agent and try again")),
+            Ok(Err(_)) => Err(Hub::offline()),
             Err(_) => {
                 let message = format!("the agent did not answer within {} s", limit.as_secs());
                 Err(Error::new(Code::AgentSilent, message).hint("try again; if it does not pass, look at the machine"))

@@ -9,18 +9,24 @@ mod deleting;
 mod ends;
 mod hub;
 mod identity;
+mod joining;
 mod known_tenants;
 mod operations;
+mod places;
 mod policies;
 mod progress;
+mod providers;
 mod queue;
 mod recovering;
+mod resource_views;
 mod resources;
 mod runs;
+mod setup;
 mod tasks;
 mod tenant_tree;
 mod tenants;
 mod tokens;
+mod unregister;
 mod zones;
 
 use std::sync::Arc;
@@ -40,12 +46,15 @@ pub use backups::RestoreRequest;
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::{AccessClaims, is_iam};
 pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
+pub use joining::{Joined, Joining};
 pub use operations::{OperationView, right_of};
 pub use policies::{NewPolicy, PolicyChange};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
 pub use recovering::FilesRecovery;
-pub use resources::{NewResource, ResourceChange, ResourceView};
+pub use resource_views::ResourceView;
+pub use resources::{NewResource, ResourceChange};
+pub use setup::{Installer, SCRIPT_PATH, Script};
 pub use tasks::{BlockerRef, View};
 pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::NewTenant;
@@ -77,6 +86,8 @@ pub struct Service {
     public: String,
     /// What assertions of programs may be meant for, beside what follows from `public`.
     audiences: Vec<String>,
+    /// What is handed out to machines that get an agent.
+    installer: Option<Installer>,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -97,6 +108,7 @@ impl Service {
             up_since: Timestamp::now(),
             public: "localhost:8443".to_owned(),
             audiences: Vec::new(),
+            installer: None,
             scheduler: Notify::new(),
         }
     }

@@ -1,15 +1,14 @@
-//! Resources: what is protected, and how it stands with them.
+//! Resources: what is protected. One whose registration was deleted stays known by its id, and is in no list.
 
 use domain::agent::Agent;
-use domain::policy::Application;
-use domain::query::{Direction, Filter, Order, Page, Pattern, Query, RecordField, Slice, TaskField, Test, Value};
-use domain::resource::{MAX_INSTANCE_ID, Registration, Resource, ResourceKind, ResourceStatus, Sources};
-use domain::task::{ResultCode, State, Task, kind};
+use domain::query::{Filter, Query, RecordField, Slice, Test};
+use domain::resource::{Registration, Resource, ResourceKind, Sources, check_instance_id};
 use domain::tenant::{Tenant, check_name};
-use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
-use ledger::Write;
+use domain::{Caller, Error, Result, Right, Scope, Uuid, if_found};
+use ledger::{Expect, Write};
 
-use super::Service;
+use super::agents::{ATTEMPTS, came_between};
+use super::{ResourceView, Service};
 
 /// A resource that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,42 +42,60 @@ pub struct ResourceChange {
     pub metadata: Option<serde_json::Value>,
 }
 
-/// A resource with what is derived from its tasks, policies and agent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResourceView {
-    /// The resource.
-    pub resource: Resource,
-    /// What is going on with it.
-    pub status: ResourceStatus,
-    /// How far the running task is, in percent.
-    pub status_progress: Option<u8>,
-    /// When a policy backs it up next.
-    pub next_backup_at: Option<Timestamp>,
-    /// Whether its agent is connected.
-    pub online: bool,
-}
-
 impl Service {
-    /// Resources that match, with what goes on with each.
+    /// Resources that match, with what goes on with each. Deleted ones are there only where `ended_at` is asked for.
     ///
     /// # Errors
     /// Those of the ledger.
     pub async fn resources(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<ResourceView>> {
-        let slice = self.ledger.list::<Resource>(caller.may(Right::View)?, query).await?;
-        let (next, total) = (slice.next, slice.total);
-        let mut items = Vec::with_capacity(slice.items.len());
-        for stored in slice.items {
-            items.push(self.view(caller.may(Right::View)?, stored.value).await?);
+        let scope = caller.may(Right::View)?;
+        let mut query = query.clone();
+        if !query.filter.clauses().iter().any(|c| c.field() == RecordField::EndedAt) {
+            query.filter = query.filter.and(RecordField::EndedAt, Test::Absent)?;
         }
+        let Slice { items, next, total } = self.ledger.list::<Resource>(scope, &query).await?;
+        let items = self.views(scope, items.into_iter().map(|s| s.value).collect()).await?;
         Ok(Slice { items, next, total })
     }
 
     /// One resource.
     ///
     /// # Errors
-    /// `not_found`.
+    /// `not_found`, also for a deleted one.
     pub async fn resource(&self, caller: &Caller, id: Uuid) -> Result<ResourceView> {
-        let resource = self.ledger.get::<Resource>(caller.may(Right::View)?, id).await?.value;
+        let scope = caller.may(Right::View)?;
+        let resource = self.live_resource(scope, id).await?;
+        self.view(scope, resource).await
+    }
+
+    /// The resource that somebody names: by its `instance_id`, or else by its id. Deleted ones are known too.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn known_instance(&self, caller: &Caller, name: &str) -> Result<Resource> {
+        let scope = caller.may(Right::View)?;
+        if let Some(found) = self.ledger.find::<Resource>(scope, name).await? {
+            return Ok(found.value);
+        }
+        let id = Uuid::try_parse(name).map_err(|_| Error::not_found("instance", name))?;
+        let found = if_found(self.ledger.get::<Resource>(scope, id).await)?;
+        Ok(found.ok_or_else(|| Error::not_found("instance", name))?.value)
+    }
+
+    /// As [`Service::known_instance`], for whoever acts on it.
+    ///
+    /// # Errors
+    /// `not_found`, also for a deleted one.
+    pub async fn instance(&self, caller: &Caller, name: &str) -> Result<Resource> {
+        let found = self.known_instance(caller, name).await?;
+        if found.deleted_at.is_some() { Err(Error::not_found("instance", name)) } else { Ok(found) }
+    }
+
+    /// How a resource stands that was found before.
+    ///
+    /// # Errors
+    /// `forbidden`, and those of the ledger.
+    pub async fn resource_view(&self, caller: &Caller, resource: Resource) -> Result<ResourceView> {
         self.view(caller.may(Right::View)?, resource).await
     }
 
@@ -91,10 +108,7 @@ impl Service {
         check_name("name", &new.name)?;
         let id = Uuid::now_v7();
         let instance_id = new.instance_id.unwrap_or_else(|| id.simple().to_string());
-        if instance_id.is_empty() || instance_id.chars().count() > MAX_INSTANCE_ID {
-            let message = format!("'instance_id' must have from 1 to {MAX_INSTANCE_ID} characters");
-            return Err(Error::invalid("instance_id", message));
-        }
+        check_instance_id(&instance_id)?;
         check_sources(&new.sources)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
         let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
@@ -123,8 +137,27 @@ impl Service {
             updated_at: moment.now,
             deleted_at: None,
         };
-        let resource = self.create(caller, scope, resource).await?;
+        let resource = self.create_or_revive(caller, scope, resource).await?;
         self.view(scope, resource).await
+    }
+
+    /// Writes a new resource, or makes it of the deleted one with the same `instance_id`, whose history goes on.
+    async fn create_or_revive(&self, caller: &Caller, scope: &Scope, new: Resource) -> Result<Resource> {
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let former = self.ledger.find::<Resource>(scope, &new.instance_id).await?;
+            let deleted = former.filter(|f| f.value.deleted_at.is_some() && f.value.tenant == new.tenant);
+            let Some(former) = deleted else { return self.create(caller, scope, new).await };
+            let revived = new.clone().in_place_of(&former.value);
+            let record = revived.into();
+            let entry = self.audit(caller, "create", &record);
+            let writes = vec![Write::Put(Box::new(record), Expect::Rev(former.rev)), entry];
+            match self.ledger.commit(scope, self.moment(), writes).await {
+                Err(e) if came_between(&e) && attempts.next().is_some() => {}
+                Err(e) => return Err(e),
+                Ok(committed) => return super::stamped(committed),
+            }
+        }
     }
 
     /// Changes a resource.
@@ -141,6 +174,9 @@ impl Service {
         }
         let resource = self
             .edit::<Resource>(caller, "change", scope, id, |r| {
+                if r.deleted_at.is_some() {
+                    return Err(Error::not_found("resource", id));
+                }
                 let ResourceChange { name, enabled, sources, metadata } = change.clone();
                 r.name = name.unwrap_or_else(|| r.name.clone());
                 r.enabled = enabled.unwrap_or(r.enabled);
@@ -152,27 +188,6 @@ impl Service {
         self.view(scope, resource).await
     }
 
-    /// Deletes a resource and what policies do for it; its backups stay.
-    ///
-    /// # Errors
-    /// `forbidden` below editor, `not_found`, `in_use` while a task of it is open.
-    pub async fn delete_resource(&self, caller: &Caller, id: Uuid) -> Result<()> {
-        let scope = caller.may(Right::Edit)?;
-        let resource = self.ledger.get::<Resource>(scope, id).await?.value;
-        if let Some(task) = self.live_tasks(scope, id).await?.first() {
-            return Err(Error::new(Code::InUse, format!("task {} of this resource is not done", task.id))
-                .hint("wait for it or cancel it first"));
-        }
-        let filter = Filter::all().is(RecordField::Resource, Value::Uuid(id))?;
-        let applications = self.ledger.all::<Application>(scope, filter).await?;
-        let mut writes: Vec<_> =
-            applications.iter().map(|a| Write::Remove(domain::record::RecordKind::Application, a.value.id)).collect();
-        writes.push(Write::Remove(domain::record::RecordKind::Resource, id));
-        writes.push(self.audit(caller, "delete", &resource.into()));
-        self.ledger.commit(scope, self.moment(), writes).await?;
-        Ok(())
-    }
-
     async fn only_agent(&self, scope: &Scope) -> Result<Option<Uuid>> {
         let agents = self.ledger.list::<Agent>(scope, &Query::newest(Filter::all(), 2)).await?.items;
         Ok(match agents.as_slice() {
@@ -180,55 +195,6 @@ impl Service {
             _ => None,
         })
     }
-
-    async fn live_tasks(&self, scope: &Scope, resource: Uuid) -> Result<Vec<Task>> {
-        let filter = of_resource(resource)?
-            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
-        Ok(self.ledger.tasks(scope, &Query::newest(filter, 100)).await?.items)
-    }
-
-    async fn view(&self, scope: &Scope, resource: Resource) -> Result<ResourceView> {
-        let live = self.live_tasks(scope, resource.id).await?;
-        let status = match live.iter().map(|t| t.spec.kind.as_str()).next() {
-            Some(kind::BACKUP) => ResourceStatus::BackingUp,
-            Some(kind::RECOVERY | kind::FILE_RECOVERY) => ResourceStatus::Recovering,
-            Some(_) => ResourceStatus::Other,
-            None if self.last_backup_failed(scope, resource.id).await? => ResourceStatus::Failed,
-            None => ResourceStatus::Idle,
-        };
-        let percent = |t: &Task| {
-            let p = t.status.progress.as_ref().filter(|p| p.total > 0)?;
-            u8::try_from(p.current.saturating_mul(100) / p.total).ok()
-        };
-        Ok(ResourceView {
-            status,
-            status_progress: live.first().and_then(percent),
-            next_backup_at: self.next_backup_at(scope, resource.id).await?,
-            online: resource.agent.is_some_and(|a| self.hub.online(a)),
-            resource,
-        })
-    }
-
-    async fn last_backup_failed(&self, scope: &Scope, resource: Uuid) -> Result<bool> {
-        let filter = of_resource(resource)?.is(TaskField::Type, Value::Text(kind::BACKUP.into()))?;
-        let last = self.ledger.tasks(scope, &Query::newest(filter, 1)).await?.items;
-        let code = last.first().and_then(Task::result).map(|r| r.code);
-        Ok(matches!(code, Some(ResultCode::Error | ResultCode::Abandoned | ResultCode::TimedOut)))
-    }
-
-    async fn next_backup_at(&self, scope: &Scope, resource: Uuid) -> Result<Option<Timestamp>> {
-        let filter = Filter::all()
-            .is(RecordField::Resource, Value::Uuid(resource))?
-            .and(RecordField::NextRunAt, Test::Present)?;
-        let order = Order::by(vec![(RecordField::NextRunAt, Direction::Asc)])?;
-        let query = Query { filter, order, page: Page::first(1), total: false };
-        let first = self.ledger.list::<Application>(scope, &query).await?.items.into_iter().next();
-        Ok(first.and_then(|a| a.value.next_run_at))
-    }
-}
-
-fn of_resource(id: Uuid) -> Result<Filter<TaskField>> {
-    Filter::all().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::IsUuid(id)]))
 }
 
 fn check_sources(sources: &Sources) -> Result<()> {

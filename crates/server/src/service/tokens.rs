@@ -59,22 +59,33 @@ impl Service {
         role: Role,
         expires_at: Option<Timestamp>,
     ) -> Result<(Token, String)> {
-        let moment = self.moment();
-        let secret = format!("{}{}", if kind == TokenKind::Agent { "bsa_" } else { "bst_" }, random_secret());
-        let token = Token {
+        let secret = match kind {
+            TokenKind::Agent => format!("bsa_{}", random_secret()),
+            TokenKind::Api => format!("bst_{}", random_secret()),
+            // Clients take it for an id (contract for Yandex clients, Y67).
+            TokenKind::Registration => Uuid::new_v4().to_string(),
+        };
+        let token = self.new_token(scope.tenant(), kind, name, role, &secret);
+        Ok((self.create(by, scope, Token { expires_at, ..token }).await?, secret))
+    }
+
+    /// A token with this secret, not written yet.
+    pub(super) fn new_token(&self, tenant: Uuid, kind: TokenKind, name: String, role: Role, secret: &str) -> Token {
+        let now = self.moment().now;
+        Token {
             id: Uuid::now_v7(),
-            tenant: scope.tenant(),
+            tenant,
             kind,
             name,
             role,
-            hash: hash_secret(&secret),
-            created_at: moment.now,
-            updated_at: moment.now,
-            expires_at,
+            hash: hash_secret(secret),
+            created_at: now,
+            updated_at: now,
+            expires_at: None,
             revoked_at: None,
             joins: None,
-        };
-        Ok((self.create(by, scope, token).await?, secret))
+            resource: None,
+        }
     }
 
     /// Tokens that match; the secrets are not among what is known of them.

@@ -58,7 +58,20 @@ impl Who {
 
 fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     use Right::{Administer, Edit, Issue, Operate, View};
-    let Protected { resource, policy, repository, task, activity, backup, token, user, client, client_key, key } = made;
+    let Protected {
+        resource,
+        policy,
+        repository,
+        task,
+        activity,
+        backup,
+        token,
+        user,
+        client,
+        client_key,
+        key,
+        registration,
+    } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
         let path = path.iter().map(|s| (*s).clone()).collect();
@@ -68,6 +81,12 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     let of = |who, path: Vec<String>| Some(Case { who, path, body: None, foreign: None });
     match operation {
         "health" | "version" | "jwks" => of(Who::Everybody, Vec::new()),
+        "join" => {
+            let body = json!({
+                "registration_token": registration, "name": "db-7", "os": "Linux", "system": "linux", "version": "1",
+            });
+            Some(Case { who: Who::Everybody, path: Vec::new(), body: Some(body), foreign: None })
+        }
         "me" => of(Who::Callers, Vec::new()),
         "signing_keys" | "rotate_signing_key" => of(Who::Owners, Vec::new()),
         "revoke_signing_key" => of(Who::Owners, vec![key.clone()]),

@@ -46,6 +46,8 @@ pub(crate) struct Protected {
     pub(crate) client: String,
     pub(crate) client_key: String,
     pub(crate) key: String,
+    /// The secret of a registration token.
+    pub(crate) registration: String,
 }
 
 impl World {
@@ -227,7 +229,10 @@ impl World {
         let (user, client) = self.user_and_client().await;
         let (client_key, _) = self.service.create_client_key(&self.root, client).await.expect("a key");
         let key = self.service.rotate_signing_key(&self.root).await.expect("a key");
+        let joins = domain::token::Joins::default();
+        let registration = self.service.registration_token(&self.root, self.acme, joins).await.expect("a token").1;
         Protected {
+            registration,
             backup: first(&talk.get("/backups").await.body),
             activity: talk.get(&format!("/tasks/{task}/activities")).await.body["items"][0]["id"].to_string(),
             repository: first(&talk.get("/repositories").await.body),

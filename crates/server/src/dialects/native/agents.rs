@@ -2,12 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use domain::query::Filter;
 
 use super::auth::Asking;
-use super::extract::{Params, PathId};
+use super::error::Failure;
+use super::extract::{Body, Params, PathId};
+use super::identity::unstored;
 use super::lists::{AGENTS, REPOSITORIES};
 use super::{Answer, ApiState, map};
+use crate::service::{Joined, Joining};
 
 /// Agents that match.
 #[utoipa::path(
@@ -24,6 +29,25 @@ pub(super) async fn agents(
     let query = AGENTS.query(params, Filter::all())?;
     let slice = state.service.agents(&caller, &query).await?;
     map::list(&AGENTS, &query, slice, map::agent)
+}
+
+/// Lets a machine join: it becomes a resource, and its agent gets a token.
+///
+/// Needs no token but that of a registration, which is in the body. The answer holds the agent's token, once.
+#[utoipa::path(
+    post,
+    path = "/agents/join",
+    tag = "agents",
+    security(()),
+    request_body = api::Join,
+    responses((status = 201, description = "The machine, with the token of its agent", body = api::Joined))
+)]
+pub(super) async fn join(State(state): State<ApiState>, Body(body): Body<api::Join>) -> Result<Response, Failure> {
+    let api::Join { registration_token, name, os, system, version, instance_id, virtual_machine } = body;
+    let joining = Joining { name, os, system, version, instance_id, virtual_machine };
+    let Joined { resource, agent_token } = state.service.join(&registration_token, joining).await?;
+    let joined = api::Joined { resource: resource.id, instance_id: resource.instance_id, agent_token };
+    Ok(unstored((StatusCode::CREATED, Json(joined)).into_response()))
 }
 
 /// Repositories that match.

@@ -331,7 +331,7 @@ pub(super) async fn jwks(State(state): State<ApiState>) -> Result<Response, Fail
 }
 
 /// The same answer, which holds a secret: nothing on its way may keep it.
-fn unstored(mut response: Response) -> Response {
+pub(super) fn unstored(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -85,7 +85,7 @@ fn root_routes() -> OpenApiRouter<ApiState> {
 
 /// What anybody may ask.
 fn open_routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(server::health)).routes(routes!(server::version))
+    OpenApiRouter::new().routes(routes!(server::health)).routes(routes!(server::version)).routes(routes!(agents::join))
 }
 
 /// What needs a token. A new route goes here: with `routes!` it is mounted and documented at once, and the coverage
