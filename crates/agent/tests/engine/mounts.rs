@@ -10,7 +10,11 @@ use std::{
 
 use agent::{
     child::{Child, Program},
-    engine::{BackupJob, EngineError, ErrorCode, Job, Output, Request, RestoreJob},
+    engine::{BackupJob, BackupSummary, EngineError, ErrorCode, Event, Job, Output, Request, RestoreJob},
+};
+use domain::{
+    SignedDuration,
+    policy::settings::{Masks, Retry},
 };
 
 use crate::support::{Bench, noise, run_job};
@@ -18,14 +22,19 @@ use crate::support::{Bench, noise, run_job};
 /// Runs the child where `small` is a file system of its own with 4 MB, after `prepare`. Only the child sees
 /// it. `None` where the system does not allow that, as in some containers.
 fn with_small_disk(small: &Path, prepare: &str) -> Option<Program> {
+    in_own_mounts(small, &format!(r#"mount -t tmpfs -o size=4m tmpfs "$1" && {prepare} && exec "$2""#))
+}
+
+/// Runs a script with the path of `place` and of the child's program, where mounts are seen by nobody else. `None` where the
+/// system does not allow that.
+fn in_own_mounts(place: &Path, script: &str) -> Option<Program> {
     let allowed = Command::new("unshare").args(["--mount", "--map-root-user", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
         eprintln!("skipped: no file system can be mounted here");
         return None;
     }
-    let script = format!(r#"mount -t tmpfs -o size=4m tmpfs "$1" && {prepare} && exec "$2""#);
-    let words = ["--mount", "--map-root-user", "sh", "-c", &script, "sh"].map(OsString::from);
-    let places = [small.as_os_str(), run_job().path.as_os_str()].map(OsStr::to_owned);
+    let words = ["--mount", "--map-root-user", "sh", "-c", script, "sh"].map(OsString::from);
+    let places = [place.as_os_str(), run_job().path.as_os_str()].map(OsStr::to_owned);
     Some(Program { path: "unshare".into(), args: words.into_iter().chain(places).collect() })
 }
 
@@ -80,4 +89,113 @@ async fn other_file_systems_are_left_out_on_request() {
         let listing = bench.restic(&["ls".as_ref(), OsStr::new(&summary.snapshot)]);
         assert!(listing.lines().any(|line| Path::new(line) == other), "{listing}");
     }
+}
+
+/// A machine of its own: a file system with something on it, others mounted below.
+const SMALL_MACHINE: &str = r#"
+mount -t tmpfs tmpfs "$1" && cd "$1" || exit 9
+mkdir usr lib lib64 bin proc data run repository tmp job
+for system in usr lib lib64 bin proc; do
+    if [ -e /$system ]; then mount --rbind /$system $system || exit 9; fi
+done
+echo mine > data/file
+mount -t tmpfs tmpfs run && echo fleeting > run/file
+mount --bind "$3" repository
+touch job/run && mount --bind "$2" job/run
+exec chroot . /job/run
+"#;
+
+#[tokio::test]
+async fn without_paths_the_local_file_systems_are_backed_up() {
+    let bench = Bench::new();
+    let machine = bench.path("machine");
+    fs::create_dir(&machine).expect("a directory");
+    let Some(mut program) = in_own_mounts(&machine, SMALL_MACHINE) else { return };
+    program.args.push(bench.path("repository").into());
+    let mut spec = bench.spec();
+    spec.url = "/repository".to_owned();
+    // The programs of the machine that the tests run on; whether they count as local depends on it.
+    let exclude = ["/usr", "/lib", "/lib64", "/bin", "/job"].map(str::to_owned).to_vec();
+    let masks = Masks { exclude, include: Vec::new() };
+    let job = BackupJob { paths: Vec::new(), masks, ..bench.backup_job() };
+    let mut child = Child::spawn(&program, &Request::new(spec, Job::Backup(job))).await.expect("a child");
+    let outcome = child.outcome().await;
+    let Ok(Output::Backup(summary)) = outcome else { panic!("no backup: {outcome:?}") };
+
+    let listing = bench.restic(&["ls".as_ref(), OsStr::new(&summary.snapshot)]);
+    let has = |path: &str| listing.lines().any(|line| line == path);
+    assert!(has("/data/file") && has("/run") && has("/proc"), "{listing}");
+    assert!(!has("/run/file") && !has("/proc/self") && !has("/repository/config"), "{listing}");
+    let top = summary.roots.iter().find(|root| root.path == "/").expect("the top");
+    assert!(top.system);
+}
+
+/// Programs in the place of those of LVM: a volume is copied by copying its files.
+const TOOLS: [(&str, &str); 5] = [
+    ("lvs", r#"for last; do :; done; case "$last" in /dev/mapper/*) echo "  group/volume";; esac"#),
+    (
+        "lvcreate",
+        r#"echo lvcreate "$@" >> log; [ -e broken ] && { echo "no space" >&2; exit 5; }
+        cp -a source/. frozen && echo after > source/file"#,
+    ),
+    ("mount", r#"for last; do :; done; echo mount "$1" "$2" >> log; cp -a frozen/. "$last""#),
+    ("umount", r#"echo umount >> log; rm -r "$1"/*"#),
+    ("lvremove", r#"echo lvremove >> log"#),
+];
+
+/// A backup of a source that lies on LVM, with its notices and what the tools were told.
+async fn frozen_backup(bench: &Bench) -> Option<(BackupSummary, Vec<String>, String)> {
+    use std::os::unix::fs::PermissionsExt;
+    let tools = bench.path("tools");
+    fs::create_dir_all(&tools).expect("a directory");
+    fs::create_dir_all(bench.path("frozen")).expect("a directory");
+    for (name, script) in TOOLS {
+        let path = tools.join(name);
+        fs::write(&path, format!("#!/bin/sh\ncd '{}'\n{script}\n", bench.path("").display())).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let script =
+        r#"mount -t tmpfs /dev/mapper/group-volume "$1" && echo before > "$1"/file && PATH="$3:$PATH" exec "$2""#;
+    let mut program = in_own_mounts(&bench.source(), script)?;
+    program.args.push(tools.into());
+    let retry = Retry { attempts: 2, interval: SignedDuration::ZERO };
+    let job = BackupJob { freeze: true, freeze_retries: Some(retry), ..bench.backup_job() };
+    let mut child = Child::spawn(&program, &Request::new(bench.spec(), Job::Backup(job))).await.expect("a child");
+    let mut notices = Vec::new();
+    loop {
+        match child.next_event().await.expect("more events") {
+            Event::Notice { code, .. } => notices.push(code),
+            Event::Ended { outcome, .. } => {
+                let Ok(Output::Backup(summary)) = *outcome else { panic!("no backup: {outcome:?}") };
+                return Some((summary, notices, fs::read_to_string(bench.path("log")).unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn stored(bench: &Bench, summary: &BackupSummary) -> String {
+    let file = bench.source().join("file");
+    bench.restic(&["dump".as_ref(), OsStr::new(&summary.snapshot), file.as_os_str()])
+}
+
+#[tokio::test]
+async fn a_volume_is_read_as_it_was_when_it_was_frozen() {
+    let bench = Bench::new();
+    let Some((summary, notices, log)) = frozen_backup(&bench).await else { return };
+    assert_eq!(notices, [""; 0]);
+    assert!(stored(&bench, &summary).contains("before"));
+    let told: Vec<&str> = log.lines().map(|line| line.split(' ').next().unwrap_or_default()).collect();
+    assert_eq!(told, ["lvcreate", "mount", "umount", "lvremove"], "{log}");
+    assert!(log.contains("--snapshot") && log.contains("group/volume"), "{log}");
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_frozen_is_read_live_with_a_word() {
+    let bench = Bench::new();
+    fs::write(bench.path("broken"), "").expect("a file");
+    let Some((summary, notices, log)) = frozen_backup(&bench).await else { return };
+    assert_eq!(notices, ["notFrozen"]);
+    assert!(stored(&bench, &summary).contains("before"), "nothing has changed it");
+    assert_eq!(log.matches("lvcreate").count(), 3, "it was tried as often as allowed: {log}");
 }

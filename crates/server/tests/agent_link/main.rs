@@ -1,5 +1,6 @@
 //! Server and agent over a real connection: the usual way, and everything that can break on it.
 
+mod around;
 mod live;
 mod world;
 
