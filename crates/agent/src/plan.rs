@@ -175,6 +175,6 @@ mod tests {
         let [changed, always, older, never] = modes[..] else { panic!("four modes") };
         assert_eq!((changed, always), (engine::Overwrite::IfChanged, engine::Overwrite::Always));
         assert_eq!((older, never), (engine::Overwrite::Older, engine::Overwrite::Never));
-        assert_eq!(planned(Overwrite::All).1, true);
+        assert!(planned(Overwrite::All).1);
     }
 }

@@ -5,8 +5,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use domain::policy::settings::Retry;
@@ -14,6 +12,7 @@ use domain::policy::settings::Retry;
 use super::{
     Reporter,
     mounts::{self, Mount},
+    tries::try_again,
 };
 
 /// The word for a notice about a volume that is read live.
@@ -103,16 +102,7 @@ impl Drop for Copy {
 /// A copy of the file system, or none if it does not lie on LVM.
 fn freeze(mount: &Mount, number: usize, retries: Option<Retry>) -> Result<Option<Copy>, String> {
     let Some(volume) = logical_volume(mount)? else { return Ok(None) };
-    let mut left = retries.map_or(0, |retry| retry.attempts);
-    loop {
-        match copy_of(mount, &volume, number) {
-            Err(_) if left > 0 => {
-                left -= 1;
-                thread::sleep(retries.map_or(Duration::ZERO, |retry| retry.interval.unsigned_abs()));
-            }
-            other => return other.map(Some),
-        }
-    }
+    try_again(retries, || copy_of(mount, &volume, number), |_| true).map(Some)
 }
 
 /// The logical volume that a file system lies on, as `group/name`.

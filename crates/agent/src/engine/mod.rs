@@ -11,6 +11,7 @@ pub mod path;
 mod priority;
 pub mod report;
 pub mod rustic;
+mod tries;
 
 use std::fmt;
 
@@ -81,6 +82,7 @@ impl Request {
 }
 
 /// One piece of work on a repository.
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Job {

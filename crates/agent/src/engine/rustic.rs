@@ -4,10 +4,12 @@
 
 mod attributes;
 mod backend;
+mod bars;
 mod forget;
 mod node;
 mod placing;
 mod restore;
+mod selection;
 mod source;
 mod verify;
 mod write;
@@ -20,7 +22,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Instant,
 };
 
@@ -28,20 +29,22 @@ use domain::policy::settings::{Compression, Retry, When};
 use rustic_backend::LocalBackend;
 use rustic_core::{
     BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
-    ParentOptions, Progress as RusticBar, ProgressBars, ProgressType, ReadBackend, Repository, RepositoryBackends,
-    RepositoryOptions, RusticError, RusticProgress, SnapshotGroupCriterion, SnapshotOptions, TreeId, WriteBackend,
+    ParentOptions, ReadBackend, Repository, RepositoryBackends, RepositoryOptions, RusticError, SnapshotGroupCriterion,
+    SnapshotOptions, TreeId, WriteBackend,
     repofile::{Node, SnapshotFile, SnapshotId},
 };
 use uuid::Uuid;
 
 use self::{
     backend::{Meter, MeteredBackend},
+    bars::Bars,
     source::{Itself, Source, SourceReader},
 };
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
     ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PruneSummary, RawPath, Reporter, RepositorySpec, RestoreJob,
     RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary, error::io_cause, priority,
+    tries::try_again,
 };
 
 /// Before the `=` in the tag that ties a snapshot to its task.
@@ -370,19 +373,13 @@ fn wait_for<T>(
     retries: Option<Retry>,
     reporter: &Reporter,
 ) -> Result<T, EngineError> {
-    let mut left = retries.map_or(0, |retry| retry.attempts);
-    loop {
-        match open() {
-            Err(error) if left > 0 && matches!(error.code, ErrorCode::RepositoryMissing | ErrorCode::Io) => {
-                left -= 1;
-                if reporter.current_step() != Some(Step::Wait) {
-                    reporter.step(Step::Wait);
-                }
-                thread::sleep(retries.map_or_else(Default::default, |retry| retry.interval.unsigned_abs()));
-            }
-            other => return other,
+    try_again(retries, open, |error| {
+        let may_come_back = matches!(error.code, ErrorCode::RepositoryMissing | ErrorCode::Io);
+        if may_come_back && reporter.current_step() != Some(Step::Wait) {
+            reporter.step(Step::Wait);
         }
-    }
+        may_come_back
+    })
 }
 
 /// The level of zstd; nothing where the repository decides.
@@ -592,41 +589,4 @@ fn map_error(error: &RusticError, otherwise: ErrorCode) -> EngineError {
     let message = text.strip_prefix("Error: ").unwrap_or(&text);
     let message = if code == ErrorCode::WrongPassword { "the password does not open the repository" } else { message };
     EngineError::new(code, message)
-}
-
-/// Shows rustic_core's progress in bytes to the reporter and nothing else.
-#[derive(Debug)]
-struct Bars(Reporter);
-
-impl ProgressBars for Bars {
-    fn progress(&self, progress_type: ProgressType, _prefix: &str) -> RusticBar {
-        match progress_type {
-            ProgressType::Bytes => RusticBar::new(ByteBar(self.0.clone())),
-            ProgressType::Spinner | ProgressType::Counter => RusticBar::hidden(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ByteBar(Reporter);
-
-impl RusticProgress for ByteBar {
-    fn is_hidden(&self) -> bool {
-        false
-    }
-
-    fn set_length(&self, length: u64) {
-        // A backup counts for itself.
-        if self.0.current_step() == Some(Step::Check) {
-            self.0.progress(|progress| progress.bytes_total = Some(length));
-        }
-    }
-
-    fn set_title(&self, _title: &str) {}
-
-    fn inc(&self, bytes: u64) {
-        self.0.progress(|progress| progress.bytes_done += bytes);
-    }
-
-    fn finish(&self) {}
 }

@@ -1,12 +1,9 @@
 //! The repository's storage, watched: counts what is written, notices when the index is written, tries again what
 //! failed, and keeps the first failure, whose cause rustic_core loses between its threads.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use domain::policy::settings::Retry;
@@ -14,7 +11,7 @@ use rustic_backend::LocalBackend;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
 use super::map_error;
-use crate::engine::{EngineError, ErrorCode, Reporter, Step};
+use crate::engine::{EngineError, ErrorCode, Reporter, Step, tries::try_again};
 
 /// What the storage saw, shared with the one who uses it.
 #[derive(Debug)]
@@ -102,7 +99,7 @@ impl MeteredBackend {
     }
 
     fn try_hard<T>(&self, operation: impl FnMut() -> RusticResult<T>) -> RusticResult<T> {
-        try_again(self.retries, operation, |pause| thread::sleep(pause))
+        try_again(self.retries, operation, |_| true)
     }
 
     /// The failure in words that say what to do; rustic_core's own, which name a temporary file, go into the context.
@@ -186,51 +183,5 @@ impl WriteBackend for MeteredBackend {
 
     fn remove(&self, file_type: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
         self.try_hard(|| self.inner.remove(file_type, id, cacheable))
-    }
-}
-
-/// Does something that may go well later, as often as `retries` allow.
-fn try_again<T, E>(
-    retries: Option<Retry>,
-    mut operation: impl FnMut() -> Result<T, E>,
-    mut wait: impl FnMut(std::time::Duration),
-) -> Result<T, E> {
-    let mut left = retries.map_or(0, |retry| retry.attempts);
-    loop {
-        match operation() {
-            Err(_) if left > 0 => left -= 1,
-            other => return other,
-        }
-        wait(retries.map_or_else(Default::default, |retry| retry.interval.unsigned_abs()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use domain::SignedDuration;
-
-    use super::*;
-
-    /// How often it was tried, how often waited, and what came of it, when the first `failures` fail.
-    fn tried(retries: Option<Retry>, failures: u32) -> (u32, Vec<Duration>, Result<(), u32>) {
-        let (mut tries, mut waits) = (0, Vec::new());
-        let operation = || {
-            tries += 1;
-            if tries <= failures { Err(tries) } else { Ok(()) }
-        };
-        let outcome = try_again(retries, operation, |pause| waits.push(pause));
-        (tries, waits, outcome)
-    }
-
-    #[test]
-    fn what_fails_is_tried_as_often_as_allowed_and_not_once_more() {
-        let second = Duration::from_secs(1);
-        let retries = Some(Retry { attempts: 2, interval: SignedDuration::from_secs(1) });
-        assert_eq!(tried(retries, 0), (1, vec![], Ok(())));
-        assert_eq!(tried(retries, 2), (3, vec![second, second], Ok(())));
-        assert_eq!(tried(retries, 9), (3, vec![second, second], Err(3)));
-        assert_eq!(tried(None, 1), (1, vec![], Err(1)));
     }
 }

@@ -3,7 +3,7 @@
 //! knows holes only of the size of a whole blob.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     ffi::OsString,
     fs::{self, File, OpenOptions},
     hash::{DefaultHasher, Hash, Hasher},
@@ -24,12 +24,11 @@ use rustic_core::{
 };
 
 use super::{
-    Found,
     attributes::{Attributes, Place},
-    find_node, map_error,
+    map_error,
     node::safe_name,
-    path_not_in_backup,
     placing::Placing,
+    selection::Selection,
     write::{NewFile, Queue, Tally, Writer},
 };
 use crate::engine::{EngineError, ErrorCode, Overwrite, RawPath, Reporter, RestoreJob, RestoreSummary, Step};
@@ -116,38 +115,6 @@ pub(super) fn relative(path: &Path) -> PathBuf {
 /// When a file was last modified, in nanoseconds since 1970.
 fn modified(meta: &fs::Metadata) -> i128 {
     i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
-}
-
-/// Which part of a tree to restore.
-#[derive(Debug, Default)]
-pub(super) struct Selection {
-    /// This and everything below.
-    whole: bool,
-    /// Only these, if not the whole.
-    parts: BTreeMap<OsString, Selection>,
-}
-
-impl Selection {
-    /// Everything.
-    pub(super) fn whole() -> Self {
-        Self { whole: true, ..Self::default() }
-    }
-
-    fn new<S: IndexedTree>(repository: &Repository<S>, top: TreeId, paths: &[RawPath]) -> Result<Self, EngineError> {
-        let mut selection = Self { whole: paths.is_empty(), ..Self::default() };
-        for path in paths {
-            let path = Path::new("/").join(path.as_path());
-            if matches!(find_node(repository, top, &path)?, Found::Nothing) {
-                return Err(path_not_in_backup(&path));
-            }
-            let mut part = &mut selection;
-            for name in &relative(&path) {
-                part = part.parts.entry(name.to_owned()).or_default();
-            }
-            part.whole = true;
-        }
-        Ok(selection)
-    }
 }
 
 /// What to do at the stations of a [`walk`]. Paths are relative to the top of the snapshot.

@@ -20,7 +20,8 @@ use rustic_core::{
 
 use super::{
     map_error,
-    restore::{Selection, Visitor, walk},
+    restore::{Visitor, walk},
+    selection::Selection,
 };
 use crate::engine::{EngineError, ErrorCode, RawPath, Reporter, Step, VerifySummary};
 
