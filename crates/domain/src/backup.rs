@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::ResourceKind;
 use crate::{Timestamp, Uuid, named_enum};
 
 named_enum! {
@@ -25,6 +26,12 @@ pub struct Backup {
     pub resource: Uuid,
     /// The resource's name when it was backed up.
     pub resource_name: String,
+    /// What sort of thing it is; none = unknown.
+    #[serde(default)]
+    pub resource_kind: Option<ResourceKind>,
+    /// Whether it is a machine that joined from outside.
+    #[serde(default)]
+    pub external: bool,
     /// The policy it was made under, if any.
     pub policy: Option<Uuid>,
     /// The backups of one resource under one policy: the id of that series.

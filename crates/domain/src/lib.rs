@@ -10,6 +10,7 @@ pub mod caller;
 pub mod error;
 pub mod identity;
 pub mod operation;
+pub mod path;
 pub mod plan;
 pub mod policy;
 pub mod query;

@@ -1,5 +1,5 @@
 //! File names in JSON. Names on Unix are bytes, JSON strings are Unicode: `RawPath` carries any path
-//! through any text format and back without loss, and leaves ordinary paths as they are.
+//! through any text format and back without loss.
 
 use std::{
     convert::Infallible,
@@ -12,11 +12,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A path or file name whose text form is lossless.
-///
-/// The text is the path itself, with two exceptions: a backslash is written `\\`, and every byte that is
-/// not part of valid UTF-8 is written `\xHH`. Reading is lenient: a backslash that starts neither of the
-/// two stands for itself, so a path typed by hand nearly always means what it says.
+/// A path or file name whose text form, that of [`domain::path`], is lossless.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RawPath(PathBuf);
 
@@ -52,7 +48,7 @@ impl From<&OsStr> for RawPath {
 
 impl From<&str> for RawPath {
     fn from(text: &str) -> Self {
-        Self(PathBuf::from(decode(text)))
+        Self(PathBuf::from(OsString::from_vec(domain::path::bytes_of(text))))
     }
 }
 
@@ -72,18 +68,7 @@ impl AsRef<Path> for RawPath {
 
 impl fmt::Display for RawPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.as_os_str().as_bytes().utf8_chunks() {
-            for part in chunk.valid().split_inclusive('\\') {
-                f.write_str(part)?;
-                if part.ends_with('\\') {
-                    f.write_str("\\")?;
-                }
-            }
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&domain::path::text_of(self.0.as_os_str().as_bytes()))
     }
 }
 
@@ -103,38 +88,6 @@ impl<'de> Deserialize<'de> for RawPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         Ok(Self::from(text.as_ref()))
-    }
-}
-
-fn decode(text: &str) -> OsString {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        match tail {
-            [b'\\', after @ ..] => {
-                bytes.push(b'\\');
-                rest = after;
-            }
-            [b'x', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push(hex_value(*high) << 4 | hex_value(*low));
-                rest = after;
-            }
-            _ => bytes.push(b'\\'),
-        }
-    }
-    OsString::from_vec(bytes)
-}
-
-fn hex_value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit - b'A' + 10,
     }
 }
 

@@ -33,6 +33,8 @@ fields! {
         Repository = "repository": FieldKind::Uuid,
         /// The archive it belongs to.
         Archive = "archive": FieldKind::Uuid,
+        /// What sort of thing a backup is of, by name.
+        ResourceKind = "resource_kind": FieldKind::Text,
         /// Whether a machine joined from outside, with a registration token for such machines.
         External = "external": FieldKind::Bool,
         /// The task that made it.
@@ -65,9 +67,18 @@ impl RecordKind {
             RecordKind::Application => &[F::Policy, F::Resource, F::NextRunAt],
             RecordKind::Agent => &[F::Name],
             RecordKind::Repository => &[F::Name],
-            RecordKind::Backup => {
-                &[F::Name, F::Kind, F::Resource, F::Policy, F::Archive, F::Repository, F::Task, F::EndedAt]
-            }
+            RecordKind::Backup => &[
+                F::Name,
+                F::Kind,
+                F::Resource,
+                F::ResourceKind,
+                F::External,
+                F::Policy,
+                F::Archive,
+                F::Repository,
+                F::Task,
+                F::EndedAt,
+            ],
             RecordKind::Archive => &[F::Name, F::Resource, F::Policy, F::Repository, F::EndedAt],
             RecordKind::Operation => &[F::Kind, F::Resource],
             RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
@@ -132,6 +143,8 @@ impl Field for RecordField {
             (F::Repository, Record::Backup(v)) => uuid(v.repository),
             (F::Repository, Record::Archive(v)) => uuid(v.repository),
             (F::Archive, Record::Backup(v)) => uuid(v.archive),
+            (F::ResourceKind, Record::Backup(v)) => Read::opt(v.resource_kind.map(|k| Cell::Text(k.name()))),
+            (F::External, Record::Backup(v)) => Read::One(Cell::Bool(v.external)),
             (F::External, Record::Resource(v)) => Read::One(Cell::Bool(v.external)),
             (F::Task, Record::Backup(v)) => Read::One(Cell::Int(v.task)),
             (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),

@@ -129,6 +129,8 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         tenant,
         resource: machine.id,
         resource_name: "Machine".into(),
+        resource_kind: Some(ResourceKind::Volume),
+        external: true,
         policy: None,
         archive: application.id,
         repository: repository.id,

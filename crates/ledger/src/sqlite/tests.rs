@@ -385,6 +385,7 @@ const BEFORE_ARCHIVES: &str =
     "DROP TABLE client_keys; DROP TABLE revocations; DROP TABLE archives; DROP TABLE operations;
     DROP INDEX resources_of_tenant; ALTER TABLE resources DROP COLUMN external;
     ALTER TABLE resources DROP COLUMN ended_at; DROP INDEX backups_of_archive; DROP INDEX backups_of_policy;
+    ALTER TABLE backups DROP COLUMN resource_kind; ALTER TABLE backups DROP COLUMN external;
     ALTER TABLE backups DROP COLUMN archive; ALTER TABLE backups DROP COLUMN ended_at;";
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Policies are applied to resources and taken from them. Both are tasks that the server carries out itself, so that they
 //! show in the history, and no agent has to be there.
 
+use std::collections::HashSet;
+
 use domain::archive::Archive;
 use domain::operation::{About, Idempotency, OperationKind};
 use domain::policy::{Agenda, Application, Policy};
-use domain::query::{Filter, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::query::{Filter, Page, Pattern, Query, RecordField, TaskField, Test, Value};
 use domain::record::RecordKind;
 use domain::resource::{Registration, Resource};
 use domain::task::{
@@ -25,7 +27,74 @@ const SERVER_QUEUE: &str = "server";
 /// The server as an executor.
 const SERVER: &str = "server";
 
+/// An application with what is known of its policy, its resource and its runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApplicationView {
+    /// The application.
+    pub application: Application,
+    /// The policy.
+    pub policy: Policy,
+    /// The resource.
+    pub resource: Resource,
+    /// Whether a backup of it is under way.
+    pub running: bool,
+}
+
 impl Service {
+    /// The applications that match, with policy, resource and runs, oldest first.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn application_views(
+        &self,
+        caller: &Caller,
+        filter: Filter<RecordField>,
+    ) -> Result<Vec<ApplicationView>> {
+        let scope = caller.may(Right::View)?;
+        let everything = Scope::everything();
+        let mut applications = self.ledger.all::<Application>(scope, filter).await?;
+        applications.sort_by_key(|a| (a.value.created_at, a.value.id));
+        let policies = self.by_id::<Policy>(&everything, applications.iter().map(|a| a.value.policy)).await?;
+        let resources = self.by_id::<Resource>(&everything, applications.iter().map(|a| a.value.resource)).await?;
+        let running = self.running_backups(scope).await?;
+        let view = |application: Application| {
+            let (policy, resource) = (policies.get(&application.policy)?, resources.get(&application.resource)?);
+            let running = running.contains(&(application.policy, application.resource));
+            Some(ApplicationView { application, policy: policy.clone(), resource: resource.clone(), running })
+        };
+        Ok(applications.into_iter().filter_map(|a| view(a.value)).collect())
+    }
+
+    /// The policies and resources of backups that are under way: as many as agents have hands.
+    async fn running_backups(&self, scope: &Scope) -> Result<HashSet<(Uuid, Uuid)>> {
+        let states = [State::Started, State::Paused].map(|s| Pattern::Is(Value::Enum(s.ordinal())));
+        let filter = Filter::all()
+            .is(TaskField::Type, Value::Text(kind::BACKUP.to_owned()))?
+            .and(TaskField::State, Test::AnyOf(states.to_vec()))?;
+        let mut query = Query::newest(filter, domain::query::MAX_LIMIT);
+        let mut running = HashSet::new();
+        loop {
+            let slice = self.ledger.tasks(scope, &query).await?;
+            let id = |named: &Option<Named>| named.as_ref().and_then(|n| Uuid::parse_str(&n.id).ok());
+            running.extend(slice.items.iter().filter_map(|t| Some((id(&t.spec.policy)?, id(&t.spec.resource)?))));
+            match slice.next {
+                Some(key) => query.page = Page::After { key: Some(key), limit: domain::query::MAX_LIMIT },
+                None => return Ok(running),
+            }
+        }
+    }
+
+    /// The policies that are applied to a resource, also those of tenants above the caller's.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn policies_of(&self, caller: &Caller, resource: Uuid) -> Result<Vec<Policy>> {
+        let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource))?;
+        let applications = self.ledger.all::<Application>(caller.may(Right::View)?, filter).await?;
+        let found = self.by_id::<Policy>(&Scope::everything(), applications.iter().map(|a| a.value.policy)).await?;
+        Ok(found.into_values().collect())
+    }
+
     /// Applies a policy to a resource; applying it again changes nothing.
     ///
     /// # Errors

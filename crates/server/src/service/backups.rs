@@ -1,8 +1,10 @@
 //! Backups: list them, look into them, get them back. Repositories, where they lie.
 
+use std::collections::HashMap;
+
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
-use domain::query::{Query, RecordField, Slice};
+use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::{Affinity, Named, Task, TaskSpec, kind};
@@ -34,7 +36,10 @@ impl Service {
     /// # Errors
     /// Those of the ledger.
     pub async fn backups(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Backup>> {
-        Ok(self.ledger.list::<Backup>(caller.may(Right::View)?, query).await?.map(|s| s.value))
+        let mut query = query.clone();
+        // What is being deleted is no longer there.
+        query.filter = query.filter.and(RecordField::EndedAt, Test::Absent)?;
+        Ok(self.ledger.list::<Backup>(caller.may(Right::View)?, &query).await?.map(|s| s.value))
     }
 
     /// One backup.
@@ -42,7 +47,44 @@ impl Service {
     /// # Errors
     /// `not_found`.
     pub async fn backup(&self, caller: &Caller, id: Uuid) -> Result<Backup> {
-        Ok(self.ledger.get::<Backup>(caller.may(Right::View)?, id).await?.value)
+        let backup = self.ledger.get::<Backup>(caller.may(Right::View)?, id).await?.value;
+        if backup.deleted_at.is_some() {
+            return Err(Error::not_found("backup", id));
+        }
+        Ok(backup)
+    }
+
+    /// All backups that match, in the order of their creation.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn all_backups(&self, caller: &Caller, filter: Filter<RecordField>) -> Result<Vec<Backup>> {
+        let filter = filter.and(RecordField::EndedAt, Test::Absent)?;
+        let found = self.ledger.all::<Backup>(caller.may(Right::View)?, filter).await?;
+        let mut found: Vec<Backup> = found.into_iter().map(|s| s.value).collect();
+        found.sort_by_key(|b| (b.created_at, b.id));
+        Ok(found)
+    }
+
+    /// What backups are of, by their ids, also what is deleted.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn resources_by_id(
+        &self,
+        caller: &Caller,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, Resource>> {
+        self.by_id(caller.may(Right::View)?, ids).await
+    }
+
+    /// Where repositories are, without anything secret. Who sees a backup may know where it lies, whoever owns that place.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn locations(&self, ids: impl IntoIterator<Item = Uuid>) -> Result<HashMap<Uuid, String>> {
+        let found = self.by_id::<Repository>(&Scope::everything(), ids).await?;
+        Ok(found.into_iter().map(|(id, repository)| (id, without_credentials(&repository.url))).collect())
     }
 
     /// The entries of a folder in a backup, as the agent that reaches the repository reads them.
@@ -60,7 +102,8 @@ impl Service {
         let scope = caller.may(Right::View)?;
         let backup = self.backup(caller, id).await?;
         let agent = match self.ledger.get::<Resource>(scope, backup.resource).await {
-            Ok(resource) => resource.value.agent,
+            // Any other one will do while its own is away.
+            Ok(resource) => resource.value.agent.filter(|agent| self.hub.online(*agent)),
             // The resource is gone; any agent of the scope that is there may look.
             Err(e) if e.code == Code::NotFound => None,
             Err(e) => return Err(e),
@@ -159,5 +202,30 @@ impl Service {
             .map(|a| a.value.id)
             .find(|id| self.hub.online(*id))
             .ok_or_else(|| Error::new(Code::AgentOffline, "no agent that could read the backup is connected"))
+    }
+}
+
+/// The address without the name and password in it.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host_end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..host_end].rsplit_once('@').map_or(&rest[..host_end], |(_, host)| host);
+    format!("{scheme}://{host}{}", &rest[host_end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("/srv/repository", "/srv/repository"),
+            ("rest:https://ops:secret@backup.example:8000/path@x", "rest:https://backup.example:8000/path@x"),
+            ("sftp://ops@host", "sftp://host"),
+            ("s3:https://s3.example/bucket", "s3:https://s3.example/bucket"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 }

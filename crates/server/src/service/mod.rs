@@ -29,11 +29,12 @@ mod tokens;
 mod unregister;
 mod zones;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::agent::Agent;
 use domain::audit::AuditEntry;
-use domain::query::{Cell, Field, Query, RecordField, Slice};
+use domain::query::{Cell, Field, Filter, Pattern, Query, RecordField, Slice, Test, Value};
 use domain::record::{Entity, Record, RecordKind};
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, Timestamp, Uuid};
@@ -41,6 +42,7 @@ use ledger::{Committed, Expect, Head, IndexProgress, Ledger, Stored, Write, Writ
 use tokio::sync::{Notify, watch};
 
 pub use agents::*;
+pub use applying::ApplicationView;
 pub use archives::ArchiveView;
 pub use backups::RestoreRequest;
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
@@ -62,6 +64,9 @@ pub use tokens::{NewToken, hash_secret};
 
 use crate::secrets::Sealer;
 
+/// How many records are asked for by their ids at once.
+const AT_ONCE: usize = 500;
+
 /// An agent, and whether it is connected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentView {
@@ -78,6 +83,7 @@ pub struct Service {
     hub: Hub,
     identity: identity::Identity,
     progress: progress::HeldBack,
+    shown: operations::Shown,
     ends: ends::Ends,
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
@@ -102,6 +108,7 @@ impl Service {
             hub: Hub::default(),
             identity: identity::Identity::default(),
             progress: progress::HeldBack::default(),
+            shown: operations::Shown::default(),
             ends: ends::Ends::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
@@ -207,6 +214,26 @@ impl Service {
     pub async fn agents(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<AgentView>> {
         let slice = self.ledger.list::<Agent>(caller.may(Right::View)?, query).await?;
         Ok(slice.map(|s| AgentView { online: self.hub.online(s.value.id), agent: s.value }))
+    }
+
+    /// The records of these ids, as far as they are there.
+    pub(crate) async fn by_id<E: Entity>(
+        &self,
+        scope: &Scope,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, E>> {
+        let ids: HashSet<Uuid> = ids.into_iter().collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let mut found = HashMap::new();
+        for some in ids.chunks(AT_ONCE) {
+            let some = some.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
+            let filter = Filter::all().and(RecordField::Id, Test::AnyOf(some))?;
+            for stored in self.ledger.all::<E>(scope, filter).await? {
+                let record: Record = stored.value.clone().into();
+                found.insert(record.id(), stored.value);
+            }
+        }
+        Ok(found)
     }
 
     /// Writes a new record with its audit entry, and gives it as the ledger stamped it.

@@ -1,9 +1,12 @@
 //! Operations: the handles that calls which change something answer with. A handle is written in the commit that makes
 //! the change; it is done at once, or ends as its task does. A call that is repeated with its key finds the first one's.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use domain::operation::{About, Ended, IDEMPOTENT_FOR, Idempotency, Operation, OperationKind};
 use domain::query::{Query, RecordField, Slice};
-use domain::task::{State, Task, TaskRef};
+use domain::task::{ResultCode, State, Task, TaskId, TaskRef};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
 
@@ -19,6 +22,8 @@ pub struct OperationView {
     pub operation: Operation,
     /// Its task; none where it was done in the call, or where the task is no longer kept.
     pub task: Option<Task>,
+    /// How far it is, in percent; it never falls.
+    pub percent: f64,
 }
 
 /// What a call changes, to be written together with its handle.
@@ -182,11 +187,57 @@ impl Service {
     }
 
     async fn operation_view(&self, operation: Operation) -> Result<OperationView> {
-        let task = match operation.task.filter(|_| operation.ended.is_none()) {
+        let mut task = match operation.task.filter(|_| operation.ended.is_none()) {
             Some(task) => if_found(self.ledger.task(&Scope::everything(), TaskRef::Uuid(task)).await)?,
             None => None,
         };
-        Ok(OperationView { operation, task })
+        if let Some(task) = &mut task {
+            self.progress.show(task);
+        }
+        let percent = task.as_ref().map_or(100.0, |task| self.percent_of(task));
+        Ok(OperationView { operation, task, percent })
+    }
+
+    /// How far a task is, in percent. What was shown once does not fall when the task is begun anew.
+    #[must_use]
+    pub fn percent_of(&self, task: &Task) -> f64 {
+        let ended = task.result().map(|r| r.code);
+        if matches!(ended, Some(ResultCode::Ok | ResultCode::Warning)) {
+            self.shown.forget(task.id);
+            return 100.0;
+        }
+        let now = task
+            .status
+            .progress
+            .as_ref()
+            .filter(|p| p.total > 0)
+            .map_or(0.0, |p| (p.current as f64 * 100.0 / p.total as f64).clamp(0.0, 100.0));
+        self.shown.at_least(task.id, now)
+    }
+}
+
+/// How far tasks were shown to be, while somebody follows them.
+#[derive(Default)]
+pub(super) struct Shown(Mutex<HashMap<TaskId, f64>>);
+
+/// How many tasks are followed at once; beyond that, the oldest are forgotten.
+const FOLLOWED: usize = 10_000;
+
+impl Shown {
+    fn at_least(&self, task: TaskId, percent: f64) -> f64 {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.len() >= FOLLOWED
+            && let Some(oldest) = shown.keys().min().copied()
+        {
+            shown.remove(&oldest);
+        }
+        let most = shown.entry(task).or_insert(0.0);
+        *most = most.max(percent);
+        *most
+    }
+
+    fn forget(&self, task: TaskId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
     }
 }
 

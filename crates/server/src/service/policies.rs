@@ -62,6 +62,15 @@ impl Service {
         Ok(self.ledger.list::<Policy>(caller.may(Right::View)?, query).await?.map(|s| s.value))
     }
 
+    /// All policies that match, oldest first.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn all_policies(&self, caller: &Caller, filter: Filter<RecordField>) -> Result<Vec<Policy>> {
+        let found = self.ledger.all::<Policy>(caller.may(Right::View)?, filter).await?;
+        Ok(found.into_iter().map(|s| s.value).collect())
+    }
+
     /// One policy.
     ///
     /// # Errors

@@ -299,10 +299,7 @@ impl Service {
             paths: resource.sources.paths.clone(),
             // The first one of an archive is full whatever the schedule says.
             full: run.full || of_sets && first,
-            settings: Settings {
-                excludes: policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect(),
-                ..policy.settings.clone()
-            },
+            settings: settings_for(policy, resource),
         };
         spec.argument = json!(work);
         spec.seeding = first;
@@ -364,6 +361,12 @@ impl Service {
         }
         Ok(None)
     }
+}
+
+/// The settings of a policy for one resource.
+pub(super) fn settings_for(policy: &Policy, resource: &Resource) -> Settings {
+    let excludes = policy.settings.excludes.iter().chain(&resource.sources.excludes).cloned().collect();
+    Settings { excludes, ..policy.settings.clone() }
 }
 
 /// Refuses a run where policy or resource are not ready for one.

@@ -1,7 +1,10 @@
 //! The Yandex dialect from outside: gRPC and REST as clients speak them, over the services and a ledger.
 
+mod backups;
 mod discovery;
 mod errors;
+mod estate;
 mod iam;
 mod listeners;
+mod policies;
 mod world;

@@ -28,6 +28,7 @@ pub(crate) type Answer = (StatusCode, HeaderMap, Value);
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
+    pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) shutdown: CancellationToken,
     /// The server itself, for what no test is about.
     pub(crate) root: Caller,
@@ -46,7 +47,7 @@ impl World {
         let write = Write::Put(Box::new(tenant.into()), Expect::New);
         ledger.commit(&Scope::everything(), service.moment(), vec![write]).await.expect("a commit");
         let none = Uuid::nil();
-        let mut world = World { router, service, shutdown, root: Caller::server(), acme: none, globex: none };
+        let mut world = World { router, service, ledger, shutdown, root: Caller::server(), acme: none, globex: none };
         world.acme = world.tenant_below(none, "acme").await;
         world.globex = world.tenant_below(none, "globex").await;
         world

@@ -36,6 +36,8 @@ CREATE INDEX resources_of_tenant ON resources (tenant, created_at);
 
 ALTER TABLE backups ADD COLUMN archive TEXT;
 ALTER TABLE backups ADD COLUMN ended_at INTEGER;
+ALTER TABLE backups ADD COLUMN resource_kind TEXT;
+ALTER TABLE backups ADD COLUMN external INTEGER NOT NULL DEFAULT 0;
 -- The backups of one policy and resource are one archive, also where the policy was taken away and applied anew between.
 UPDATE backups SET archive = json_extract((
     SELECT newest.body FROM backups newest
@@ -43,7 +45,8 @@ UPDATE backups SET archive = json_extract((
     ORDER BY newest.created_at DESC, newest.id DESC LIMIT 1
 ), '$.archive') WHERE policy IS NOT NULL;
 UPDATE backups SET archive = json_extract(body, '$.archive') WHERE policy IS NULL;
-UPDATE backups SET body = json_set(body, '$.archive', archive);
+UPDATE backups SET resource_kind = (SELECT kind FROM resources WHERE resources.id = backups.resource);
+UPDATE backups SET body = json_set(body, '$.archive', archive, '$.resource_kind', resource_kind);
 CREATE INDEX backups_of_archive ON backups (archive);
 CREATE INDEX backups_of_policy ON backups (policy);
 

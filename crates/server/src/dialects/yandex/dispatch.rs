@@ -16,12 +16,12 @@ use tonic::Code as Grpc;
 use tonic::codegen::Bytes;
 use tracing::Instrument;
 
-use super::Yandex;
 use super::call::{Call, idempotency, no_token};
 use super::failure::{Failure, Violation};
 use super::methods::{Access, Method};
 use super::pages::Asked;
 use super::rules;
+use super::{Yandex, operations};
 use crate::dialects::bearer;
 use crate::service::hash_secret;
 
@@ -94,6 +94,11 @@ pub(super) async fn answer(
         }
         let request = request?;
         let (asked, idempotency) = validate(yandex, method, headers, caller.as_ref(), &request)?;
+        if let Some(key) = &idempotency
+            && let Some(first) = yandex.service.repeated(key).await?
+        {
+            return Ok(operations::message(&first).encode_to_vec());
+        }
         let call =
             Call { yandex: yandex.clone(), method, caller, request_id: request_id.to_owned(), idempotency, asked };
         handler(call, request.encode_to_vec().into()).await

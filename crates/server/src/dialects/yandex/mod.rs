@@ -7,6 +7,8 @@
 
 #![expect(dead_code, reason = "what handlers of the backup services need stands before them")]
 
+mod backup_map;
+mod backups;
 mod call;
 mod dispatch;
 mod endpoints;
@@ -17,12 +19,17 @@ mod grpc;
 mod health;
 mod iam;
 mod listing;
+mod machine_map;
 mod methods;
+mod operations;
 mod pages;
+mod policies;
+mod policy_map;
 mod reflection;
 mod rest;
 mod routes;
 mod rules;
+mod settings_map;
 mod transcode;
 
 use std::sync::Arc;
@@ -63,6 +70,9 @@ fn handlers() -> Handlers {
     let mut handlers = Handlers::default();
     endpoints::register(&mut handlers);
     iam::register(&mut handlers);
+    operations::register(&mut handlers);
+    policies::register(&mut handlers);
+    backups::register(&mut handlers);
     handlers
 }
 

@@ -82,8 +82,10 @@ impl Service {
         let resource = task.spec.resource.clone().unwrap_or_default();
         let resource_id = Uuid::parse_str(&resource.id).unwrap_or_default();
         let mut writes = Vec::new();
+        let (mut resource_kind, mut external) = (None, false);
         match self.ledger.get::<Resource>(scope, resource_id).await {
             Ok(Stored { rev, mut value }) => {
+                (resource_kind, external) = (Some(value.kind), value.external);
                 value.last_backup_at = value.last_backup_at.max(Some(done.created_at));
                 writes.push(Write::Put(Box::new(value.into()), Expect::Rev(rev)));
             }
@@ -102,6 +104,8 @@ impl Service {
             tenant: task.spec.tenant,
             resource: resource_id,
             resource_name: resource.name,
+            resource_kind,
+            external,
             policy: task.spec.policy.as_ref().and_then(|p| Uuid::parse_str(&p.id).ok()),
             archive,
             repository: work.repository,

@@ -4,13 +4,16 @@
 use std::collections::HashMap;
 
 use domain::backup::Backup;
+use domain::policy::Policy;
 use domain::query::{Filter, Query, RecordField, Value};
-use domain::task::{Task, kind};
+use domain::resource::Resource;
+use domain::task::{Named, Task, kind};
 use domain::tenant::Tenant;
-use domain::work::{ForgetWork, Point, Work};
-use domain::{Error, Result, Scope, Uuid};
+use domain::work::{BackupWork, ForgetWork, Point, Work};
+use domain::{Error, Result, Scope, Uuid, if_found};
 use serde_json::json;
 
+use crate::service::runs::settings_for;
 use crate::service::{RepositoryAccess, Service};
 
 /// See the module.
@@ -35,17 +38,32 @@ impl Service {
         let mut argument = task.spec.argument.clone();
         let mut create_repository = false;
         match work {
-            Work::Backup(_) => {
+            Work::Backup(work) => {
                 let filter = Filter::all().is(RecordField::Repository, Value::Uuid(id))?;
                 let found = self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?;
                 // A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
                 create_repository = found.items.is_empty();
+                argument = json!(self.with_settings_of_now(task, work).await?);
             }
             Work::Recovery(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
         }
         Ok(Needs { repository, create_repository, argument })
+    }
+
+    /// A backup runs with the settings that its policy has when it begins, however long it waited (contract for Yandex
+    /// clients, Y78).
+    async fn with_settings_of_now(&self, task: &Task, mut work: BackupWork) -> Result<BackupWork> {
+        let everything = Scope::everything();
+        let id = |named: &Option<Named>| named.as_ref().and_then(|n| Uuid::parse_str(&n.id).ok());
+        let (Some(policy), Some(resource)) = (id(&task.spec.policy), id(&task.spec.resource)) else { return Ok(work) };
+        let policy = if_found(self.ledger.get::<Policy>(&everything, policy).await)?;
+        let resource = if_found(self.ledger.get::<Resource>(&everything, resource).await)?;
+        if let (Some(policy), Some(resource)) = (policy, resource) {
+            work.settings = settings_for(&policy.value, &resource.value);
+        }
+        Ok(work)
     }
 
     async fn is_that_snapshot(&self, backup: Uuid, repository: Uuid, snapshot: &str) -> Result<()> {
