@@ -38,6 +38,7 @@ pub struct Builder<'p> {
     place: &'p Place,
     args: Vec<OsString>,
     listen: SocketAddr,
+    tls: SocketAddr,
     as_nobody: bool,
 }
 
@@ -77,7 +78,13 @@ pub struct Ready {
 
 impl<'p> Builder<'p> {
     pub(crate) fn new(place: &'p Place) -> Builder<'p> {
-        Builder { place, args: Vec::new(), listen: ([127, 0, 0, 1], 0).into(), as_nobody: false }
+        Builder {
+            place,
+            args: Vec::new(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            tls: ([127, 0, 0, 1], 0).into(),
+            as_nobody: false,
+        }
     }
 
     /// Protects this path.
@@ -91,6 +98,18 @@ impl<'p> Builder<'p> {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Builder<'p> {
         self.listen = address;
+        self
+    }
+
+    /// Lets it say of itself that it is reached over TLS as `localhost`, which is so on every machine.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn reached_as_localhost(mut self) -> Builder<'p> {
+        let free = std::net::TcpListener::bind(self.tls).and_then(|l| l.local_addr()).expect("a free port");
+        self.tls = free;
+        self.args.extend(["--public".into(), format!("localhost:{}", free.port()).into()]);
         self
     }
 
@@ -148,7 +167,7 @@ impl<'p> Builder<'p> {
             .arg(self.place.data())
             .arg("--listen")
             .arg(self.listen.to_string())
-            .args(["--listen-tls", "127.0.0.1:0", "--ready-file"])
+            .args(["--listen-tls", &self.tls.to_string(), "--ready-file"])
             .arg(self.place.ready_file())
             .args(&self.args)
             // A group of its own, as a terminal gives it, so that Ctrl-C can be sent to the whole group and to nobody else.

@@ -6,5 +6,8 @@ mod errors;
 mod estate;
 mod iam;
 mod listeners;
+mod machines;
 mod policies;
+mod setup;
+mod tasks;
 mod world;

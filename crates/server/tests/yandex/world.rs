@@ -38,9 +38,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::with(|service| service).await
+    }
+
+    /// A server whose services are set up further.
+    pub(crate) async fn with(set_up: impl FnOnce(Service) -> Service) -> World {
         let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
-        let service = Arc::new(Service::new(ledger.clone(), sealer).reached_at(PUBLIC.to_owned()));
+        let service = Arc::new(set_up(Service::new(ledger.clone(), sealer).reached_at(PUBLIC.to_owned())));
         let shutdown = CancellationToken::new();
         let router = router(service.clone(), shutdown.clone());
         let tenant = Tenant::root("root", "UTC", service.moment().now);

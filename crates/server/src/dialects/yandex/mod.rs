@@ -25,11 +25,15 @@ mod operations;
 mod pages;
 mod policies;
 mod policy_map;
+mod providers;
 mod reflection;
+mod resources;
 mod rest;
 mod routes;
 mod rules;
 mod settings_map;
+mod setup;
+mod task_map;
 mod transcode;
 
 use std::sync::Arc;
@@ -73,6 +77,9 @@ fn handlers() -> Handlers {
     operations::register(&mut handlers);
     policies::register(&mut handlers);
     backups::register(&mut handlers);
+    resources::register(&mut handlers);
+    providers::register(&mut handlers);
+    setup::register(&mut handlers);
     handlers
 }
 

@@ -52,8 +52,9 @@ chmod 755 "$new"
 mv -f "$new" "$bin_dir/backstay"
 trap - EXIT
 
-"$bin_dir/backstay" agent join --data "$data" --server "$server" --ca-fingerprint "$fingerprint" \
-    --instance-registration-token "$token" ${instance:+--instance-id "$instance"}
+# The token in the environment: the command line can be read by everybody on the machine.
+BACKSTAY_REGISTRATION_TOKEN=$token "$bin_dir/backstay" agent join --data "$data" --server "$server" \
+    --ca-fingerprint "$fingerprint" ${instance:+--instance-id "$instance"}
 
 if [ -z "${BACKSTAY_NO_SERVICE:-}" ] && [ -d /run/systemd/system ]; then
     cat >/etc/systemd/system/backstay-agent.service <<UNIT
