@@ -129,9 +129,7 @@ impl Service {
         loop {
             let change = plan().await?;
             match self.operate_once(caller, scope, key.clone(), change).await {
-                Err(e)
-                    if matches!(e.code, Code::RevisionConflict | Code::AlreadyExists) && attempts.next().is_some() =>
-                {
+                Err(e) if overtaken(e.code) && attempts.next().is_some() => {
                     // The same call at the same time, on another connection.
                     if let Some(key) = &key
                         && let Some(first) = self.repeated(key).await?
@@ -239,6 +237,13 @@ impl Shown {
     fn forget(&self, task: TaskId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
     }
+}
+
+/// Whether what was planned no longer fits what is there: a record was changed, or a task that was to be cancelled has
+/// ended or begun.
+fn overtaken(code: Code) -> bool {
+    use Code::{AlreadyCompleted, AlreadyExists, NotCancellable, RevisionConflict};
+    matches!(code, RevisionConflict | AlreadyExists | AlreadyCompleted | NotCancellable)
 }
 
 /// Whether a repeated call finds this operation.
