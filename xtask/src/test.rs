@@ -15,9 +15,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
-/// Where the Python packages of clients are installed, and which they are.
+/// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.
 const CLIENTS: &str = "target/clients";
-const REQUIREMENTS: &str = "tests/clients/acronis/requirements.txt";
+const REQUIREMENTS: [&str; 2] = ["tests/clients/acronis/requirements.txt", "tests/clients/yandex/requirements.txt"];
+const NODE_PACKAGES: &str = "tests/clients/yandex/package.json";
 
 /// Installs what is missing and runs `cargo test` over the whole project.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
@@ -85,7 +86,10 @@ fn install() -> Result<()> {
 
 /// Puts the packages that the tests of clients need into an environment of their own, if it is not as it should be.
 fn install_clients() -> Result<()> {
-    let wanted = std::fs::read_to_string(REQUIREMENTS).with_context(|| format!("cannot read {REQUIREMENTS}"))?;
+    let mut wanted = String::new();
+    for file in REQUIREMENTS.iter().chain([&NODE_PACKAGES]) {
+        wanted += &std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    }
     let installed = format!("{CLIENTS}/installed.txt");
     if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
         return Ok(());
@@ -95,8 +99,15 @@ fn install_clients() -> Result<()> {
         apt(&["install", "--yes", "--no-install-recommends", "python3-venv"])?;
     }
     super::run(Command::new("python3").args(["-m", "venv", "--clear", CLIENTS]))?;
-    let pip = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--requirement", REQUIREMENTS];
+    let mut pip = vec!["-m", "pip", "--disable-pip-version-check", "install", "--quiet"];
+    pip.extend(REQUIREMENTS.iter().flat_map(|file| ["--requirement", file]));
     super::run(Command::new(format!("{CLIENTS}/bin/python")).args(pip))?;
+    let packages = format!("{CLIENTS}/package.json");
+    std::fs::copy(NODE_PACKAGES, &packages).with_context(|| format!("cannot write {packages}"))?;
+    // By its full path, because the working folder is another one.
+    let npm = std::path::absolute(CLIENTS)?.join("bin/npm");
+    let quietly = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    super::run(Command::new(npm).args(quietly).current_dir(CLIENTS))?;
     std::fs::write(&installed, wanted).with_context(|| format!("cannot write {installed}"))
 }
 
