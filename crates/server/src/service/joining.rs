@@ -276,6 +276,7 @@ impl Service {
 }
 
 /// What there is under the id that a machine wishes to have.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and not for long")]
 enum Place {
     /// Nothing.
     Free,
