@@ -283,6 +283,8 @@ def a_run_from_wish_to_recovery_point(cloud):
     assert cloud.backups.Get(wish) == backup
     archives = cloud.backups.ListArchives(backups.ListArchivesRequest(compute_instance_id=MACHINE)).archives
     archive = next(a for a in archives if a.id == backup.archive_id)
+    nanoseconds = [t.ToNanoseconds() for t in (archive.last_seen_at, archive.created_at, backup.created_at)]
+    assert nanoseconds == sorted(nanoseconds, reverse=True), archive
     assert archive.backup_plan_name == "runs" and archive.name.endswith(archive.id + "a"), archive
     of = lambda **wish: [b.id for b in cloud.all_backups(**wish)]
     pair = backups.ListBackupsRequest.InstancePolicy(compute_instance_id=MACHINE, policy_id=policy)

@@ -106,7 +106,7 @@ impl Service {
             repository: work.repository,
             damaged: false,
             last_seen_at: seen_at,
-            created_at: self.moment().now,
+            created_at: seen_at,
             updated_at: seen_at,
             deleted_at: None,
         };

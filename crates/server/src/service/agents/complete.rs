@@ -94,7 +94,7 @@ impl Service {
             Err(e) => return Err(e),
         }
         let now = self.moment().now;
-        let (archive, write) = self.archive_for(task, &work, &resource, done.created_at).await?;
+        let (archive, write) = self.archive_for(task, &work, &resource, now).await?;
         writes.extend(write);
         let machine = if_found(self.ledger.get::<Agent>(scope, agent.id).await)?;
         let found = || done.roots.iter().map(|root| root.path.clone()).collect();
