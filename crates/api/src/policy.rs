@@ -40,7 +40,7 @@ impl From<&policy::Policy> for Policy {
             kind: p.kind.clone(),
             enabled: p.enabled,
             schedule: p.schedule.clone(),
-            settings: Settings::from(&p.settings),
+            settings: p.settings.clone().into(),
             repository: p.repository,
             created_at: p.created_at,
             updated_at: p.updated_at,
@@ -73,7 +73,7 @@ pub enum ScheduleBody {
     Manual {},
 }
 
-/// What a backup does besides reading everything below the sources.
+/// What a backup does besides reading everything below the sources. What is left out is as usual.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -81,19 +81,143 @@ pub struct Settings {
     pub includes: Vec<String>,
     /// Globs of what to leave out.
     pub excludes: Vec<String>,
+    /// Masks, beside the globs: what either leaves out is left out.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schema(value_type = MasksBody)]
+    pub masks: policy::settings::Masks,
+    /// How hard new data is compressed: `auto`, `better`, `max` or `off`.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schema(value_type = String, example = "better")]
+    pub compression: policy::settings::Compression,
+    /// More tries after errors of the storage or the connection to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RetryBody>)]
+    pub retries: Option<policy::settings::Retry>,
+    /// More tries of freezing a volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RetryBody>)]
+    pub snapshot_retries: Option<policy::settings::Retry>,
+    /// Whether to run with the lowest priority for processor and disk.
+    #[serde(skip_serializing_if = "is_default")]
+    pub background: bool,
+    /// Whether to read every file; otherwise those whose size and times are as before are not read again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_all: bool,
+    /// Whether each good backup is verified afterwards by reading all of its data.
+    #[serde(skip_serializing_if = "is_default")]
+    pub verify: bool,
+    /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
+    #[serde(skip_serializing_if = "is_default")]
+    pub freeze: bool,
+    /// The template of the names of archives; empty = the usual one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub archive_name: String,
+    /// Whether a raw copy of the disks was wished. There is none: each such run says so in a warning.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sector_by_sector: bool,
+    /// What to run around the backup, in this order.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schema(value_type = Vec<CommandBody>)]
+    pub commands: Vec<policy::settings::Command>,
 }
 
-impl From<&policy::Settings> for Settings {
-    fn from(s: &policy::Settings) -> Settings {
-        Settings { includes: s.includes.clone(), excludes: s.excludes.clone() }
-    }
+// These three stand for the domain's types in the OpenAPI document; they are compared by a test below.
+/// Names to leave out and names to take, with `*`, `**` and `?`, whatever the case. A mask without a separator is about the
+/// last element of a path, one with a separator about the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Masks)]
+pub(crate) struct MasksBody {
+    /// What to leave out.
+    #[schema(required = false)]
+    pub exclude: Vec<String>,
+    /// What to take and nothing else; empty = everything.
+    #[schema(required = false)]
+    pub include: Vec<String>,
 }
 
-impl From<Settings> for policy::Settings {
-    fn from(s: Settings) -> policy::Settings {
-        policy::Settings { includes: s.includes, excludes: s.excludes, ..policy::Settings::default() }
-    }
+/// More tries of what failed and may go well later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Retry)]
+pub(crate) struct RetryBody {
+    /// How many more tries.
+    pub attempts: u32,
+    /// The time between two tries.
+    #[schema(example = "30s")]
+    pub interval: String,
 }
+
+/// A program to run around a backup. It is started as it is, without a shell, with the rights of the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Command)]
+pub(crate) struct CommandBody {
+    /// When: `pre`, `post`, `pre_data` or `post_data`.
+    #[schema(example = "pre_data")]
+    pub when: String,
+    /// The program.
+    pub cmd: String,
+    /// Its arguments in one line, split by the quoting rules of a shell.
+    #[schema(required = false)]
+    pub args: String,
+    /// The folder to run it in; empty = the agent's own.
+    #[schema(required = false)]
+    pub workdir: String,
+    /// Whether it is run at all; yes where it is not said.
+    #[schema(required = false, default = true)]
+    pub enabled: bool,
+    /// Whether its failure ends the run as an error; otherwise as a warning.
+    #[schema(required = false)]
+    pub stop_on_error: bool,
+    /// Whether to wait for its end; yes where it is not said.
+    #[schema(required = false, default = true)]
+    pub wait: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The same settings as the other type has them: each field is named, so that none is forgotten.
+macro_rules! same_settings {
+    ($from:path => $to:path) => {
+        impl From<$from> for $to {
+            fn from(s: $from) -> $to {
+                let $from {
+                    includes,
+                    excludes,
+                    masks,
+                    compression,
+                    retries,
+                    snapshot_retries,
+                    background,
+                    read_all,
+                    verify,
+                    freeze,
+                    archive_name,
+                    sector_by_sector,
+                    commands,
+                } = s;
+                $to {
+                    includes,
+                    excludes,
+                    masks,
+                    compression,
+                    retries,
+                    snapshot_retries,
+                    background,
+                    read_all,
+                    verify,
+                    freeze,
+                    archive_name,
+                    sector_by_sector,
+                    commands,
+                }
+            }
+        }
+    };
+}
+
+same_settings!(policy::Settings => Settings);
+same_settings!(Settings => policy::Settings);
 
 /// A policy to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -212,6 +336,35 @@ mod tests {
                 Schedule::Daily { .. } | Schedule::Interval { .. } | Schedule::Manual {} | Schedule::Sets(_) => {}
             }
             assert_eq!(serde_json::to_value(&schedule).expect("serialises"), json);
+        }
+    }
+
+    #[test]
+    fn the_documented_settings_are_the_domains() {
+        let masks = MasksBody { exclude: vec!["*.tmp".into()], include: vec!["/home/**".into()] };
+        let retry = RetryBody { attempts: 3, interval: "30s".into() };
+        let command = CommandBody {
+            when: "pre_data".into(),
+            cmd: "sync".into(),
+            args: "--all".into(),
+            workdir: "/".into(),
+            enabled: true,
+            stop_on_error: true,
+            wait: true,
+        };
+        let json = serde_json::json!({
+            "includes": ["a"], "excludes": ["b"], "masks": masks, "compression": "max", "retries": retry,
+            "snapshot_retries": retry, "background": true, "read_all": true, "verify": true, "freeze": true,
+            "archive_name": "[Plan Name]", "sector_by_sector": true, "commands": [command],
+        });
+        let settings: Settings = serde_json::from_value(json.clone()).expect("readable");
+        assert_eq!(serde_json::to_value(&settings).expect("serialises"), json);
+        assert_eq!(Settings::from(policy::Settings::from(settings.clone())), settings);
+        for (member, value) in [("masks", "exlude"), ("retries", "attemps"), ("commands", "comand")] {
+            let mut wrong = json.clone();
+            let place = if member == "commands" { &mut wrong[member][0] } else { &mut wrong[member] };
+            place[value] = serde_json::json!(1);
+            assert!(serde_json::from_value::<Settings>(wrong).is_err(), "{value} is not known");
         }
     }
 }

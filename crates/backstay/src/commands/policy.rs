@@ -131,7 +131,7 @@ async fn create(args: CreateArgs, ctx: &Context) -> Result<ExitCode> {
         name: args.name,
         schedule,
         tenant: tenant.map(|t| t.id),
-        settings: Settings { includes: args.includes, excludes: args.excludes },
+        settings: Settings { includes: args.includes, excludes: args.excludes, ..Settings::default() },
         repository: repository.map(|r| r.id),
         enabled: true,
     };

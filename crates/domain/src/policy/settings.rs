@@ -46,6 +46,7 @@ named_enum! {
 
 /// More tries of what failed and may go well later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Retry {
     /// How many more tries; 0 = none.
     pub attempts: u32,
@@ -58,6 +59,7 @@ pub struct Retry {
 /// last element of a path, one with a separator about the whole; a match on a folder covers all below it; leaving out wins
 /// (contract for Yandex clients, Y90).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Masks {
     /// What to leave out.
     #[serde(default)]
@@ -69,6 +71,7 @@ pub struct Masks {
 
 /// A program to run around a backup. It is started as it is, without a shell, with the rights of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Command {
     /// When.
     pub when: When,
