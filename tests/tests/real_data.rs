@@ -106,8 +106,16 @@ async fn globs_say_what_is_taken_and_what_is_left() {
             Settings { includes: globs(&[]), excludes: globs(&["*.log", "cache/"]), ..Settings::default() },
             "a.txt docs/c.txt docs/d.md",
         ),
-        ("texts alone", Settings { includes: globs(&["*.txt"]), excludes: globs(&[]), ..Settings::default() }, "a.txt cache/x.txt docs/c.txt"),
-        ("both", Settings { includes: globs(&["*.txt"]), excludes: globs(&["cache/"]), ..Settings::default() }, "a.txt docs/c.txt"),
+        (
+            "texts alone",
+            Settings { includes: globs(&["*.txt"]), excludes: globs(&[]), ..Settings::default() },
+            "a.txt cache/x.txt docs/c.txt",
+        ),
+        (
+            "both",
+            Settings { includes: globs(&["*.txt"]), excludes: globs(&["cache/"]), ..Settings::default() },
+            "a.txt docs/c.txt",
+        ),
     ];
     for (name, settings, expected) in cases {
         let wish = Wish { name: name.to_owned(), settings, ..Wish::default() };

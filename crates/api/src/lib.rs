@@ -36,7 +36,7 @@ pub use task::{
     Affinity, Blocker, BlockerMessage, Bottleneck, Executor, Named, ParentEntity, Progress, Rules, Task, TaskCount,
     TaskCounts, TaskError, TaskEvent, TaskResult,
 };
-pub use tenant::{NewTenant, NewToken, Tenant, Token, TokenCreated};
+pub use tenant::{NewTenant, NewToken, Tenant, TenantChange, Token, TokenCreated};
 pub use user::{NewPassword, NewUser, User, UserWithPassword};
 
 /// The path below which the API lives.

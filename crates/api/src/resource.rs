@@ -31,6 +31,9 @@ pub struct Resource {
     pub sources: Sources,
     /// Whether policies run for it.
     pub enabled: bool,
+    /// Whether a whole recovery point may be written over the system that runs on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live_recovery: bool,
     /// Where its registration is.
     #[schema(value_type = RegistrationName)]
     pub registration: Registration,
@@ -80,6 +83,7 @@ impl From<(&resource::Resource, ResourceLive)> for Resource {
             online: live.online,
             sources: Sources::from(&r.sources),
             enabled: r.enabled,
+            live_recovery: r.live_recovery,
             registration: r.registration,
             status: live.status,
             status_progress: live.status_progress,
@@ -157,4 +161,7 @@ pub struct ResourceChange {
     /// Free-form facts; replaced whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
+    /// Whether a whole recovery point may be written over the system that runs on it; for administrators to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_recovery: Option<bool>,
 }

@@ -25,6 +25,10 @@ pub struct Tenant {
     pub description: String,
     /// IANA time zone for schedules that name none.
     pub time_zone: String,
+    /// The zone of schedules that came through another API without one: an IANA name, or `agent` for the machine's own;
+    /// absent = UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_time_zone: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The last change.
@@ -41,6 +45,7 @@ impl From<&tenant::Tenant> for Tenant {
             name: t.name.clone(),
             description: t.description.clone(),
             time_zone: t.time_zone.clone(),
+            schedule_time_zone: t.schedule_time_zone.clone(),
             created_at: t.created_at,
             updated_at: t.updated_at,
         }
@@ -59,6 +64,16 @@ pub struct NewTenant {
     /// Free text.
     #[serde(default)]
     pub description: String,
+}
+
+/// What to change of a tenant; an absent field stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantChange {
+    /// The zone of schedules that came through another API without one: an IANA name, `agent` for the machine's own, or
+    /// empty for UTC. Runs are planned anew with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_time_zone: Option<String>,
 }
 
 /// An API token, without its secret.

@@ -20,7 +20,7 @@ use crate::{
     Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
     FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant,
     NewToken, NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey,
-    Task, TaskCounts, Tenant, Token, TokenCreated, User, UserWithPassword, Version,
+    Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Version,
 };
 
 /// How long a connection may take.
@@ -284,6 +284,11 @@ impl Client {
     /// Makes a tenant.
     pub async fn create_tenant(&self, tenant: &NewTenant) -> Result<Tenant> {
         self.send(Method::POST, &["tenants"], tenant).await
+    }
+
+    /// Changes a tenant.
+    pub async fn change_tenant(&self, id: Uuid, change: &TenantChange) -> Result<Tenant> {
+        self.send(Method::PATCH, &["tenants", &id.to_string()], change).await
     }
 
     /// API tokens that match.

@@ -106,6 +106,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         updated_at,
         expires_at: Some(w.moment.now + seconds(9)),
         revoked_at: Some(w.moment.now + seconds(8)),
+        resource: Some(machine.id),
         joins: Some(Joins { kind: Some(ResourceKind::ComputeVm), external: true, policies: vec![policy.id] }),
     };
     let agent = Agent {

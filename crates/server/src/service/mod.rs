@@ -59,7 +59,7 @@ pub use resources::{NewResource, ResourceChange};
 pub use setup::{Installer, SCRIPT_PATH, Script};
 pub use tasks::{BlockerRef, View};
 pub use tenant_tree::{Branch, TenantNode};
-pub use tenants::NewTenant;
+pub use tenants::{NewTenant, TenantChange};
 pub use tokens::{NewToken, hash_secret};
 
 use crate::secrets::Sealer;

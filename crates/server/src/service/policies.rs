@@ -220,6 +220,23 @@ impl Service {
         Ok((policy, writes))
     }
 
+    /// Finds out anew when a policy runs next, for everything it is applied to.
+    pub(super) async fn replan(&self, policy: &Policy) -> Result<()> {
+        let everything = Scope::everything();
+        for app in self.applications_of(&everything, policy.id).await? {
+            let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
+            let planned = self.replanned(&app.value, policy, &resource).await?;
+            self.note::<Application>(&everything, app.value.id, |a| {
+                a.next_run_at = planned.next_run_at;
+                a.agenda.due = planned.agenda.due;
+                a.agenda.repeat = planned.agenda.repeat;
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Deletes a policy and takes it from whatever it is applied to; its backups stay (contract for Yandex clients, Y79).
     ///
     /// # Errors

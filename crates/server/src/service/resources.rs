@@ -40,6 +40,8 @@ pub struct ResourceChange {
     pub sources: Option<Sources>,
     /// Free-form facts.
     pub metadata: Option<serde_json::Value>,
+    /// Whether a whole recovery point may be written over the system that runs on it.
+    pub live_recovery: Option<bool>,
 }
 
 impl Service {
@@ -166,6 +168,9 @@ impl Service {
     /// `forbidden` below editor, `not_found`, `invalid_field`.
     pub async fn change_resource(&self, caller: &Caller, id: Uuid, change: ResourceChange) -> Result<ResourceView> {
         let scope = caller.may(Right::Edit)?;
+        if change.live_recovery.is_some() {
+            caller.may(Right::Administer)?;
+        }
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -177,11 +182,12 @@ impl Service {
                 if r.deleted_at.is_some() {
                     return Err(Error::not_found("resource", id));
                 }
-                let ResourceChange { name, enabled, sources, metadata } = change.clone();
+                let ResourceChange { name, enabled, sources, metadata, live_recovery } = change.clone();
                 r.name = name.unwrap_or_else(|| r.name.clone());
                 r.enabled = enabled.unwrap_or(r.enabled);
                 r.sources = sources.unwrap_or_else(|| r.sources.clone());
                 r.metadata = metadata.unwrap_or_else(|| r.metadata.clone());
+                r.live_recovery = live_recovery.unwrap_or(r.live_recovery);
                 Ok(())
             })
             .await?;

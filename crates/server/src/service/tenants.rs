@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use domain::policy::Policy;
+use domain::policy::sets::AGENT_ZONE;
 use domain::query::{Filter, Pattern, Query, RecordField, Slice, Test, Value};
 use domain::tenant::{Tenant, TenantRef};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 
 use super::Service;
+use super::zones::time_zone;
 
 /// A tenant that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,13 @@ pub struct NewTenant {
     pub name: String,
     /// Free text.
     pub description: String,
+}
+
+/// A change of a tenant; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantChange {
+    /// The zone of schedules that came through another API without one; empty = UTC.
+    pub schedule_time_zone: Option<String>,
 }
 
 impl Service {
@@ -94,6 +104,33 @@ impl Service {
                 other => return other,
             }
         }
+    }
+
+    /// Changes a tenant; runs that its time zone decides on are planned anew.
+    ///
+    /// # Errors
+    /// `forbidden` below admin, `not_found`, `invalid_field`.
+    pub async fn change_tenant(&self, caller: &Caller, id: Uuid, change: TenantChange) -> Result<Tenant> {
+        let scope = caller.may(Right::Administer)?;
+        let Some(zone) = change.schedule_time_zone else {
+            return Ok(self.ledger.get::<Tenant>(scope, id).await?.value);
+        };
+        if !matches!(zone.as_str(), "" | AGENT_ZONE) {
+            time_zone(&zone).map_err(|e| e.field("schedule_time_zone"))?;
+        }
+        let zone = Some(zone).filter(|zone| !zone.is_empty());
+        let tenant = self
+            .edit::<Tenant>(caller, "change", scope, id, |t| {
+                t.schedule_time_zone.clone_from(&zone);
+                Ok(())
+            })
+            .await?;
+        let filter = Filter::all().is(RecordField::Tenant, Value::Uuid(id))?;
+        for policy in self.ledger.all::<Policy>(scope, filter).await? {
+            self.replan(&policy.value).await?;
+        }
+        self.nudge();
+        Ok(tenant)
     }
 
     async fn next_tenant_number(&self) -> Result<i64> {

@@ -118,6 +118,7 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         "backup" | "backup_files" => read(&[backup]),
         "repository" => read(&[repository]),
         "tenant" => read(&[&acme]),
+        "change_tenant" => new(Administer, &[&acme], Some(json!({ "schedule_time_zone": "Europe/Berlin" })), None),
         "cancel_task" => new(Issue, &[task], None, None),
         "add_resource" => {
             let body = json!({ "name": "db-1", "kind": "compute_vm", "sources": { "paths": ["/srv"] } });

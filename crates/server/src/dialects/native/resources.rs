@@ -92,6 +92,7 @@ pub(super) async fn change_resource(
         enabled: body.enabled,
         sources: body.sources.map(Into::into),
         metadata: body.metadata,
+        live_recovery: body.live_recovery,
     };
     Ok(Json(map::resource(&state.service.change_resource(&caller, id, change).await?)))
 }

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::extract::{Body, Params, PathId};
 use super::lists::{TENANTS, TOKENS};
 use super::{Answer, ApiState, created, map};
-use crate::service::{NewTenant, NewToken};
+use crate::service::{NewTenant, NewToken, TenantChange};
 
 /// Tenants that match.
 #[utoipa::path(
@@ -63,6 +63,25 @@ pub(super) async fn create_tenant(
     let new = NewTenant { parent: body.parent, name: body.name, description: body.description };
     let tenant = api::Tenant::from(&state.service.create_tenant(&caller, new).await?);
     Ok(created("tenants", tenant.id, tenant))
+}
+
+/// Changes a tenant.
+#[utoipa::path(
+    patch,
+    path = "/tenants/{id}",
+    tag = "tenants",
+    params(("id" = Uuid, Path, description = "The id")),
+    request_body = api::TenantChange,
+    responses((status = 200, description = "The tenant as it is now", body = api::Tenant))
+)]
+pub(super) async fn change_tenant(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+    Body(body): Body<api::TenantChange>,
+) -> Answer<api::Tenant> {
+    let change = TenantChange { schedule_time_zone: body.schedule_time_zone };
+    Ok(Json((&state.service.change_tenant(&caller, id, change).await?).into()))
 }
 
 /// API tokens that match.
