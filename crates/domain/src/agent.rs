@@ -43,3 +43,13 @@ pub struct Agent {
 
 /// The queue from which agents take the work of Backstay itself.
 pub const AGENT_QUEUE: &str = "agents";
+
+/// The queue of backups that wait for more than an agent: for a place under the limit of their policy, for the backup
+/// before them, or for a retention. The server itself picks from it what an agent may take.
+pub const GATED_QUEUE: &str = "agents.gated";
+
+/// Whether the tasks of a queue are for Backstay's own agents.
+#[must_use]
+pub fn is_agent_queue(queue: &str) -> bool {
+    queue == AGENT_QUEUE || queue == GATED_QUEUE
+}

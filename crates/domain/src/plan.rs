@@ -201,7 +201,14 @@ pub fn end(
         let attempt = Attempt { number: run.attempt.number + 1, ..run.attempt };
         app.agenda.repeat = again.interval.after(ended_at, around.zone).map(|at| Repeat { at, attempt });
     }
+    let pending = app.agenda.due.filter(|due| start(sets, *due, app, policy, around) <= around.now);
     reschedule(app, policy, around);
+    if let (Some(due), Some(_)) = (pending, app.agenda.due) {
+        // One that has come and was not looked at yet is still to be planned.
+        app.agenda.due = Some(due);
+        app.agenda.repeat = None;
+        app.next_run_at = Some(start(sets, due, app, policy, around));
+    }
 }
 
 fn runs_by_itself(policy: &Policy, sets: &RunSets, around: &Around<'_>) -> bool {

@@ -231,6 +231,16 @@ fn a_run_over_a_first_is_left_out_and_counted() {
 }
 
 #[test]
+fn a_moment_that_came_just_before_an_end_was_noted_is_not_lost() {
+    let mut world = World::new(RunSets::of(vec![daily(1), daily(2)]));
+    world.at("01-02T01:00").unwrap();
+    world.end("01-02T02:00", ResultCode::Ok);
+    assert_eq!(world.next(), next("01-02T02:00"));
+    assert!(world.at("01-02T02:00").is_ok());
+    assert_eq!(world.next(), next("01-03T01:00"));
+}
+
+#[test]
 fn a_run_waits_for_its_machine_an_hour_or_until_the_next() {
     let every = |step: u64| {
         let times = Timetable { step: Some(minutes(step)), ..Timetable::every(Period::Daily) };

@@ -17,6 +17,8 @@ const TURN: Duration = Duration::from_millis(500);
 /// How many turns lie between two looks for history that is too old.
 const TURNS_PER_CLEANING: u32 = 1200;
 
+/// How many turns lie between two looks for what waits at the gate and may have become free by a change of a policy.
+const TURNS_PER_WAKING: u32 = 20;
 /// How many turns lie between two looks for ends of runs that nobody heard of.
 const TURNS_PER_LOOK: u32 = 600;
 
@@ -41,6 +43,9 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
         log("expire timers", service.settle_due().await);
         log("note the ends of runs", service.note_ends().await);
         log("run due policies", service.run_due_policies().await);
+        if turn % TURNS_PER_WAKING == 0 {
+            log("wake agents for what waits at the gate", service.wake_for_the_gate().await);
+        }
         if turn % TURNS_PER_LOOK == 0 {
             log("look for ends of runs", service.look_for_ends().await);
             log("look for ends of deletions", service.look_for_deletions().await);

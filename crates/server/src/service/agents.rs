@@ -1,6 +1,7 @@
 //! What agents do: connect, take tasks, report. Each call after the first takes an [`AgentIdentity`] the way calls of
 //! people take a `Caller`. No transport here: `crate::agents` brings the messages over.
 
+mod claim;
 mod complete;
 mod needs;
 #[cfg(test)]
@@ -9,16 +10,16 @@ mod tests;
 use std::collections::HashSet;
 
 use domain::activity::{ActivityEvent, ActivityRef, ActivitySpec};
-use domain::agent::{AGENT_QUEUE, Agent};
+use domain::agent::{AGENT_QUEUE, Agent, is_agent_queue};
 use domain::error::Kind;
 use domain::query::{Filter, MAX_LIMIT, Pattern, Query, TaskField, Test, Value};
 use domain::task::{
-    Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef, kind,
+    Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef,
 };
 use domain::tenant::{MAX_NAME, Tenant, check_name};
 use domain::token::{Token, TokenKind};
 use domain::{Code, Error, Result, Scope, Uuid};
-use ledger::{Claim, Committed, Expect, Stored, Write, Written};
+use ledger::{Committed, Expect, Stored, Write, Written};
 use tokio::sync::mpsc;
 
 use self::needs::Needs;
@@ -339,44 +340,6 @@ impl Service {
         Ok(self.ledger.tasks(&agent.scope, &Query::newest(filter, MAX_LIMIT)).await?.items)
     }
 
-    /// Hands out up to `slots` tasks.
-    ///
-    /// # Errors
-    /// `unauthenticated` when the agent's token is no longer valid, and those of the ledger.
-    pub async fn claim(&self, agent: &AgentIdentity, slots: usize) -> Result<Vec<Assigned>> {
-        match self.ledger.get::<Token>(&Scope::everything(), agent.token).await {
-            Ok(token) if token.value.valid_at(self.moment().now) => {}
-            Err(e) if e.code != Code::NotFound => return Err(e),
-            _ => {
-                return Err(Error::new(Code::Unauthenticated, "the agent's token is no longer valid").hint(TOKEN_HINT));
-            }
-        }
-        let mut assigned = Vec::new();
-        // A task that cannot be carried out is completed at once and leaves its slot to another.
-        while assigned.len() < slots {
-            let claim = Claim {
-                queues: vec![AGENT_QUEUE.to_owned()],
-                types: kind::ALL.iter().map(|&k| k.to_owned()).collect(),
-                executor: agent.executor(),
-                leases: (assigned.len()..slots).map(|_| agent.new_lease()).collect(),
-            };
-            let committed = self.ledger.commit(&agent.scope, self.moment(), vec![Write::Claim(claim)]).await?;
-            self.deliver(&committed);
-            let claimed: Vec<Task> = committed
-                .written
-                .into_iter()
-                .flat_map(|w| if let Written::Claimed(tasks) = w { tasks } else { Vec::new() })
-                .collect();
-            if claimed.is_empty() {
-                break;
-            }
-            for task in claimed {
-                assigned.extend(self.assigned(agent, task).await?);
-            }
-        }
-        Ok(assigned)
-    }
-
     /// The task with what its agent needs, or nothing when it cannot be carried out and was completed for that.
     async fn assigned(&self, agent: &AgentIdentity, task: Task) -> Result<Option<Assigned>> {
         let Some(lease) = task.lease().cloned() else { return Ok(None) };
@@ -477,11 +440,6 @@ impl Service {
 
 fn waits_for_agent(task: &Task) -> bool {
     task.state() == State::Enqueued && is_agent_queue(&task.spec.queue)
-}
-
-/// Whether the tasks of a queue are for our own agents.
-pub(super) fn is_agent_queue(queue: &str) -> bool {
-    queue == AGENT_QUEUE
 }
 
 fn cancel_requested(committed: &Committed) -> bool {

@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use domain::agent::is_agent_queue;
 use domain::plan;
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
@@ -14,7 +15,6 @@ use domain::{Code, Moment, Result, Scope, Uuid, if_found};
 use ledger::{Committed, Expect, Stored, Write, Written};
 
 use super::Service;
-use super::agents::is_agent_queue;
 
 /// How often it is tried to write down an end before it is left to the next turn.
 const ATTEMPTS: usize = 5;
@@ -61,14 +61,17 @@ impl Service {
 
     /// As `note_ends`, at this moment.
     pub(super) async fn note_ends_at(&self, moment: Moment) -> Result<()> {
-        let mut ended = self.ends.take().into_iter();
+        let ended = self.ends.take();
+        let any = !ended.is_empty();
+        let mut ended = ended.into_iter();
         while let Some(id) = ended.next() {
             if let Err(error) = self.note_end(id, moment).await {
                 self.ends.add(ended.chain([id]));
                 return Err(error);
             }
         }
-        Ok(())
+        // What ended may have left a place to somebody else.
+        if any { self.wake_for_the_gate().await } else { Ok(()) }
     }
 
     /// Looks at every application with an open run, for ends that nobody heard of.

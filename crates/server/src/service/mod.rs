@@ -20,6 +20,7 @@ mod queue;
 mod recovering;
 mod resource_views;
 mod resources;
+mod retention;
 mod runs;
 mod setup;
 mod tasks;
@@ -85,6 +86,8 @@ pub struct Service {
     progress: progress::HeldBack,
     shown: operations::Shown,
     ends: ends::Ends,
+    /// Held while tasks at the gate are judged and handed out.
+    gate: tokio::sync::Mutex<()>,
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
     up_since: Timestamp,
@@ -110,6 +113,7 @@ impl Service {
             progress: progress::HeldBack::default(),
             shown: operations::Shown::default(),
             ends: ends::Ends::default(),
+            gate: tokio::sync::Mutex::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             up_since: Timestamp::now(),

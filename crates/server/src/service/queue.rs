@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::activity::{ActivityEvent, ActivityRef, ActivitySpec, ActivityView};
-use domain::agent::AGENT_QUEUE;
+use domain::agent::{AGENT_QUEUE, is_agent_queue};
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
 use domain::resource::Resource;
@@ -105,12 +105,12 @@ impl Service {
             return Err(Error::invalid(field, format!("a task of type '{}' needs a known resource", spec.kind))
                 .hint("the id of a resource; `backstay resource list` shows them"));
         }
-        if spec.queue == AGENT_QUEUE {
+        if is_agent_queue(&spec.queue) {
             return match resource {
-                Some(resource) if spec.kind == kind::BACKUP => {
+                Some(resource) if spec.kind == kind::BACKUP && spec.queue == AGENT_QUEUE => {
                     self.issue_backup(scope, owner, spec, &resource, policy.as_ref()).await
                 }
-                _ => Err(Error::invalid("queue", format!("the queue '{AGENT_QUEUE}' is for Backstay's own agents"))
+                _ => Err(Error::invalid("queue", format!("the queue '{}' is for Backstay's own agents", spec.queue))
                     .hint("a task of type 'backup' can be created there; for a recovery there is the native API")),
             };
         }
@@ -221,8 +221,8 @@ impl Service {
             return Err(Error::new(Code::Forbidden, format!("the credential is bound to the executor '{bound}'"))
                 .field("consumer.id"));
         }
-        if take.queues.iter().any(|q| q == AGENT_QUEUE) {
-            return Err(Error::invalid("queues", format!("the queue '{AGENT_QUEUE}' is for Backstay's own agents"))
+        if let Some(queue) = take.queues.iter().find(|q| is_agent_queue(q)) {
+            return Err(Error::invalid("queues", format!("the queue '{queue}' is for Backstay's own agents"))
                 .hint("put your tasks into a queue of another name"));
         }
         let until = Instant::now() + take.wait;
@@ -352,7 +352,9 @@ fn same_backup(before: Task, spec: &TaskSpec, resource: &Resource) -> Result<(Ta
         named.as_ref().and_then(|n| Uuid::parse_str(&n.id).ok()).is_some_and(|i| i == id)
     };
     let policy = new.policy.as_ref().map(|n| Uuid::parse_str(&n.id).unwrap_or_default());
-    let same = (&old.kind, &old.queue, old.priority, &old.tags) == (&new.kind, &new.queue, new.priority, &new.tags)
+    // Where it waits is ours to say.
+    let same = (&old.kind, old.priority, &old.tags) == (&new.kind, new.priority, &new.tags)
+        && is_agent_queue(&old.queue)
         && (old.workflow_id, &old.started_by, &old.issuer) == (new.workflow_id, &new.started_by, &new.issuer)
         && is(&old.resource, resource.id)
         && policy.is_none_or(|id| is(&old.policy, id))

@@ -1,6 +1,9 @@
 //! Runs of policies, by hand or by schedule: one task each.
 
-use domain::agent::AGENT_QUEUE;
+#[cfg(test)]
+mod tests;
+
+use domain::agent::{AGENT_QUEUE, GATED_QUEUE};
 use domain::backup::Backup;
 use domain::operation::{Idempotency, OperationKind};
 use domain::plan::{self, Decision, Plan};
@@ -10,7 +13,7 @@ use domain::resource::{Registration, Resource};
 use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
-use ledger::{Expect, Stored, Write};
+use ledger::{Expect, Stored, Write, Written};
 use serde_json::json;
 
 use super::applying::{change_of, registration_failed};
@@ -36,9 +39,17 @@ const TIME_ZONE: &str = "time_zone";
 pub(super) const RETRY_OF: &str = "retry_of";
 /// Which attempt it is, from 2.
 const ATTEMPT: &str = "attempt";
+/// The uuids of tasks that must be over before it starts.
+const AFTER: &str = "after";
 
 /// The members of a run's context that are ours.
-pub(super) const RUN_KEYS: [&str; 5] = [TITLE, RUN_MODE, TIME_ZONE, RETRY_OF, ATTEMPT];
+pub(super) const RUN_KEYS: [&str; 6] = [TITLE, RUN_MODE, TIME_ZONE, RETRY_OF, ATTEMPT, AFTER];
+
+/// The tasks that must be over before one starts.
+pub(super) fn tasks_before(task: &Task) -> Vec<Uuid> {
+    let before = task.spec.context.get(AFTER).and_then(serde_json::Value::as_array);
+    before.into_iter().flatten().filter_map(|id| Uuid::parse_str(id.as_str()?).ok()).collect()
+}
 
 /// Who wants a run.
 pub(super) enum By {
@@ -262,9 +273,15 @@ impl Service {
         let writes = self.run_writes(planned, policy, resource, run, by, planning).await?;
         let committed = self.ledger.commit(scope, planning.moment, writes).await?;
         self.deliver(&committed);
-        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+        let made = committed.written.into_iter().find_map(|w| match w {
+            // A retention may go before it.
+            Written::Task { task, .. } if task.spec.kind == kind::BACKUP => Some(task),
+            _ => None,
+        });
+        made.ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
     }
 
+    /// What a run that begins writes: its task, what goes before it, and when the next one is due.
     async fn run_writes(
         &self,
         planned: Stored<Application>,
@@ -276,9 +293,18 @@ impl Service {
     ) -> Result<Vec<Write>> {
         let Stored { rev, value: mut app } = planned;
         let scheduled = matches!(by, By::Schedule);
-        let spec = self.backup_spec(&app, policy, resource, run, by, planning).await?;
+        let (before, kept) = self.retention_before(&app, policy, resource, &planning.zone, planning.moment).await?;
+        let mut spec = self.backup_spec(&app, policy, resource, run, by, planning).await?;
+        if !before.is_empty() {
+            spec.queue = GATED_QUEUE.to_owned();
+            spec.context[AFTER] = before.iter().map(|task| json!(task.uuid)).collect();
+        }
         plan::begin(&mut app, policy, run, spec.uuid, scheduled, &planning.around());
-        Ok(vec![Write::CreateTask(Box::new(spec)), Write::Put(Box::new(app.into()), Expect::Rev(rev))])
+        let tasks = before.into_iter().chain([spec]).map(|spec| Write::CreateTask(Box::new(spec)));
+        let mut writes: Vec<Write> = tasks.collect();
+        writes.push(Write::Put(Box::new(app.into()), Expect::Rev(rev)));
+        writes.extend(kept);
+        Ok(writes)
     }
 
     async fn backup_spec(
@@ -301,6 +327,10 @@ impl Service {
             full: run.full || of_sets && first,
             settings: settings_for(policy, resource),
         };
+        if of_sets || planning.open {
+            // There may be a limit, and there may be a run before this one.
+            spec.queue = GATED_QUEUE.to_owned();
+        }
         spec.argument = json!(work);
         spec.seeding = first;
         spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });

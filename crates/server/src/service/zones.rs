@@ -22,7 +22,7 @@ pub(super) struct Planning {
     /// Whether runs are made for the resource at all.
     active: bool,
     /// Whether a task that was made before is not done.
-    open: bool,
+    pub(super) open: bool,
 }
 
 impl Planning {

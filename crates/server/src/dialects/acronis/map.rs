@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use domain::activity::{ActivityView, Body};
-use domain::agent::AGENT_QUEUE;
+use domain::agent::is_agent_queue;
 use domain::query::{Group, Value as Asked};
 use domain::task::{self, LeaseToken, ResultCode, State, TaskError, Timer};
 use domain::{SignedDuration, Timestamp, Uuid, tenant};
@@ -307,7 +307,7 @@ fn number(value: f64) -> Option<Number> {
 
 fn result<'a>(result: &'a task::TaskResult, task: &task::Task, lod: Lod) -> wire::TaskResult<'a> {
     // What our agents report is for the server, which makes a recovery point of it (D50).
-    let ours = task.spec.queue == AGENT_QUEUE;
+    let ours = is_agent_queue(&task.spec.queue);
     let whole = lod >= Lod::Long;
     wire::TaskResult {
         code: names::result_to_wire(result.code),

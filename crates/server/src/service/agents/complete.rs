@@ -9,7 +9,7 @@ use domain::task::{
     Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, State, Task, TaskError, TaskId, TaskRef,
     TaskSpec, kind,
 };
-use domain::work::{BackupDone, BackupWork, VerificationDone, VerificationWork, Work};
+use domain::work::{BackupDone, BackupWork, ForgetWork, VerificationDone, VerificationWork, Work};
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use ledger::{Committed, Expect, Stored, Write};
 use serde_json::json;
@@ -32,10 +32,12 @@ impl Service {
         loop {
             let found = self.ledger.task(&agent.scope, TaskRef::Id(task)).await?;
             let (outcome, end) = judge(&found, outcome.clone());
+            let outcome = self.warned(&found, outcome).await?;
+            let good = matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning);
             let event = Event::Complete { lease: lease.clone(), outcome, progress: progress.clone() };
             let mut writes = vec![Write::Task(TaskRef::Id(task), event)];
             if found.state() != State::Completed {
-                writes.extend(self.consequences(agent, &found, end).await?);
+                writes.extend(self.consequences(agent, &found, end, good).await?);
             }
             match self.write(agent, writes).await {
                 // Somebody else changed the resource, or this very report arrived twice.
@@ -46,9 +48,10 @@ impl Service {
     }
 
     /// What the ledger is to keep of the end of a task beside the task.
-    async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End) -> Result<Vec<Write>> {
+    async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End, good: bool) -> Result<Vec<Write>> {
         match end {
-            End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done).await,
+            End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done, good).await,
+            End::Forgotten(work) => self.forgotten(&work).await,
             End::Verified(work, done) => self.verified(&work, &done).await,
             End::Nothing => Ok(Vec::new()),
         }
@@ -77,16 +80,19 @@ impl Service {
         task: &Task,
         work: BackupWork,
         done: BackupDone,
+        good: bool,
     ) -> Result<Vec<Write>> {
         let scope = &agent.scope;
         let resource = task.spec.resource.clone().unwrap_or_default();
         let resource_id = Uuid::parse_str(&resource.id).unwrap_or_default();
         let mut writes = Vec::new();
         let (mut resource_kind, mut external) = (None, false);
+        let mut known = None;
         match self.ledger.get::<Resource>(scope, resource_id).await {
             Ok(Stored { rev, mut value }) => {
                 (resource_kind, external) = (Some(value.kind), value.external);
                 value.last_backup_at = value.last_backup_at.max(Some(done.created_at));
+                known = Some(value.clone());
                 writes.push(Write::Put(Box::new(value.into()), Expect::Rev(rev)));
             }
             // Deleted while it was backed up; the backup stays all the same.
@@ -99,7 +105,7 @@ impl Service {
         let machine = if_found(self.ledger.get::<Agent>(scope, agent.id).await)?;
         let found = || done.roots.iter().map(|root| root.path.clone()).collect();
         let incremental = done.incremental && !work.full;
-        let backup = Backup {
+        let mut backup = Backup {
             id: Uuid::now_v7(),
             tenant: task.spec.tenant,
             resource: resource_id,
@@ -129,6 +135,9 @@ impl Service {
         if work.settings.verify {
             writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
         }
+        if good {
+            writes.extend(self.retention_after(task, &mut backup, known.as_ref()).await?);
+        }
         writes.push(Write::Put(Box::new(backup.into()), Expect::New));
         Ok(writes)
     }
@@ -157,6 +166,8 @@ enum End {
     BackupMade(Box<BackupWork>, Box<BackupDone>),
     /// A recovery point was read.
     Verified(VerificationWork, VerificationDone),
+    /// Retention has removed recovery points.
+    Forgotten(ForgetWork),
     /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
     Nothing,
 }
@@ -185,6 +196,7 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             Ok(done) => (outcome, End::Verified(work, done)),
             Err(_) => (outcome, End::Nothing),
         },
+        Ok(Work::Forget(work)) if good && task.spec.kind == kind::RETENTION => (outcome, End::Forgotten(work)),
         Ok(Work::Recovery(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
     }
 }

@@ -10,7 +10,7 @@ use domain::policy::Settings;
 use domain::query::{Filter, Query};
 use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
-use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec};
+use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec, kind};
 use domain::work::{BackupDone, BackupWork, Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Moment, Role, SignedDuration, Timestamp};
 use ledger::{Ledger, MemoryLedger};

@@ -4,6 +4,7 @@ mod context;
 
 use domain::Moment;
 use domain::activity::{Activity, ActivityEvent, ActivityId, ActivitySpec};
+use domain::agent::AGENT_QUEUE;
 use domain::task::{
     Affinity, Blocker, Bottleneck, Entity, Event, Executor, Issuer, Message, Named, Outcome, OutcomeCode, Progress,
     Rules, Task, TaskId, TaskSpec,

@@ -1,0 +1,213 @@
+//! Retention follows a good backup, or goes before one, as its policy says. What goes is decided here, when the task for it
+//! is made; the agent only carries it out.
+
+use std::collections::HashSet;
+
+use domain::agent::AGENT_QUEUE;
+use domain::archive::Archive;
+use domain::backup::Backup;
+use domain::policy::retention::{Candidate, Frame, Verdict};
+use domain::policy::{Application, Policy};
+use domain::query::{Filter, MAX_LIMIT, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::record::RecordKind;
+use domain::resource::Resource;
+use domain::task::{
+    Affinity, Named, Outcome, OutcomeCode, Priority, ResultCode, State, Task, TaskError, TaskRef, TaskSpec, kind,
+};
+use domain::work::{ForgetWork, MAX_POINTS, Point, Work};
+use domain::{Moment, Result, Scope, Uuid, if_found};
+use jiff::tz::TimeZone;
+use ledger::{Expect, Stored, Write};
+use serde_json::json;
+
+use super::Service;
+use super::queue::policy_type;
+use super::runs::{own_rules, tasks_before};
+
+/// For whom recovery points are looked at.
+struct Owner {
+    tenant: Uuid,
+    resource: Named,
+    affinity: Affinity,
+}
+
+impl Service {
+    /// The retention that follows a good backup: its tasks, and why the others of the archive stay. The new one is not stored yet: why it
+    /// stays is written into it.
+    pub(super) async fn retention_after(
+        &self,
+        task: &Task,
+        backup: &mut Backup,
+        resource: Option<&Resource>,
+    ) -> Result<Vec<Write>> {
+        let Some(id) = backup.policy else { return Ok(Vec::new()) };
+        let Some(policy) = if_found(self.ledger.get::<Policy>(&Scope::everything(), id).await)? else {
+            return Ok(Vec::new());
+        };
+        let policy = policy.value;
+        let named = task.spec.resource.clone().unwrap_or_default();
+        let owner = Owner { tenant: task.spec.tenant, resource: named, affinity: task.spec.affinity.clone() };
+        if policy.retention.rules.is_empty() || policy.retention.before_backup {
+            return Ok(Vec::new());
+        }
+        let zone = match resource {
+            Some(resource) => self.zone_of(&policy, resource).await?,
+            None => TimeZone::UTC,
+        };
+        let archive = backup.archive;
+        let (tasks, kept) = self.retention(&policy, &owner, archive, Some(backup), &zone, self.moment()).await?;
+        let tasks = tasks.into_iter().map(|spec| Write::CreateTask(Box::new(spec)));
+        Ok(tasks.chain(kept).collect())
+    }
+
+    /// The retention that goes before a backup, where the policy wants it so: its tasks, and why the others stay.
+    pub(super) async fn retention_before(
+        &self,
+        app: &Application,
+        policy: &Policy,
+        resource: &Resource,
+        zone: &TimeZone,
+        moment: Moment,
+    ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
+        if policy.retention.rules.is_empty() || !policy.retention.before_backup {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let owner = Owner {
+            tenant: app.tenant,
+            resource: super::runs::named_resource(resource),
+            affinity: Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None },
+        };
+        self.retention(policy, &owner, app.archive_id(), None, zone, moment).await
+    }
+
+    /// Judges an archive: a task for each repository that something goes from, or one with nothing to do, and why the
+    /// others stay where that has changed.
+    async fn retention(
+        &self,
+        policy: &Policy,
+        owner: &Owner,
+        archive: Uuid,
+        new: Option<&mut Backup>,
+        zone: &TimeZone,
+        moment: Moment,
+    ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
+        let filter =
+            Filter::all().is(RecordField::Archive, Value::Uuid(archive))?.and(RecordField::EndedAt, Test::Absent)?;
+        let stored = self.ledger.all::<Backup>(&Scope::everything(), filter).await?;
+        let candidate = |b: &Backup| Candidate { id: b.id, created_at: b.created_at };
+        let mut candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
+        candidates.extend(new.as_deref().map(candidate));
+        let frame = Frame { zone, week: policy.schedule.week_starts_on(), now: moment.now };
+        let verdicts = policy.retention.judge(&candidates, frame);
+        let in_use = match verdicts.iter().all(Verdict::stays) {
+            true => HashSet::new(),
+            false => self.points_in_use().await?,
+        };
+        let mut kept = Vec::new();
+        let mut going: Vec<Backup> = Vec::new();
+        let (of_stored, of_new) = verdicts.split_at(stored.len());
+        for (Stored { rev, value: mut backup }, verdict) in stored.into_iter().zip(of_stored) {
+            let because = match verdict.stays() {
+                true => verdict.because.clone(),
+                false if in_use.contains(&backup.id) => vec!["a task that is not done needs it".to_owned()],
+                false => {
+                    going.push(backup);
+                    continue;
+                }
+            };
+            if because != backup.kept_because {
+                backup.kept_because = because;
+                kept.push(Write::Put(Box::new(backup.into()), Expect::Rev(rev)));
+            }
+        }
+        if let (Some(new), [verdict, ..]) = (new, of_new) {
+            // It is the newest, or as good as: an older one that comes in late is looked at with the next backup.
+            new.kept_because.clone_from(&verdict.because);
+        }
+        Ok((tasks(policy, owner, archive, going), kept))
+    }
+
+    /// The recovery points that tasks which are not done write back or read again.
+    async fn points_in_use(&self) -> Result<HashSet<Uuid>> {
+        let types = [kind::RECOVERY, kind::FILE_RECOVERY, kind::VERIFICATION];
+        let types = types.map(|k| Pattern::Is(Value::Text(k.to_owned()))).to_vec();
+        let filter = Filter::all()
+            .and(TaskField::Type, Test::AnyOf(types))?
+            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
+        let open = self.ledger.tasks(&Scope::everything(), &Query::newest(filter, MAX_LIMIT)).await?.items;
+        let point = |task: &Task| match Work::of(&task.spec) {
+            Ok(Work::Recovery(work)) => Some(work.backup),
+            Ok(Work::Verification(work)) => Some(work.backup),
+            _ => None,
+        };
+        Ok(open.iter().filter_map(point).collect())
+    }
+
+    /// What a retention that went well changes: what it removed is forgotten, and the repository was reached.
+    pub(super) async fn forgotten(&self, work: &ForgetWork) -> Result<Vec<Write>> {
+        let gone = work.points.iter().map(|point| Write::Remove(RecordKind::Backup, point.backup));
+        let archive = if_found(self.ledger.get::<Archive>(&Scope::everything(), work.archive).await)?;
+        let seen = archive.map(|Stored { rev, mut value }| {
+            value.last_seen_at = value.last_seen_at.max(self.moment().now);
+            Write::Put(Box::new(value.into()), Expect::Rev(rev))
+        });
+        Ok(gone.chain(seen).collect())
+    }
+
+    /// A good backup with a warning more where the retention before it did not go well.
+    pub(super) async fn warned(&self, task: &Task, mut outcome: Outcome) -> Result<Outcome> {
+        if !matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning) {
+            return Ok(outcome);
+        }
+        for before in tasks_before(task) {
+            let before = if_found(self.ledger.task(&Scope::everything(), TaskRef::Uuid(before)).await)?;
+            let Some(before) = before.filter(|t| t.spec.kind == kind::RETENTION) else { continue };
+            let code = before.result().map(|r| r.code);
+            if !matches!(code, Some(ResultCode::Ok | ResultCode::Warning)) {
+                let message = format!("The retention before this backup, task {}, did not go well.", before.id);
+                outcome.code = OutcomeCode::Warning;
+                outcome.warnings.push(TaskError::server("retentionFailed", message));
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// One task for each repository, because the policy may have gone to another one in between.
+fn tasks(policy: &Policy, owner: &Owner, archive: Uuid, mut going: Vec<Backup>) -> Vec<TaskSpec> {
+    going.sort_by_key(|b| (b.repository != policy.repository, b.repository, b.created_at));
+    let mut groups: Vec<(Uuid, Vec<Point>)> = vec![(policy.repository, Vec::new())];
+    for backup in going {
+        if groups.last().is_none_or(|(repository, _)| *repository != backup.repository) {
+            groups.push((backup.repository, Vec::new()));
+        }
+        // What is too much for one argument goes with the next retention, the oldest first.
+        if let Some((_, points)) = groups.last_mut()
+            && points.len() < MAX_POINTS
+        {
+            points.push(Point { backup: backup.id, snapshot: backup.snapshot });
+        }
+    }
+    if groups.len() > 1 && groups[0].1.is_empty() {
+        groups.remove(0);
+    }
+    let title = format!("Removing old backups of '{}' by plan '{}'", owner.resource.name, policy.name);
+    let task = |(repository, points): (Uuid, Vec<Point>)| {
+        removal(title.clone(), &ForgetWork { repository, archive, points }, policy, owner)
+    };
+    groups.into_iter().map(task).collect()
+}
+
+/// The task for the agent that makes the backups.
+fn removal(title: String, work: &ForgetWork, policy: &Policy, owner: &Owner) -> TaskSpec {
+    let mut spec = TaskSpec::new(Uuid::now_v7(), kind::RETENTION, AGENT_QUEUE, owner.tenant);
+    spec.argument = json!(work);
+    spec.context = json!({ "title": title, "run_mode": "scheduled" });
+    spec.priority = Priority::BelowNormal;
+    let type_ = policy_type(policy, kind::RETENTION).to_owned();
+    spec.policy = Some(Named { id: policy.id.to_string(), kind: type_, name: policy.name.clone() });
+    spec.resource = Some(owner.resource.clone());
+    spec.affinity = owner.affinity.clone();
+    spec.rules = own_rules();
+    spec
+}
