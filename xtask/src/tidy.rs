@@ -17,7 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("api", &["domain"]),
     ("server", &["domain", "ledger", "proto", "api"]),
     ("agent", &["domain", "proto"]),
-    ("bench", &["domain", "ledger", "server"]),
+    ("bench", &["domain", "ledger", "proto", "server"]),
     ("backstay", &["domain", "ledger", "api", "server", "agent", "bench"]),
 ];
 

@@ -1,9 +1,11 @@
-//! What an answer says, in words that are the same for both APIs: the check that both answer the same question.
+//! What an answer says, in words that are the same for all APIs: the check that all answer the same question.
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::question::Holds;
+use crate::yandex::Answered;
 
 /// Which API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +14,15 @@ pub enum Api {
     Native,
     /// The Acronis dialect.
     Acronis,
+    /// The Yandex dialect over gRPC.
+    Grpc,
+    /// The Yandex dialect over REST.
+    Rest,
 }
 
 impl Api {
-    /// Both.
-    pub const ALL: [Api; 2] = [Api::Native, Api::Acronis];
+    /// All.
+    pub const ALL: [Api; 4] = [Api::Native, Api::Acronis, Api::Grpc, Api::Rest];
 
     /// Its name in tables.
     #[must_use]
@@ -24,6 +30,25 @@ impl Api {
         match self {
             Api::Native => "native",
             Api::Acronis => "acronis",
+            Api::Grpc => "yandex grpc",
+            Api::Rest => "yandex rest",
+        }
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Json(Bytes),
+    Grpc(Answered),
+}
+
+impl Body {
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Body::Json(bytes) => bytes.len(),
+            Body::Grpc(answered) => answered.len(),
         }
     }
 }
@@ -31,46 +56,63 @@ impl Api {
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// A line a row: a task's number, or a group with its count.
+    /// A line a row: an id, or a group with its count.
     pub(crate) rows: Vec<String>,
-    /// Where to go on, as a parameter with its value.
+    /// Where to go on: a parameter with its value, or the token alone where it stands in a message.
     pub(crate) next: Option<String>,
     /// Whether rows were left out because there were too many.
     pub(crate) cut: bool,
 }
 
 /// Reads an answer.
-pub(crate) fn read(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
+pub(crate) fn read(api: Api, holds: Holds, body: &Body) -> Result<Answer> {
+    match body {
+        Body::Json(body) => read_json(api, holds, body),
+        Body::Grpc(body) => Ok(Answer { rows: body.rows(), next: body.next().map(str::to_owned), cut: false }),
+    }
+}
+
+fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
     let body: Value = serde_json::from_slice(body).context("the answer is no JSON")?;
-    let (list, next) = match (holds, api) {
-        (Holds::Counts, _) => ("groups", None),
-        (_, Api::Native) => ("items", body["next"].as_str().map(|c| format!("cursor={c}"))),
-        (_, Api::Acronis) => ("items", body["paging"]["cursors"]["after"].as_str().map(|c| format!("after={c}"))),
+    let list = match (holds, api) {
+        (Holds::Counts, _) => "groups",
+        (Holds::Tasks, Api::Rest) => "tasks",
+        (Holds::Machines, Api::Rest) => "resources",
+        (Holds::Tasks | Holds::Machines, _) => "items",
+    };
+    let next = match api {
+        Api::Native => body["next"].as_str().map(|c| format!("cursor={c}")),
+        Api::Acronis => body["paging"]["cursors"]["after"].as_str().map(|c| format!("after={c}")),
+        Api::Grpc | Api::Rest => body["nextPageToken"].as_str().map(|c| format!("pageToken={c}")),
     };
     let Some(list) = body[list].as_array() else { bail!("the answer has no {list}: {}", shown(&body)) };
     let row = |item: &Value| match (holds, api) {
-        (Holds::Counts, Api::Native) => {
-            format!("{} {} {}", text(&item["values"]["tenant"]), text(&item["values"]["result"]), item["count"])
-        }
         (Holds::Counts, Api::Acronis) => {
             format!("{} {} {}", text(&item["tenant"]["uuid"]), text(&item["resultCode"]), item["count"])
         }
-        (Holds::Tasks | Holds::Walk, _) => item["id"].to_string(),
+        (Holds::Counts, _) => {
+            format!("{} {} {}", text(&item["values"]["tenant"]), text(&item["values"]["result"]), item["count"])
+        }
+        (Holds::Machines, Api::Rest) => text(&item["resourceId"]).to_owned(),
+        // Numbers are text in JSON of protobuf.
+        (Holds::Tasks | Holds::Machines, _) => {
+            item["id"].as_str().map_or_else(|| item["id"].to_string(), str::to_owned)
+        }
     };
     Ok(Answer { rows: list.iter().map(row).collect(), next, cut: body["groupsTruncated"] == true })
 }
 
-/// Says how two answers to the same question differ, if they do.
-pub(crate) fn difference(native: &Answer, acronis: &Answer) -> Option<String> {
+/// Says how a dialect's answer differs from the native one to the same question, if it does.
+pub(crate) fn difference(native: &Answer, dialect: &Answer) -> Option<String> {
     let mut expected = native.rows.as_slice();
-    if acronis.cut {
-        expected = &expected[..expected.len().min(acronis.rows.len())];
+    if dialect.cut {
+        expected = &expected[..expected.len().min(dialect.rows.len())];
     }
-    if expected.len() != acronis.rows.len() {
-        return Some(format!("native has {} rows, acronis {}", expected.len(), acronis.rows.len()));
+    if expected.len() != dialect.rows.len() {
+        return Some(format!("native has {} rows, the dialect {}", expected.len(), dialect.rows.len()));
     }
-    let place = expected.iter().zip(&acronis.rows).position(|(a, b)| a != b)?;
-    Some(format!("row {} is '{}' in native and '{}' in acronis", place + 1, expected[place], acronis.rows[place]))
+    let place = expected.iter().zip(&dialect.rows).position(|(a, b)| a != b)?;
+    Some(format!("row {} is '{}' in native and '{}' in the dialect", place + 1, expected[place], dialect.rows[place]))
 }
 
 fn text(value: &Value) -> &str {
@@ -83,10 +125,12 @@ fn shown(body: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proto::yandex::cloud::backup::v1::{ListTasksResponse, Task};
+
     use super::*;
 
     fn tasks(api: Api, body: &str) -> Answer {
-        read(api, Holds::Tasks, body.as_bytes()).expect("readable")
+        read_json(api, Holds::Tasks, body.as_bytes()).expect("readable")
     }
 
     #[test]
@@ -96,16 +140,31 @@ mod tests {
         let acronis = tasks(Api::Acronis, body);
         assert_eq!(difference(&native, &acronis), None);
         assert_eq!((native.next.as_deref(), acronis.next.as_deref()), (Some("cursor=xy"), Some("after=zz")));
-        assert!(read(Api::Native, Holds::Tasks, br#"{"error":{}}"#).is_err());
+        assert!(read_json(Api::Native, Holds::Tasks, br#"{"error":{}}"#).is_err());
+    }
+
+    #[test]
+    fn lists_of_protobuf_are_read_as_native_ones_are() {
+        let native = tasks(Api::Native, r#"{"items":[{"id":7},{"id":5}],"next":"xy"}"#);
+        let rest = tasks(Api::Rest, r#"{"tasks":[{"id":"7"},{"id":"5"}],"nextPageToken":"zz"}"#);
+        assert_eq!((difference(&native, &rest), rest.next.as_deref()), (None, Some("pageToken=zz")));
+        let listed = ListTasksResponse {
+            tasks: [7, 5].map(|id| Task { id, ..Default::default() }).into(),
+            next_page_token: "zz".to_owned(),
+        };
+        let grpc = read(Api::Grpc, Holds::Tasks, &Body::Grpc(Answered::Tasks(listed))).expect("readable");
+        assert_eq!((difference(&native, &grpc), grpc.next.as_deref()), (None, Some("zz")));
+        let machines = br#"{"resources":[{"resourceId":"a","computeInstanceId":"x"}]}"#;
+        assert_eq!(read_json(Api::Rest, Holds::Machines, machines).expect("readable").rows, ["a"]);
     }
 
     #[test]
     fn differences_are_said() {
         let native = tasks(Api::Native, r#"{"items":[{"id":7},{"id":5}]}"#);
         let other = tasks(Api::Acronis, r#"{"items":[{"id":7},{"id":4}]}"#);
-        assert_eq!(difference(&native, &other).as_deref(), Some("row 2 is '5' in native and '4' in acronis"));
+        assert_eq!(difference(&native, &other).as_deref(), Some("row 2 is '5' in native and '4' in the dialect"));
         let fewer = tasks(Api::Acronis, r#"{"items":[{"id":7}]}"#);
-        assert_eq!(difference(&native, &fewer).as_deref(), Some("native has 2 rows, acronis 1"));
+        assert_eq!(difference(&native, &fewer).as_deref(), Some("native has 2 rows, the dialect 1"));
     }
 
     #[test]
@@ -114,7 +173,7 @@ mod tests {
             br#"{"groups":[{"values":{"tenant":"a","result":"ok"},"count":9},{"values":{"tenant":"b"},"count":1}]}"#;
         let acronis =
             br#"{"items":[],"groups":[{"tenant":{"uuid":"a"},"resultCode":"ok","count":9}],"groupsTruncated":true}"#;
-        let read = |api, body| read(api, Holds::Counts, body).expect("readable");
+        let read = |api, body| read_json(api, Holds::Counts, body).expect("readable");
         assert_eq!(difference(&read(Api::Native, native), &read(Api::Acronis, acronis)), None);
     }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::answer::Api;
 use crate::drive::{Driver, Limits};
 use crate::generate::{Manifest, Recipe, generate};
-use crate::question::{Who, questions};
+use crate::question::{Who, listings, questions};
 use crate::report::Report;
 
 /// The ledger that is asked.
@@ -145,8 +145,13 @@ async fn ask(
         )
     });
     let driver = Driver::connect(url, admin.trim(), tenants).await?;
+    let mut all = questions(ledger);
+    if let Some(machine) = ledger.resources.first() {
+        say("looking for the longest lists".to_owned());
+        all.extend(listings(&driver.busy(*machine).await?));
+    }
     let mut lines = Vec::new();
-    for question in questions(ledger) {
+    for question in all.into_iter().filter(|q| q.is_for(apis)) {
         say(format!("{} ({})", question.name, question.who.name()));
         lines.extend(driver.ask(&question, apis, callers, limits).await?);
     }

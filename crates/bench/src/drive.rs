@@ -1,5 +1,5 @@
-//! Asking: the same question to both APIs in turn, and to a server that holds the answer ready, so that whatever else
-//! the machine does hits all.
+//! Asking: the same question to the APIs in turn, and to a server that holds the answer ready, so that whatever else the
+//! machine does hits all.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,18 @@ use futures::future::try_join_all;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer, Api};
-use crate::question::{Holds, Question, WALK_PAGES, Who};
+use crate::answer::{self, Answer, Api, Body};
+use crate::question::{Busy, Pages, Question, Request, WALK_PAGES, Who};
 use crate::ready::Ready;
-use crate::report::{Line, Stats};
+use crate::report::{Answers, Line, Stats};
+use crate::yandex::Grpc;
 
 /// Longer than any answer may take; the shortest patience that was seen in a client is 30 s.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Requests of each caller in one go, when several ask at once: then it is the other API's turn.
 const IN_ONE_GO: usize = 3;
+/// The tenant with the most machines is looked for among so many with the most tasks.
+const BUSY_TENANTS: usize = 50;
 
 /// How long a question is asked.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,7 @@ pub struct Limits {
 /// A server that is asked, with a token for each part of the tree.
 pub(crate) struct Driver {
     http: reqwest::Client,
+    grpc: Grpc,
     base: String,
     tokens: Vec<(Who, HeaderValue)>,
     /// To be revoked at the end.
@@ -53,7 +57,8 @@ impl Driver {
         let http = reqwest::Client::builder().http1_only().timeout(PATIENCE).build()?;
         let base = base.trim_end_matches('/').to_owned();
         let (admin, ready) = (bearer(admin)?, Ready::start().await?);
-        let mut driver = Driver { http, base, tokens: Vec::new(), ids: Vec::new(), admin, ready };
+        let grpc = Grpc::new(&base, PATIENCE)?;
+        let mut driver = Driver { http, grpc, base, tokens: Vec::new(), ids: Vec::new(), admin, ready };
         for (who, tenant) in tenants {
             let body = json!({ "name": format!("benchmark, {}", who.name()), "role": "viewer", "tenant": tenant });
             let request = driver.http.post(format!("{}/api/v1/tokens", driver.base));
@@ -78,6 +83,26 @@ impl Driver {
         Ok(())
     }
 
+    /// Finds out who has the longest lists; `machine` is the one with the most tasks.
+    pub(crate) async fn busy(&self, machine: domain::Uuid) -> Result<Busy> {
+        let instance = self.json(&format!("/api/v1/resources/{machine}")).await?;
+        let instance = instance["instance_id"].as_str().context("a resource without an instance_id")?;
+        let counts = self.json("/api/v1/tasks/counts?by=tenant").await?;
+        let groups = counts["groups"].as_array().context("no counts")?;
+        let mut most = None;
+        for group in groups.iter().take(BUSY_TENANTS) {
+            let tenant: domain::Uuid = group["values"]["tenant"].as_str().context("no tenant")?.parse()?;
+            let url = format!("/api/v1/resources?tenant={tenant}&kind=compute_vm,bare_metal&limit=1&total=true");
+            most = most.max(Some((self.json(&url).await?["total"].as_u64(), tenant)));
+        }
+        let (_, folder) = most.context("nobody has tasks")?;
+        Ok(Busy { machine: (machine, instance.to_owned()), folder })
+    }
+
+    async fn json(&self, url: &str) -> Result<Value> {
+        Ok(serde_json::from_slice(&self.get(Who::Root, &self.base, url).await?)?)
+    }
+
     /// Asks a question of these APIs: first once each, to see that they agree, then again and again.
     pub(crate) async fn ask(
         &self,
@@ -87,25 +112,42 @@ impl Driver {
         limits: Limits,
     ) -> Result<Vec<Line>> {
         let mut asked = Vec::new();
-        for api in apis {
+        let apis: Vec<Api> = apis.iter().copied().filter(|api| !question.requests(*api).is_empty()).collect();
+        for api in &apis {
             let one = self
                 .first(question, *api)
                 .await
                 .with_context(|| format!("'{}' as {} of the {} API", question.name, question.who.name(), api.name()))?;
             asked.push(one);
         }
-        if let [native, acronis] = &asked[..] {
-            for (a, b) in native.answers.iter().zip(&acronis.answers) {
-                if let Some(how) = answer::difference(a, b) {
-                    bail!("'{}' as {}: the answers differ: {how}", question.name, question.who.name());
+        if let [native, dialects @ ..] = &asked[..] {
+            for (dialect, api) in dialects.iter().zip(&apis[1..]) {
+                let differ = |how| {
+                    format!(
+                        "'{}' as {}: the answers of {} differ: {how}",
+                        question.name,
+                        question.who.name(),
+                        api.name()
+                    )
+                };
+                if native.answers.len() != dialect.answers.len() {
+                    bail!(differ(format!("{} pages, {} in native", dialect.answers.len(), native.answers.len())));
+                }
+                let how = native.answers.iter().zip(&dialect.answers).find_map(|(a, b)| answer::difference(a, b));
+                if let Some(how) = how {
+                    bail!(differ(how));
                 }
             }
         }
-        let rows = asked[0].answers.iter().map(|a| a.rows.len()).max().unwrap_or_default();
+        if question.pages == Pages::Deep {
+            asked.iter_mut().for_each(First::keep_deepest);
+        }
+        let rows = asked.first().and_then(|a| a.answers.iter().map(|a| a.rows.len()).max()).unwrap_or_default();
         // What takes so long once is not asked again.
         let slow = asked.iter().flat_map(|a| &a.samples.each).any(|time| *time > limits.time);
-        // The bytes of the native API.
-        asked.extend(asked.first().map(|native| native.held(&self.ready)).transpose()?);
+        // The bytes of the native API, or of the first one that is asked beside it.
+        let held = asked.iter().find(|a| !a.bodies.is_empty()).map(|json| json.held(&self.ready)).transpose()?;
+        asked.extend(held);
         let mut lines = Vec::new();
         for callers in if slow { &[1][..] } else { callers } {
             let samples = if slow {
@@ -117,33 +159,38 @@ impl Driver {
                 let place = apis.iter().position(|a| *a == api)?;
                 Some(samples[place].stats())
             };
-            let (native, acronis) = (stats(Api::Native), stats(Api::Acronis));
-            let ready = samples.get(apis.len()).filter(|held| !held.each.is_empty()).map(Samples::stats);
-            lines.push(Line::new(question.name, question.who.name(), *callers, rows, native, acronis, ready));
+            let answers = Answers {
+                native: stats(Api::Native),
+                acronis: stats(Api::Acronis),
+                yandex_grpc: stats(Api::Grpc),
+                yandex_rest: stats(Api::Rest),
+                ready: samples.get(apis.len()).filter(|held| !held.each.is_empty()).map(Samples::stats),
+            };
+            lines.push(Line::new(question.name, question.who.name(), *callers, rows, answers));
         }
         Ok(lines)
     }
 
-    /// The answers to each of a question's addresses; of a walk, those along it.
+    /// The answers to each of a question's requests; of a walk, those along it.
     async fn first(&self, question: &Question, api: Api) -> Result<First> {
-        let urls = match api {
-            Api::Native => &question.native,
-            Api::Acronis => &question.acronis,
-        };
+        let requests = question.requests(api);
         let mut first = First { base: self.base.clone(), ..First::default() };
-        let mut waiting: Vec<String> = urls.iter().rev().cloned().collect();
-        while let Some(url) = waiting.pop() {
+        let mut waiting: Vec<Request> = requests.iter().rev().cloned().collect();
+        while let Some(request) = waiting.pop() {
             let clock = Instant::now();
-            let body = self.get(question.who, &self.base, &url).await?;
-            first.samples.add(clock.elapsed(), body.len());
-            first.samples.busy += clock.elapsed();
+            let body = self.send(question.who, &self.base, &request).await?;
+            let time = clock.elapsed();
+            first.samples.add(time, body.len());
+            first.samples.busy += time;
             let answer = answer::read(api, question.holds, &body)?;
-            first.urls.push(url);
-            first.bodies.push(body);
-            if let (Holds::Walk, Some(next)) = (question.holds, &answer.next)
-                && first.urls.len() < WALK_PAGES
+            first.requests.push(request);
+            if let Body::Json(body) = body {
+                first.bodies.push(body);
+            }
+            if let (Pages::Walk | Pages::Deep, Some(next)) = (question.pages, &answer.next)
+                && first.requests.len() < WALK_PAGES
             {
-                waiting.push(format!("{}&{next}", urls[0]));
+                waiting.push(requests[0].page(next));
             }
             first.answers.push(answer);
         }
@@ -166,16 +213,16 @@ impl Driver {
     }
 
     async fn go(&self, who: Who, asked: &First, callers: usize, samples: &mut Samples) -> Result<()> {
-        let First { base, urls, .. } = asked;
+        let First { base, requests, .. } = asked;
         let before = samples.each.len();
         let each = if callers == 1 { 1 } else { IN_ONE_GO };
         let caller = |caller: usize| async move {
             let mut times = Vec::with_capacity(each);
             for n in 0..each {
-                let url = &urls[(before + caller + n * callers) % urls.len()];
+                let request = &requests[(before + caller + n * callers) % requests.len()];
                 let clock = Instant::now();
-                let bytes = self.get(who, base, url).await?.len();
-                times.push((clock.elapsed(), bytes));
+                let body = self.send(who, base, request).await?;
+                times.push((clock.elapsed(), body.len()));
             }
             anyhow::Ok(times)
         };
@@ -194,10 +241,21 @@ impl Driver {
         Ok(try_join_all((0..callers).map(caller)).await?.concat())
     }
 
+    /// The whole answer. What comes by gRPC is decoded, as generated clients do it; JSON is not parsed.
+    async fn send(&self, who: Who, base: &str, request: &Request) -> Result<Body> {
+        Ok(match request {
+            Request::Get(url) => Body::Json(self.get(who, base, url).await?),
+            Request::Grpc(asked) => Body::Grpc(self.grpc.ask(self.token(who)?, asked).await?),
+        })
+    }
+
+    fn token(&self, who: Who) -> Result<&HeaderValue> {
+        self.tokens.iter().find(|(w, _)| *w == who).map(|(_, token)| token).context("no token")
+    }
+
     async fn get(&self, who: Who, base: &str, url: &str) -> Result<Bytes> {
-        let token = self.tokens.iter().find(|(w, _)| *w == who).map(|(_, token)| token.clone());
         let request = self.http.get(format!("{base}{url}"));
-        let answer = request.header(AUTHORIZATION, token.context("no token")?).send().await?;
+        let answer = request.header(AUTHORIZATION, self.token(who)?.clone()).send().await?;
         let status = answer.status();
         let body = answer.bytes().await?;
         if !status.is_success() {
@@ -212,22 +270,39 @@ impl Driver {
 #[derive(Default)]
 struct First {
     base: String,
-    urls: Vec<String>,
+    requests: Vec<Request>,
     answers: Vec<Answer>,
+    /// Those that are JSON.
     bodies: Vec<Bytes>,
     samples: Samples,
 }
 
 impl First {
-    /// The same answers, held ready.
+    /// Forgets all of a walk but the last page that is well filled.
+    fn keep_deepest(&mut self) {
+        let full = self.answers.first().map_or(0, |a| a.rows.len());
+        let Some(place) = self.answers.iter().rposition(|a| a.rows.len() * 2 >= full) else { return };
+        let time = self.samples.each[place];
+        // Pages are about as large as each other.
+        let bytes = self.samples.bytes / self.samples.each.len();
+        self.samples = Samples { each: vec![time], busy: time, bytes };
+        self.requests = vec![self.requests.swap_remove(place)];
+        self.answers = vec![self.answers.swap_remove(place)];
+        if place < self.bodies.len() {
+            self.bodies = vec![self.bodies.swap_remove(place)];
+        }
+    }
+
+    /// The same answers, held ready; they are JSON.
     fn held(&self, ready: &Ready) -> Result<First> {
-        for (url, body) in self.urls.iter().zip(&self.bodies) {
+        for (request, body) in self.requests.iter().zip(&self.bodies) {
+            let Request::Get(url) = request else { continue };
             // As the client will write it.
             let url = reqwest::Url::parse(&format!("{}{url}", ready.base()))?;
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             ready.put(format!("{}{query}", url.path()), body.clone());
         }
-        Ok(First { base: ready.base().to_owned(), urls: self.urls.clone(), ..First::default() })
+        Ok(First { base: ready.base().to_owned(), requests: self.requests.clone(), ..First::default() })
     }
 }
 

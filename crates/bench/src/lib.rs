@@ -1,5 +1,5 @@
 //! Benchmarks: a ledger that looks like a provider's after half a year; the questions that clients ask all the time,
-//! through HTTP, to the native API and to the Acronis dialect side by side; and the ledger itself, beside other databases.
+//! through HTTP, to the native API and to the dialects side by side; and the ledger itself, beside other databases.
 //!
 //! They stand on the ledger and the server as anybody else would use them; nothing in the product knows of them.
 
@@ -17,6 +17,7 @@ mod ready;
 mod report;
 mod words;
 mod world;
+mod yandex;
 
 pub use answer::Api;
 pub use api::{Options, Source, run};
@@ -26,4 +27,4 @@ pub use ledger::{
     Effort, LedgerOptions, LedgerReport, LedgerSource, Line as LedgerLine, Load, PostgresAt, Rival, SideReport, Spread,
     Table, Writes, run_ledger,
 };
-pub use report::{Line, Report, Stats};
+pub use report::{Beside, Line, Report, Stats};

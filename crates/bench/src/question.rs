@@ -1,11 +1,14 @@
-//! The questions, each as both APIs ask it (contract for Acronis clients, section 14: what real clients ask all the time).
+//! The questions, each as the APIs ask it (contract for Acronis clients, section 14: what real clients ask all the time;
+//! lists of the Yandex dialect page by page).
 
-use domain::{SignedDuration, Timestamp};
+use domain::{SignedDuration, Timestamp, Uuid};
 
+use crate::answer::Api;
 use crate::generate::Manifest;
 use crate::history;
+use crate::yandex::{Asked, Listing};
 
-/// How often pages of the long walk are read.
+/// How many pages of a list are read one after the other.
 pub(crate) const WALK_PAGES: usize = 50;
 
 /// How many changes lie behind a poller, about: those of some seconds, and those of a long break.
@@ -39,36 +42,101 @@ impl Who {
 pub(crate) enum Holds {
     /// Tasks.
     Tasks,
-    /// Tasks, and the address of what follows: the walk goes on by itself.
-    Walk,
+    /// Machines.
+    Machines,
     /// Counts by tenant and result.
     Counts,
 }
 
-/// A question in both APIs' words. Several addresses are the same question about several things, asked in turn.
+/// Which pages of a list are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// The first one.
+    First,
+    /// Many, in turn: the walk goes on by itself.
+    Walk,
+    /// The one in which such a walk ends.
+    Deep,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    /// The path and query of a GET.
+    Get(String),
+    /// A call by gRPC.
+    Grpc(Asked),
+}
+
+impl Request {
+    /// The same for the page behind this place.
+    pub(crate) fn page(&self, next: &str) -> Request {
+        match self {
+            Request::Get(url) => Request::Get(format!("{url}&{next}")),
+            Request::Grpc(asked) => Request::Grpc(asked.page(next)),
+        }
+    }
+}
+
+/// A question in the words of the APIs that have it. Several addresses are the same question about several things, asked in
+/// turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) name: &'static str,
     pub(crate) who: Who,
     pub(crate) holds: Holds,
+    pub(crate) pages: Pages,
     pub(crate) native: Vec<String>,
     pub(crate) acronis: Vec<String>,
+    pub(crate) yandex: Option<Listing>,
 }
 
-/// All questions to a ledger that was made up so.
+impl Question {
+    /// How an API is asked; nothing if it does not have the question.
+    pub(crate) fn requests(&self, api: Api) -> Vec<Request> {
+        let get = |urls: &[String]| urls.iter().cloned().map(Request::Get).collect();
+        match api {
+            Api::Native => get(&self.native),
+            Api::Acronis => get(&self.acronis),
+            Api::Grpc => self.yandex.iter().map(|listing| Request::Grpc(listing.grpc())).collect(),
+            Api::Rest => self.yandex.iter().map(|listing| Request::Get(listing.rest())).collect(),
+        }
+    }
+
+    /// Whether it is asked where these APIs are: what only dialects have that are not asked says nothing.
+    pub(crate) fn is_for(&self, apis: &[Api]) -> bool {
+        let dialects: Vec<_> = apis.iter().filter(|api| **api != Api::Native).collect();
+        dialects.is_empty() || dialects.iter().any(|api| !self.requests(**api).is_empty())
+    }
+}
+
+/// The parts of a ledger that have the longest lists.
+#[derive(Debug, Clone)]
+pub(crate) struct Busy {
+    /// The id of the machine with the most tasks, in the native API and in the Yandex dialect.
+    pub(crate) machine: (Uuid, String),
+    /// The tenant with the most machines.
+    pub(crate) folder: Uuid,
+}
+
+/// The questions that clients of the Acronis dialect ask, to a ledger that was made up so.
 pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
     let day_ago = manifest.end - SignedDuration::from_hours(24);
     let tasks = |name, who, native: &str, acronis: &str| Question {
         name,
         who,
         holds: Holds::Tasks,
+        pages: Pages::First,
         native: vec![native_tasks(native)],
         acronis: vec![acronis_tasks(acronis)],
+        yandex: None,
     };
     let search = |who| Question {
         name: "name search",
         who,
         holds: Holds::Tasks,
+        pages: Pages::First,
+        yandex: None,
         native: WORDS.map(|w| native_tasks(&format!("contains={w}&limit=100"))).into(),
         acronis: WORDS.map(|w| acronis_tasks(&format!("resourceName=like({w})&limit=100"))).into(),
     };
@@ -89,6 +157,8 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             name: "one resource's history",
             who: Who::Root,
             holds: Holds::Tasks,
+            pages: Pages::First,
+            yandex: None,
             native: resources
                 .clone()
                 .map(|id| native_tasks(&format!("resource_id={id}&order=-completed_at&limit=100")))
@@ -98,13 +168,15 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
                 .collect(),
         },
         Question {
-            holds: Holds::Walk,
+            pages: Pages::Walk,
             ..tasks("mirror by cursor, 1000", Who::Root, "limit=1000", "limit=1000&lod=long")
         },
         Question {
             name: "poll by updatedAt",
             who: Who::Root,
             holds: Holds::Tasks,
+            pages: Pages::First,
+            yandex: None,
             native: polled
                 .iter()
                 .map(|t| native_tasks(&format!("updated_at_from={}&order=updated_at&limit=1000", after(*t))))
@@ -122,9 +194,43 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             name: "counts since 1 day by tenant, result",
             who: Who::Root,
             holds: Holds::Counts,
+            pages: Pages::First,
+            yandex: None,
             native: vec![format!("/api/v1/tasks/counts?by=tenant,result&completed_at_from={}", after(day_ago))],
             acronis: vec![acronis_tasks(&format!("lod=count&groupBy=tenant,resultCode&completedAt=gt({day_ago})"))],
         },
+    ]
+}
+
+/// The lists of the Yandex dialect, whose pages are small or as large as may be, at the beginning and deep.
+pub(crate) fn listings(busy: &Busy) -> Vec<Question> {
+    let Busy { machine: (machine, name), folder } = busy;
+    let of_machine = |size| Listing::Tasks { machine: name.clone(), size };
+    let in_folder = |size| Listing::Machines { folder: *folder, size };
+    let tasks = |size: u16| native_tasks(&format!("resource_id={machine}&limit={size}"));
+    let machines = |size: u16| {
+        format!("/api/v1/resources?tenant={folder}&kind=compute_vm,bare_metal&order=created_at&limit={size}")
+    };
+    let question = |name, holds, pages, native, listing| Question {
+        name,
+        who: Who::Root,
+        holds,
+        pages,
+        native: vec![native],
+        acronis: Vec::new(),
+        yandex: Some(listing),
+    };
+    let tasks = |name, size, pages| question(name, Holds::Tasks, pages, tasks(size), of_machine(size));
+    let machines = |name, size, pages| question(name, Holds::Machines, pages, machines(size), in_folder(size));
+    vec![
+        tasks("a machine's tasks, 100", 100, Pages::First),
+        tasks("a machine's tasks, 100, deep", 100, Pages::Deep),
+        tasks("a machine's tasks, 1000", 1000, Pages::First),
+        tasks("a machine's tasks, 1000, deep", 1000, Pages::Deep),
+        machines("a folder's machines, 100", 100, Pages::First),
+        machines("a folder's machines, 100, deep", 100, Pages::Deep),
+        machines("a folder's machines, 1000", 1000, Pages::First),
+        machines("a folder's machines, 1000, deep", 1000, Pages::Deep),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::answer::Api;
 use crate::generate::Manifest;
 
 /// How one API answered one question.
@@ -19,7 +20,28 @@ pub struct Stats {
     pub bytes: usize,
 }
 
-/// How both APIs answered one question.
+/// How a way into a dialect answered a question that the native API was asked, too.
+#[derive(Debug, Clone, Serialize)]
+pub struct Beside {
+    /// Its answers.
+    #[serde(flatten)]
+    pub stats: Stats,
+    /// Its time at p50 divided by the native API's.
+    pub ratio_p50: Option<f64>,
+    /// The native API's requests a second divided by its own: the time of a request on the average.
+    pub ratio_rate: Option<f64>,
+}
+
+/// How the APIs answered one question, those that have it.
+pub(crate) struct Answers {
+    pub(crate) native: Option<Stats>,
+    pub(crate) acronis: Option<Stats>,
+    pub(crate) yandex_grpc: Option<Stats>,
+    pub(crate) yandex_rest: Option<Stats>,
+    pub(crate) ready: Option<Stats>,
+}
+
+/// How the APIs answered one question.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     /// The question.
@@ -34,40 +56,48 @@ pub struct Line {
     pub native: Option<Stats>,
     /// The Acronis dialect's answers.
     pub acronis: Option<Stats>,
+    /// The Yandex dialect's answers over gRPC.
+    pub yandex_grpc: Option<Beside>,
+    /// The Yandex dialect's answers over REST.
+    pub yandex_rest: Option<Beside>,
     /// The native API's bytes, held in memory and given out by a server that does nothing else.
     pub ready: Option<Stats>,
-    /// The dialect's time at p50 divided by the native API's.
+    /// The Acronis dialect's time at p50 divided by the native API's.
     pub ratio_p50: Option<f64>,
-    /// The native API's requests a second divided by the dialect's: the time of a request on the average.
+    /// The native API's requests a second divided by the Acronis dialect's: the time of a request on the average.
     pub ratio_rate: Option<f64>,
     /// The native API's requests a second divided by those that can be given out ready.
     pub share_of_ready: Option<f64>,
 }
 
 impl Line {
-    pub(crate) fn new(
-        question: &str,
-        token: &str,
-        callers: usize,
-        rows: usize,
-        native: Option<Stats>,
-        acronis: Option<Stats>,
-        ready: Option<Stats>,
-    ) -> Line {
-        let both = native.as_ref().zip(acronis.as_ref());
-        let ratio_p50 = both.map(|(n, a)| a.p50_ms / n.p50_ms);
-        let ratio_rate = both.map(|(n, a)| n.per_second / a.per_second);
+    pub(crate) fn new(question: &str, token: &str, callers: usize, rows: usize, answers: Answers) -> Line {
+        let Answers { native, acronis, yandex_grpc, yandex_rest, ready } = answers;
+        let beside = |stats: Option<Stats>| stats.map(|stats| Beside::new(stats, native.as_ref()));
+        let acronis = beside(acronis);
         Line {
             question: question.to_owned(),
             token: token.to_owned(),
             callers,
             rows,
-            acronis,
-            ratio_p50,
-            ratio_rate,
+            ratio_p50: acronis.as_ref().and_then(|a| a.ratio_p50),
+            ratio_rate: acronis.as_ref().and_then(|a| a.ratio_rate),
+            acronis: acronis.map(|a| a.stats),
+            yandex_grpc: beside(yandex_grpc),
+            yandex_rest: beside(yandex_rest),
             share_of_ready: native.as_ref().zip(ready.as_ref()).map(|(n, r)| n.per_second / r.per_second),
             native,
             ready,
+        }
+    }
+}
+
+impl Beside {
+    fn new(stats: Stats, native: Option<&Stats>) -> Beside {
+        Beside {
+            ratio_p50: native.map(|n| stats.p50_ms / n.p50_ms),
+            ratio_rate: native.map(|n| n.per_second / stats.per_second),
+            stats,
         }
     }
 }
@@ -114,12 +144,17 @@ impl Report {
     pub fn rows(&self) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         for line in &self.lines {
-            let ratios = [line.ratio_p50, line.ratio_rate, None];
             let of_ready = [None, None, line.share_of_ready];
+            let ratios = |beside: &Option<Beside>| match beside {
+                Some(beside) => [beside.ratio_p50, beside.ratio_rate, None],
+                None => [None; 3],
+            };
             let apis = [
-                ("native", &line.native, of_ready),
-                ("acronis", &line.acronis, ratios),
-                ("ready", &line.ready, [None; 3]),
+                (Api::Native.name(), line.native.as_ref(), of_ready),
+                (Api::Acronis.name(), line.acronis.as_ref(), [line.ratio_p50, line.ratio_rate, None]),
+                (Api::Grpc.name(), line.yandex_grpc.as_ref().map(|b| &b.stats), ratios(&line.yandex_grpc)),
+                (Api::Rest.name(), line.yandex_rest.as_ref().map(|b| &b.stats), ratios(&line.yandex_rest)),
+                ("ready", line.ready.as_ref(), [None; 3]),
             ];
             for (api, stats, ratios) in apis {
                 let Some(stats) = stats else { continue };

@@ -17,10 +17,10 @@ use crate::output::{Cell, Output, Tone};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Ask a large ledger what clients ask all the time, through the native API and the Acronis dialect side by side
+    /// Ask a large ledger what clients ask all the time, through the native API and the dialects side by side
     ///
     /// Half a year of tasks is made up, a server is started on it that only this machine can reach, and every question is
-    /// put to both APIs in turn, by one caller and by several at once. Both must give the same tasks.
+    /// put in turn to the APIs that have it, by one caller and by several at once. All must give the same rows.
     #[command(after_help = "Example: backstay bench api --tasks 100000 --keep /var/tmp/bench")]
     Api(ApiArgs),
     /// Ask and write a large ledger itself, without a server, and other databases and task queues beside it
@@ -64,9 +64,9 @@ pub(crate) struct ApiArgs {
     /// Ask the server at this address, which runs on the folder of --ledger; none is started then
     #[arg(long, value_name = "URL", requires = "ledger")]
     url: Option<String>,
-    /// Only this API
-    #[arg(long, value_name = "API")]
-    only: Option<ApiName>,
+    /// Only these APIs, and of a dialect's questions only those that it has
+    #[arg(long, value_name = "API", value_delimiter = ',')]
+    only: Vec<ApiName>,
     /// How many ask at once, one number after the other
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 8], value_parser = clap::value_parser!(u16).range(1..=512))]
     callers: Vec<u16>,
@@ -123,10 +123,22 @@ pub(crate) struct LedgerArgs {
     rivals: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ApiName {
     Native,
     Acronis,
+    Yandex,
+}
+
+impl ApiName {
+    /// The name of the one that an API is, or is a way into.
+    fn of(api: Api) -> ApiName {
+        match api {
+            Api::Native => ApiName::Native,
+            Api::Acronis => ApiName::Acronis,
+            Api::Grpc | Api::Rest => ApiName::Yandex,
+        }
+    }
 }
 
 pub(crate) async fn run(command: BenchCommand, out: &Output) -> Result<ExitCode> {
@@ -145,11 +157,7 @@ async fn run_api(args: ApiArgs, out: &Output) -> Result<ExitCode> {
     };
     let options = Options {
         source,
-        apis: match args.only {
-            None => Api::ALL.to_vec(),
-            Some(ApiName::Native) => vec![Api::Native],
-            Some(ApiName::Acronis) => vec![Api::Acronis],
-        },
+        apis: Api::ALL.into_iter().filter(|a| args.only.is_empty() || args.only.contains(&ApiName::of(*a))).collect(),
         callers: args.callers.into_iter().map(usize::from).collect(),
         limits: Limits { requests: args.requests, time: Duration::from_secs(args.seconds) },
     };
