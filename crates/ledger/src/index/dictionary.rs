@@ -30,6 +30,8 @@ pub(super) struct Dictionary {
     /// The folded forms of texts that differ from them, and the numbers of these texts.
     folded: Joined,
     of_folded: Vec<u32>,
+    /// The numbers of texts that are uuids with capitals in them. Others are found by the letters of the uuid.
+    capitals: HashMap<Uuid, Vec<u32>>,
     /// What was searched for.
     searches: Mutex<HashMap<Pattern, Search>>,
     /// The place of each value in the order of values, of as many as there were.
@@ -45,6 +47,7 @@ impl Dictionary {
             hasher: DefaultHashBuilder::default(),
             folded: Joined::default(),
             of_folded: Vec::new(),
+            capitals: HashMap::new(),
             searches: Mutex::default(),
             places: Mutex::new(Arc::new([])),
         }
@@ -78,6 +81,9 @@ impl Dictionary {
             if folded != text {
                 self.folded.push(folded.as_bytes());
                 self.of_folded.push(number);
+            }
+            if let Some(id) = uuid_in_capitals(text) {
+                self.capitals.entry(id).or_default().push(number);
             }
         }
         let Dictionary { values, hasher, .. } = self;
@@ -190,6 +196,11 @@ impl Dictionary {
         for pattern in patterns {
             match pattern {
                 Pattern::Is(value) => all.extend(self.number(value.cell())),
+                Pattern::IsUuid(id) => {
+                    let mut buffer = Uuid::encode_buffer();
+                    all.extend(self.find(id.hyphenated().encode_lower(&mut buffer).as_bytes()));
+                    all.extend(self.capitals.get(id).into_iter().flatten());
+                }
                 searched => all.extend_from_slice(&self.search(searched)),
             }
         }
@@ -219,13 +230,8 @@ impl Dictionary {
         let part = match pattern {
             Pattern::Contains(part) => part,
             Pattern::StartsWith(part) | Pattern::EndsWith(part) => part,
-            Pattern::IsUuid(id) => {
-                let mut buffer = Uuid::encode_buffer();
-                let id = id.hyphenated().encode_lower(&mut buffer).as_bytes();
-                found.extend((seen + 1..=self.last()).filter(|n| self.raw(*n).eq_ignore_ascii_case(id)));
-                return;
-            }
-            Pattern::Is(_) => return,
+            // These are found without looking at others.
+            Pattern::Is(_) | Pattern::IsUuid(_) => return,
         };
         let holds = |text: &str| match pattern {
             Pattern::StartsWith(_) => text.starts_with(part.as_str()),
@@ -257,7 +263,7 @@ impl Dictionary {
     /// Bytes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         let folded = self.folded.bytes() + self.of_folded.capacity() * 4;
-        self.values.bytes() + self.numbers.capacity() * 6 + folded
+        self.values.bytes() + self.numbers.capacity() * 6 + folded + self.capitals.capacity() * 48
     }
 
     /// The values as they are written to a checkpoint.
@@ -291,6 +297,13 @@ impl Dictionary {
 enum Encoded<'a> {
     Number(u32),
     Bytes(&'a [u8]),
+}
+
+/// The uuid that a text is, if it is one as uuids are written but for its letters' case.
+fn uuid_in_capitals(text: &str) -> Option<Uuid> {
+    // With this length there are hyphens.
+    let written = text.len() == 36 && text.bytes().any(|b| b.is_ascii_uppercase());
+    written.then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 /// What was text when it was learnt.
@@ -338,5 +351,32 @@ impl Numbers {
 
     pub(super) fn list(&self) -> &[u32] {
         &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::query::TaskField;
+
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_found_in_any_letter_case_and_as_nothing_else() {
+        let id = Uuid::from_u128(0xabcd_ef00_1122_3344_5566_7788_99aa_bbcc);
+        let (lower, simple) = (id.to_string(), id.simple().to_string());
+        let (upper, mixed) = (lower.to_uppercase(), lower.replacen('a', "A", 1));
+        let other = Uuid::from_u128(7).to_string();
+        let mut dictionary = Dictionary::new(FieldKind::Text);
+        let mut found = |texts: &[&str]| {
+            texts.iter().for_each(|text| {
+                dictionary.learn(Read::One(Cell::Text(text)));
+            });
+            let ids = [id, Uuid::from_u128(9)].map(Pattern::IsUuid).into();
+            let clause = Clause::new(TaskField::ResourceId, Test::AnyOf(ids)).expect("a clause");
+            dictionary.matching(&clause).list().to_vec()
+        };
+        assert_eq!(found(&[&other, &simple, &format!("{{{lower}}}")]), Vec::<u32>::new());
+        assert_eq!(found(&[&upper]), [4]);
+        assert_eq!(found(&[&other.to_uppercase(), &lower, &mixed]), [4, 5, 6]);
     }
 }
