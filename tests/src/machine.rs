@@ -67,6 +67,7 @@ impl Machine {
             tenant: wish.tenant,
             name: wish.name,
             schedule: wish.schedule.unwrap_or(Schedule::Manual {}),
+            retention: Default::default(),
             settings: wish.settings,
             repository: None,
             enabled: true,

@@ -54,6 +54,7 @@ async fn the_printed_line_makes_a_machine_that_is_backed_up() {
         tenant: None,
         name: "by hand".into(),
         schedule: Schedule::Manual {},
+        retention: Default::default(),
         settings: Settings::default(),
         repository: None,
         enabled: true,

@@ -1,6 +1,6 @@
 //! Policies and their application to resources, on the wire.
 
-use domain::policy::{self, Schedule};
+use domain::policy::{self, Retention, Schedule};
 use domain::{Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +23,10 @@ pub struct Policy {
     pub schedule: Schedule,
     /// How it runs.
     pub settings: Settings,
+    /// Which of its backups stay; absent = all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = RetentionBody)]
+    pub retention: Retention,
     /// Where backups go.
     pub repository: Uuid,
     /// When it was made.
@@ -41,6 +45,7 @@ impl From<&policy::Policy> for Policy {
             enabled: p.enabled,
             schedule: p.schedule.clone(),
             settings: p.settings.clone().into(),
+            retention: p.retention.clone(),
             repository: p.repository,
             created_at: p.created_at,
             updated_at: p.updated_at,
@@ -121,7 +126,31 @@ pub struct Settings {
     pub commands: Vec<policy::settings::Command>,
 }
 
-// These three stand for the domain's types in the OpenAPI document; they are compared by a test below.
+/// Which recovery points of each archive stay: what a rule lets stay, and what no rule is about. The newest always stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Retention)]
+pub(crate) struct RetentionBody {
+    /// The rules; without any, everything stays.
+    pub rules: Vec<RuleBody>,
+    /// Whether they act before a backup is made; else after it.
+    #[schema(required = false)]
+    pub before_backup: bool,
+}
+
+/// What one rule lets stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RetentionRule)]
+pub(crate) struct RuleBody {
+    /// `{"max_age": {"count": 30, "unit": "days"}}` or `{"max_count": 12}`. Units: `seconds`, `minutes`, `hours`, `days`,
+    /// `weeks`, `months`.
+    #[schema(value_type = Object)]
+    pub keep: serde_json::Value,
+    /// Only recovery points of these classes: `hourly`, `daily`, `weekly`, `monthly`. Empty = all.
+    #[schema(required = false)]
+    pub periods: Vec<String>,
+}
+
+// These stand for the domain's types in the OpenAPI document; they are compared by a test below.
 /// Names to leave out and names to take, with `*`, `**` and `?`, whatever the case. A mask without a separator is about the
 /// last element of a path, one with a separator about the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -234,6 +263,10 @@ pub struct NewPolicy {
     /// How it runs.
     #[serde(default)]
     pub settings: Settings,
+    /// Which of its backups stay; all where nothing is said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = RetentionBody)]
+    pub retention: Retention,
     /// Where backups go; may be left out where there is only one repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Uuid>,
@@ -261,6 +294,10 @@ pub struct PolicyChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ScheduleBody>)]
     pub schedule: Option<Schedule>,
+    /// Which of its backups stay; replaced whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RetentionBody>)]
+    pub retention: Option<Retention>,
     /// How it runs; replaced whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
@@ -337,6 +374,20 @@ mod tests {
             }
             assert_eq!(serde_json::to_value(&schedule).expect("serialises"), json);
         }
+    }
+
+    #[test]
+    fn the_documented_retention_is_the_domains() {
+        let rule =
+            |keep, periods: &[&str]| RuleBody { keep, periods: periods.iter().map(|p| (*p).to_owned()).collect() };
+        let month = serde_json::json!({ "max_age": { "count": 1, "unit": "months" } });
+        let body = RetentionBody {
+            rules: vec![rule(month, &["daily", "weekly"]), rule(serde_json::json!({ "max_count": 12 }), &["monthly"])],
+            before_backup: true,
+        };
+        let json = serde_json::to_value(&body).expect("serialises");
+        let retention: Retention = serde_json::from_value(json.clone()).expect("the domain reads it");
+        assert_eq!(serde_json::to_value(&retention).expect("serialises"), json);
     }
 
     #[test]

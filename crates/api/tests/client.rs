@@ -104,6 +104,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         name: "by hand".into(),
         schedule: Schedule::Manual {},
         tenant: None,
+        retention: Default::default(),
         settings: api::Settings::default(),
         repository: None,
         enabled: true,

@@ -131,6 +131,7 @@ async fn create(args: CreateArgs, ctx: &Context) -> Result<ExitCode> {
         name: args.name,
         schedule,
         tenant: tenant.map(|t| t.id),
+        retention: Default::default(),
         settings: Settings { includes: args.includes, excludes: args.excludes, ..Settings::default() },
         repository: repository.map(|r| r.id),
         enabled: true,

@@ -238,6 +238,7 @@ async fn protect_paths(client: &Client, agent: Uuid, host: &str, paths: &[String
                 tenant: None,
                 name: POLICY.to_owned(),
                 schedule: Schedule::Daily { at: DAILY_AT, time_zone: zone },
+                retention: Default::default(),
                 settings: api::Settings::default(),
                 repository: None,
                 enabled: true,

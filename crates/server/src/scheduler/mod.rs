@@ -110,6 +110,6 @@ impl Service {
             self.ledger().commit(&everything, moment, writes).await?;
         }
         self.ledger().commit(&everything, moment, vec![Write::Purge(before(history.kept))]).await?;
-        Ok(())
+        self.clean_operations(before(domain::operation::KEPT_FOR)).await
     }
 }

@@ -2,10 +2,12 @@
 //! the change; it is done at once, or ends as its task does. A call that is repeated with its key finds the first one's.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
 use domain::operation::{About, Ended, IDEMPOTENT_FOR, Idempotency, Operation, OperationKind};
-use domain::query::{Query, RecordField, Slice};
+use domain::query::{Filter, Query, RecordField, Slice, Test, Value};
+use domain::record::RecordKind;
 use domain::task::{ResultCode, State, Task, TaskId, TaskRef};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
@@ -182,6 +184,27 @@ impl Service {
         let committed = self.ledger.commit(scope, moment, writes).await?;
         self.deliver(&committed);
         self.operation_view(operation).await
+    }
+
+    /// Removes operations that were done before this time and whose task is not kept any more; one that goes on is kept
+    /// (contract for Yandex clients, Y33).
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub(crate) async fn clean_operations(&self, done_before: Timestamp) -> Result<()> {
+        let everything = Scope::everything();
+        let to = Bound::Excluded(Value::Time(done_before));
+        let old = Filter::all().and(RecordField::CreatedAt, Test::Range { from: Bound::Unbounded, to })?;
+        for Stored { value: operation, .. } in self.ledger.all::<Operation>(&everything, old).await? {
+            if let Some(task) = operation.task
+                && if_found(self.ledger.task(&everything, TaskRef::Uuid(task)).await)?.is_some()
+            {
+                continue;
+            }
+            let gone = vec![Write::Remove(RecordKind::Operation, operation.id)];
+            self.ledger.commit(&everything, self.moment(), gone).await?;
+        }
+        Ok(())
     }
 
     async fn operation_view(&self, operation: Operation) -> Result<OperationView> {

@@ -8,7 +8,7 @@ use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::kind;
 use domain::tenant::{Tenant, check_name};
-use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
 
 use super::operations::Change;
@@ -225,16 +225,34 @@ impl Service {
         let everything = Scope::everything();
         for app in self.applications_of(&everything, policy.id).await? {
             let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
-            let planned = self.replanned(&app.value, policy, &resource).await?;
-            self.note::<Application>(&everything, app.value.id, |a| {
-                a.next_run_at = planned.next_run_at;
-                a.agenda.due = planned.agenda.due;
-                a.agenda.repeat = planned.agenda.repeat;
-                Ok(())
-            })
-            .await?;
+            self.replan_one(app.value, policy, &resource).await?;
         }
         Ok(())
+    }
+
+    /// Finds out anew when policies run next for a resource.
+    pub(super) async fn replan_resource(&self, resource: &Resource) -> Result<()> {
+        let everything = Scope::everything();
+        let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource.id))?;
+        for app in self.ledger.all::<Application>(&everything, filter).await? {
+            let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
+            self.replan_one(app.value, &policy, resource).await?;
+        }
+        self.nudge();
+        Ok(())
+    }
+
+    async fn replan_one(&self, app: Application, policy: &Policy, resource: &Resource) -> Result<()> {
+        let planned = self.replanned(&app, policy, resource).await?;
+        let everything = Scope::everything();
+        let noted = self.note::<Application>(&everything, app.id, |a| {
+            a.next_run_at = planned.next_run_at;
+            a.agenda.due = planned.agenda.due;
+            a.agenda.repeat = planned.agenda.repeat;
+            Ok(())
+        });
+        // It may have been taken away meanwhile.
+        if_found(noted.await).map(drop)
     }
 
     /// Deletes a policy and takes it from whatever it is applied to; its backups stay (contract for Yandex clients, Y79).

@@ -191,6 +191,9 @@ impl Service {
                 Ok(())
             })
             .await?;
+        if change.enabled.is_some() {
+            self.replan_resource(&resource).await?;
+        }
         self.view(scope, resource).await
     }
 

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::policy::Retention;
 use domain::query::{Filter, RecordField, Value};
 
 use super::auth::Asking;
@@ -65,7 +64,7 @@ pub(super) async fn create_policy(
         name: body.name,
         schedule: body.schedule,
         settings: body.settings.into(),
-        retention: Retention::default(),
+        retention: body.retention,
         as_written: None,
         repository: body.repository,
         enabled: body.enabled,
@@ -94,7 +93,7 @@ pub(super) async fn change_policy(
         enabled: body.enabled,
         schedule: body.schedule,
         settings: body.settings.map(Into::into),
-        retention: None,
+        retention: body.retention,
         as_written: None,
     };
     Ok(Json((&state.service.change_policy(&caller, id, change).await?).into()))
