@@ -115,6 +115,15 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
     let roles = || vec![Role::Viewer];
     let user = &NewUser { login: "ops".into(), name: String::new(), roles: roles(), tenant: None, password: None };
     let program = &NewApiClient { name: "reports".into(), roles: roles(), tenant: None, executor: None };
+    let join = &Join {
+        registration_token: "t".into(),
+        name: "srv".into(),
+        os: String::new(),
+        system: "linux".into(),
+        version: String::new(),
+        instance_id: None,
+        virtual_machine: false,
+    };
     ask! {
         health(); version(); me();
         tasks(all); task(7); cancel_task(7); task_counts(all, &["state"]); task_activities(7, all);
@@ -124,7 +133,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         policies(all); policy(a); create_policy(policy); change_policy(a, &PolicyChange::default()); delete_policy(a);
         applications(all); policy_applications(a, all); apply_policy(a, b); revoke_policy(a, b); run_policy(a, Some(b));
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
-        agents(all); repositories(all); repository(a);
+        agents(all); join(join); repositories(all); repository(a);
         tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);

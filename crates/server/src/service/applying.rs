@@ -1,5 +1,5 @@
-//! Policies are applied to resources and taken from them. Both are tasks that the server carries out itself, so that they
-//! show in the history, and no agent has to be there.
+//! Policies are applied to resources and taken from them. Where an operation answers, both are tasks that the server carries
+//! out itself, so that they show in the history, and no agent has to be there.
 
 use std::collections::HashSet;
 
@@ -107,7 +107,8 @@ impl Service {
             if let Some(found) = self.application(scope, policy.id, resource.id).await? {
                 return Ok(found.value);
             }
-            let (app, _, mut writes) = self.application_writes(caller, &policy, &resource).await?;
+            let app = self.new_application(&policy, &resource).await?;
+            let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New)];
             writes.push(self.audit(caller, "create", &app.clone().into()));
             match self.ledger.commit(scope, self.moment(), writes).await {
                 // Somebody else applied it just now.
@@ -160,8 +161,7 @@ impl Service {
     pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
         let scope = caller.may(Right::Operate)?;
         let app = self.applied(scope, policy, resource).await?;
-        let policy = self.ledger.get::<Policy>(&Scope::everything(), policy).await?.value;
-        let (_, mut writes) = self.revocation(caller, &policy, &app).await?;
+        let mut writes = self.taking_away(caller, &app).await?;
         writes.push(self.audit(caller, "delete", &app.into()));
         let committed = self.ledger.commit(scope, self.moment(), writes).await?;
         self.deliver(&committed);
@@ -218,7 +218,7 @@ impl Service {
     async fn applied(&self, scope: &Scope, policy: Uuid, resource: Uuid) -> Result<Application> {
         match self.application(scope, policy, resource).await? {
             Some(app) => Ok(app.value),
-            None => Err(Error::new(Code::NotFound, format!("the policy '{policy}' is not applied to '{resource}'"))),
+            None => Err(Error::new(Code::NotFound, "the policy is not applied to this resource")),
         }
     }
 
@@ -229,6 +229,18 @@ impl Service {
         policy: &Policy,
         resource: &Resource,
     ) -> Result<(Application, Uuid, Vec<Write>)> {
+        let app = self.new_application(policy, resource).await?;
+        let spec = server_task(caller, kind::APPLY_POLICY, policy, resource);
+        let uuid = spec.uuid;
+        let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New), Write::CreateTask(Box::new(spec))];
+        if resource.registration == Registration::Registered {
+            writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
+        }
+        Ok((app, uuid, writes))
+    }
+
+    /// A policy applied to a resource that it fits; not stored yet.
+    async fn new_application(&self, policy: &Policy, resource: &Resource) -> Result<Application> {
         self.check_fits(policy, resource).await?;
         let now = self.moment().now;
         let everything = Scope::everything();
@@ -246,14 +258,7 @@ impl Service {
             created_at: now,
             updated_at: now,
         };
-        let app = self.replanned(&app, policy, resource).await?;
-        let spec = server_task(caller, kind::APPLY_POLICY, policy, resource);
-        let uuid = spec.uuid;
-        let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New), Write::CreateTask(Box::new(spec))];
-        if resource.registration == Registration::Registered {
-            writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
-        }
-        Ok((app, uuid, writes))
+        self.replanned(&app, policy, resource).await
     }
 
     /// What taking a policy away writes, and the task that says so.
@@ -264,15 +269,19 @@ impl Service {
         app: &Application,
     ) -> Result<(Uuid, Vec<Write>)> {
         let resource = self.ledger.get::<Resource>(&Scope::everything(), app.resource).await?.value;
-        let mut writes = vec![Write::Remove(RecordKind::Application, app.id)];
-        for task in self.waiting_runs(app).await? {
-            writes.push(Write::Task(TaskRef::Id(task.id), Event::Cancel { by: caller.name.clone() }));
-        }
+        let mut writes = self.taking_away(caller, app).await?;
         let spec = server_task(caller, kind::REVOKE_POLICY, policy, &resource);
         let uuid = spec.uuid;
         writes.push(Write::CreateTask(Box::new(spec)));
         writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
         Ok((uuid, writes))
+    }
+
+    /// What an application takes with it when it goes: the runs that wait.
+    async fn taking_away(&self, caller: &Caller, app: &Application) -> Result<Vec<Write>> {
+        let cancel = |task: Task| Write::Task(TaskRef::Id(task.id), Event::Cancel { by: caller.name.clone() });
+        let waiting = self.waiting_runs(app).await?.into_iter().map(cancel);
+        Ok(std::iter::once(Write::Remove(RecordKind::Application, app.id)).chain(waiting).collect())
     }
 
     /// The backups of an application that wait in the queue, and the tasks that apply it.

@@ -280,8 +280,7 @@ impl<'a> Check<'a> {
         match id {
             "cancel_task" => {
                 admin.post(&format!("/policies/{}/run", made.policy), json!({})).await;
-                // The first applied the policy, the second was the backup that there is.
-                let path = "/tasks/3/cancel";
+                let path = "/tasks/2/cancel";
                 let token = self.case.who.token(world).await;
                 assert_eq!(self.ask(&token, path, None).await.0, StatusCode::OK, "{id}");
                 return;

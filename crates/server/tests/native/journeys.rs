@@ -23,8 +23,8 @@ async fn protecting_a_machine() {
     talk.post(&format!("/policies/{policy}/run"), json!({ "resource": resource })).await;
     let work = world.claim(&agent).await;
     world.carry_out(&agent, &work).await;
-    talk.get("/tasks/2").await;
-    talk.get("/tasks/2/activities?order=id").await;
+    talk.get("/tasks/1").await;
+    talk.get("/tasks/1/activities?order=id").await;
     talk.get("/tasks/counts?by=state,result").await;
     talk.get(&format!("/resources/{resource}")).await;
     insta::assert_snapshot!(talk.text());
