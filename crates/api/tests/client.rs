@@ -6,8 +6,8 @@ use std::future::Future;
 
 use api::client::{Client, Error, ListQuery};
 use api::{
-    NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange, ResourceChange,
-    Restore, Sources, TenantChange,
+    Join, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange,
+    ResourceChange, Restore, Sources, TenantChange,
 };
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;

@@ -376,8 +376,8 @@ fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
     let lease = || LeaseToken(format!("{SERVER}.{}", Uuid::now_v7()));
     let (executor, lease) = (Executor { id: SERVER.to_owned(), cluster_id: String::new() }, lease());
     [
-        Write::Task(task.clone(), Event::Claim { executor, lease: lease.clone() }),
-        Write::Task(task.clone(), Event::Start { lease: lease.clone() }),
+        Write::Task(task, Event::Claim { executor, lease: lease.clone() }),
+        Write::Task(task, Event::Start { lease: lease.clone() }),
         Write::Task(task, Event::Complete { lease, outcome, progress: None }),
     ]
 }

@@ -206,7 +206,7 @@ async fn list_files(call: Call, request: ListFilesRequest) -> Result<ListFilesRe
     }
     let directory = wire::backup_file::Type::Dir as i32;
     let name = |f: &wire::BackupFile| file_id::decode(&f.id);
-    answer.files.sort_by(|a, b| ((a.r#type != directory), name(a)).cmp(&((b.r#type != directory), name(b))));
+    answer.files.sort_by_key(|file| (file.r#type != directory, name(file)));
     Ok(answer)
 }
 
