@@ -54,6 +54,13 @@ impl<'p> Cloud<'p> {
         cloud
     }
 
+    /// A second backup, so that lists have a second page.
+    async fn back_up_again(&self) {
+        let resource = self.up.client().resources(&ListQuery::new()).await.expect("resources").items.remove(0).id;
+        let machine = Machine { resource, policy: self.policy.parse().expect("an id") };
+        machine.back_up(&self.up).await;
+    }
+
     fn folder(&self) -> String {
         self.up.ready().tenant_id.to_string()
     }
@@ -102,6 +109,7 @@ async fn the_vendors_package_for_python_works_unchanged() {
     fs::write(data.join("sub/b\u{fc}cher, alt.txt"), "Moby Dick\n").expect("a file");
     fs::write(data.join("sub/deeper/noise"), noise(1, 3 << 20)).expect("a file");
     let cloud = Cloud::start(&place, &data).await;
+    cloud.back_up_again().await;
     let key = place.path("key.json");
     for args in
         [&["client", "create", "sdk", "--role", "admin"][..], &["client", "key", "create", "sdk", "--file", "key.json"]]
@@ -125,14 +133,11 @@ async fn the_vendors_package_for_node_works_unchanged() {
     let data = place.folder("data");
     fs::write(data.join("letter"), "Dear all\n").expect("a file");
     let cloud = Cloud::start(&place, &data).await;
-    let resource = cloud.up.client().resources(&ListQuery::new()).await.expect("resources").items.remove(0).id;
-    let machine = Machine { resource, policy: cloud.policy.parse().expect("an id") };
-    machine.back_up(&cloud.up).await;
+    cloud.back_up_again().await;
     let mut node = place.command(installed("bin/node"));
     node.env("PROBE", cloud.probe().to_string()).env("NODE_PATH", installed("node_modules"));
     let ran = said(node.arg(programs().join("client.js"))).good();
-    // Its policy was applied to the machine, and ran twice.
-    assert_eq!(ran.out, "3 tasks, 2 backups\n", "{ran}");
+    assert_eq!(ran.out, "2 tasks, 2 backups\n", "{ran}");
 }
 
 #[tokio::test]
