@@ -118,6 +118,7 @@ async fn start(data: DataFolder) -> Result<Running> {
         host: "localhost".to_owned(),
         public: None,
         audiences: Vec::new(),
+        rate: None,
         history: History { shown: long, kept: long },
     };
     server::start(config).await

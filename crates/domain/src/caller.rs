@@ -162,6 +162,12 @@ impl Caller {
         Caller::new("the server".to_owned(), actor, vec![Role::Admin], Scope::everything())
     }
 
+    /// The same caller, who looks at this tenant and what is below it only; none if he does not see it.
+    #[must_use]
+    pub fn acting_in(&self, tenant: &Tenant) -> Option<Caller> {
+        self.scope.contains(&tenant.locator).then(|| Caller { scope: Scope::subtree(tenant), ..self.clone() })
+    }
+
     /// What was granted.
     #[must_use]
     pub fn roles(&self) -> &[Role] {

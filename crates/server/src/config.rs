@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::scheduler::History;
+use crate::service::Rate;
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub public: Option<String>,
     /// What assertions of programs may be meant for (`aud`), beside what follows from `public`.
     pub audiences: Vec<String>,
+    /// How often each tenant's clients may ask where an API limits that; none = as often as they like.
+    pub rate: Option<Rate>,
     /// How long history stays.
     pub history: History,
 }

@@ -49,6 +49,10 @@ pub(crate) struct UpArgs {
     /// Also take what programs sign for this audience (`aud`) to get a token; can be given several times
     #[arg(long = "jwt-audience", value_name = "URL")]
     audiences: Vec<String>,
+    /// How many requests a second a tenant's clients may send to each resource of the Clumio API, twice as many in a burst;
+    /// 0 = as many as they like
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    rate_limit: u32,
     /// Write the addresses and an admin token here as JSON (mode 0600) when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -76,6 +80,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         host: host.clone(),
         public: args.public,
         audiences: args.audiences,
+        rate: server::service::Rate::per_second(args.rate_limit),
         history: Default::default(),
     };
     let server = server::start(config).await?;

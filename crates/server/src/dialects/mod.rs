@@ -4,6 +4,8 @@
 pub mod acronis;
 mod bearer;
 mod body;
+mod claims;
+pub mod clumio;
 mod edge;
 pub mod native;
 mod percent;
@@ -21,5 +23,7 @@ use crate::Service;
 pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let acronis = acronis::router(service.clone(), shutdown.clone());
     let yandex = yandex::router(service.clone(), shutdown.clone());
-    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(yandex)
+    let clumio = clumio::router(service.clone(), shutdown.clone());
+    let claims = claims::router(claims::Claims { yandex, clumio });
+    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(claims)
 }

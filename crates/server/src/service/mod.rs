@@ -17,6 +17,7 @@ mod policies;
 mod progress;
 mod providers;
 mod queue;
+mod rates;
 mod recovering;
 mod resource_views;
 mod resources;
@@ -54,6 +55,7 @@ pub use operations::{OperationView, right_of};
 pub use policies::{NewPolicy, PolicyChange};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
+pub use rates::Rate;
 pub use recovering::FilesRecovery;
 pub use resource_views::ResourceView;
 pub use resources::{NewResource, ResourceChange};
@@ -90,6 +92,7 @@ pub struct Service {
     gate: tokio::sync::Mutex<()>,
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
+    rates: rates::Rates,
     up_since: Timestamp,
     /// Where programs elsewhere reach this server over TLS.
     public: String,
@@ -116,6 +119,7 @@ impl Service {
             gate: tokio::sync::Mutex::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
+            rates: rates::Rates::new(Some(Rate::default())),
             up_since: Timestamp::now(),
             public: "localhost:8443".to_owned(),
             audiences: Vec::new(),
@@ -134,6 +138,13 @@ impl Service {
     #[must_use]
     pub fn accepting(self, audiences: Vec<String>) -> Service {
         Service { audiences, ..self }
+    }
+
+    /// The same services, which let each tenant's clients ask so often where an API limits that; none = as often as they
+    /// like.
+    #[must_use]
+    pub fn limiting(self, rate: Option<Rate>) -> Service {
+        Service { rates: rates::Rates::new(rate), ..self }
     }
 
     /// What assertions of programs may be meant for: this server by the names that clients make of its address, the

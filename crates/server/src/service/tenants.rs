@@ -86,6 +86,18 @@ impl Service {
         Ok(found.map(|t| t.value))
     }
 
+    /// The same caller, looking at this tenant and what is below it only; none if he does not see it.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn acting_in(&self, caller: &Caller, tenant: Uuid) -> Result<Option<Caller>> {
+        if tenant == caller.tenant() {
+            return Ok(Some(caller.clone()));
+        }
+        let found = self.find_tenant(caller, TenantRef::Id(tenant)).await?;
+        Ok(found.and_then(|tenant| caller.acting_in(&tenant)))
+    }
+
     /// Makes a tenant below the caller's or another one in its subtree.
     ///
     /// # Errors

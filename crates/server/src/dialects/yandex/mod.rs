@@ -41,9 +41,9 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use domain::Uuid;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -52,6 +52,7 @@ use tracing::Instrument;
 
 use self::dispatch::Handlers;
 use self::failure::Failure;
+use super::claims::below;
 use crate::Service;
 
 /// The largest request, in bytes.
@@ -83,13 +84,12 @@ fn handlers() -> Handlers {
     handlers
 }
 
-/// The API, to be merged with whatever else listens on the same port. It claims its paths by their beginnings (Y1), with
-/// the fallback of the listener's router, of which there can be one only.
+/// The API, for the paths that it claims.
 pub(super) fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let tokens = service.mac_key("yandex page tokens");
     let yandex = Arc::new(Yandex { service, shutdown, handlers: handlers(), tokens });
     let ways = Ways { grpc: grpc::router(yandex.clone()), rest: rest::router(yandex) };
-    Router::new().fallback(claim).with_state(ways)
+    Router::new().fallback(answer).with_state(ways)
 }
 
 #[derive(Clone)]
@@ -98,10 +98,7 @@ struct Ways {
     rest: Router,
 }
 
-async fn claim(State(ways): State<Ways>, request: Request) -> Response {
-    if !is_ours(request.uri().path()) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
+async fn answer(State(ways): State<Ways>, request: Request) -> Response {
     let content = request.headers().get(CONTENT_TYPE);
     let grpc = content.is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     let way = if grpc { ways.grpc } else { ways.rest };
@@ -117,12 +114,11 @@ async fn claim(State(ways): State<Ways>, request: Request) -> Response {
     response
 }
 
-/// Whether a path is this dialect's (Y1).
-fn is_ours(path: &str) -> bool {
-    let below = |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+/// Whether a path is this dialect's: it claims them by their beginnings (Y1).
+pub(super) fn claims(path: &str) -> bool {
     path.starts_with("/yandex.cloud.")
         || path.starts_with("/grpc.")
-        || ["/backup/v1", "/iam/v1", "/operations", "/endpoints"].into_iter().any(below)
+        || ["/backup/v1", "/iam/v1", "/operations", "/endpoints"].into_iter().any(|base| below(base, path))
 }
 
 /// Whether an id that a caller gives to its request is taken over (Y28).
