@@ -79,6 +79,7 @@ fn backup_job(task: Uuid, assign: &Assign, host: &Host, work: BackupWork) -> Bac
         sector_by_sector: settings.sector_by_sector,
         commands: settings.commands.into_iter().filter(of_the_data).collect(),
         no_commands: host.no_commands,
+        volume: false,
         one_file_system: false,
         tags: Vec::new(),
     }
@@ -101,6 +102,7 @@ fn restore_job(host: &Host, work: RecoveryWork) -> RestoreJob {
             Overwrite::Nothing => engine::Overwrite::Never,
         },
         delete: false,
+        device: None,
     }
 }
 

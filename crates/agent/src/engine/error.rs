@@ -33,6 +33,10 @@ pub enum ErrorCode {
     PathNotInBackup,
     /// A listing was asked for something that is not a directory.
     NotADirectory,
+    /// Something stands where a disk image is to be restored.
+    PathTaken,
+    /// The device to restore to is mounted or otherwise in use.
+    DeviceInUse,
     /// A command of the policy failed that the run depends on.
     CommandFailed,
     /// Reading or writing failed for another reason the system gave.
@@ -60,6 +64,8 @@ impl ErrorCode {
             Self::SnapshotNotFound => "snapshotNotFound",
             Self::PathNotInBackup => "pathNotInBackup",
             Self::NotADirectory => "notADirectory",
+            Self::PathTaken => "pathTaken",
+            Self::DeviceInUse => "deviceInUse",
             Self::CommandFailed => "commandFailed",
             Self::Io => "io",
             Self::Stopped => "stopped",

@@ -11,6 +11,7 @@ pub mod path;
 mod priority;
 pub mod report;
 pub mod rustic;
+pub mod stream;
 mod tries;
 
 use std::fmt;
@@ -129,6 +130,9 @@ pub struct BackupJob {
     /// Absolute paths of files and directories. A symbolic link is stored as link, and what it points to
     /// is backed up too. Empty = the local file systems of the machine, each as far as it goes.
     pub paths: Vec<RawPath>,
+    /// The one path is a block device or a disk image, and what is stored is the stream of its bytes. Rules about files
+    /// mean nothing then.
+    pub volume: bool,
     /// Back up only files that match; empty means everything.
     pub includes: Vec<String>,
     /// Leave these out.
@@ -185,6 +189,8 @@ pub struct RestoreJob {
     /// Remove what is not in the snapshot from the restored directories. Directories above the
     /// backed-up (or selected) paths are never cleaned.
     pub delete: bool,
+    /// Of a volume: write its bytes over this block device instead, which nobody may be using.
+    pub device: Option<RawPath>,
 }
 
 /// What a restore does with files that are there already.
@@ -327,6 +333,9 @@ pub struct BackupSummary {
     /// Where it began to read.
     #[serde(default)]
     pub roots: Vec<Root>,
+    /// Of a stream, its SHA-256 in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// A command after reading failed that the run depends on. The snapshot is there all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_command: Option<EngineError>,

@@ -11,6 +11,7 @@ mod placing;
 mod restore;
 mod selection;
 mod source;
+mod stream;
 mod verify;
 mod write;
 
@@ -31,7 +32,7 @@ use rustic_core::{
     BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
     ParentOptions, ReadBackend, Repository, RepositoryBackends, RepositoryOptions, RusticError, SnapshotGroupCriterion,
     SnapshotOptions, TreeId, WriteBackend,
-    repofile::{Node, SnapshotFile, SnapshotId},
+    repofile::{Chunker, Node, SnapshotFile, SnapshotId},
 };
 use uuid::Uuid;
 
@@ -78,6 +79,15 @@ impl fmt::Debug for RusticEngine {
     }
 }
 
+/// Where files are cut into pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grid {
+    /// As the repository says: by what is in them.
+    Content,
+    /// At fixed distances.
+    Fixed,
+}
+
 /// A repository whose password was right, and what watches over its writes.
 struct Opened {
     repository: Repository<OpenStatus>,
@@ -121,15 +131,20 @@ impl RusticEngine {
     }
 
     /// Open the repository for a backup, which may wait for it and compresses as the job says.
-    fn open_for(&self, job: &BackupJob, reporter: &Reporter) -> Result<Opened, EngineError> {
+    fn open_for(&self, job: &BackupJob, grid: Grid, reporter: &Reporter) -> Result<Opened, EngineError> {
         let meter = Arc::new(Meter::new(reporter.clone()));
         let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter)).trying(job.retries);
         let open = || self.open_closed(Self::on(backend.clone(), reporter)?, &self.credentials);
         let mut repository = if job.may_be_new { open()? } else { wait_for(open, job.retries, reporter)? };
-        if let Some(level) = level(job.compression) {
-            // It is a setting of the repository. This run gets a config of its own, and the repository keeps what it has.
+        let mut options = ConfigOptions::default();
+        options.set_compression = level(job.compression);
+        if grid == Grid::Fixed {
+            options.set_chunker = Some(Chunker::FixedSize);
+            options.set_chunk_size = stream::PIECE.parse().ok();
+        }
+        if options.set_compression.is_some() || options.set_chunker.is_some() {
+            // These are settings of the repository. This run gets a config of its own, and the repository keeps what it has.
             backend.keep_config();
-            let options = ConfigOptions::default().set_compression(level);
             let changed = repository.apply_config(&options).map_err(|error| map_error(&error, ErrorCode::Internal))?;
             if changed {
                 let key = Credentials::Masterkey(repository.key());
@@ -211,6 +226,9 @@ impl Engine for RusticEngine {
     }
 
     fn backup(&self, job: &BackupJob, reporter: &Reporter) -> Result<BackupSummary, EngineError> {
+        if job.volume {
+            return self.backup_volume(job, reporter);
+        }
         let start = Instant::now();
         if job.background {
             priority::step_back();
@@ -218,7 +236,7 @@ impl Engine for RusticEngine {
         if job.sector_by_sector {
             reporter.notice(NO_RAW_COPY, "a backup of the files was made, not a raw copy of all sectors as was wished");
         }
-        let Opened { repository, meter } = self.open_for(job, reporter)?;
+        let Opened { repository, meter } = self.open_for(job, Grid::Content, reporter)?;
         let before = all_snapshots(&repository)?;
         if let Some(done) = snapshot_of_task(&before, job.task) {
             // The series as it was before that attempt.
@@ -256,6 +274,14 @@ impl Engine for RusticEngine {
         let Opened { repository, .. } = self.open(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        if stream::is_stream(&snapshot) {
+            let summary = stream::restore(&repository, &snapshot, job, reporter)?;
+            return Ok(RestoreSummary { duration_ms: millis_since(start), ..summary });
+        }
+        if job.device.is_some() {
+            let message = "only what was backed up as a volume can be written over a device";
+            return Err(EngineError::new(ErrorCode::InvalidJob, message).with("snapshot", &job.snapshot));
+        }
         let summary = restore::restore(&repository, &snapshot, job, reporter)?;
         Ok(RestoreSummary { duration_ms: millis_since(start), ..summary })
     }
@@ -528,6 +554,7 @@ fn summary(snapshot: &SnapshotFile) -> BackupSummary {
         bytes_read: 0,
         incremental: false,
         roots: Vec::new(),
+        sha256: None,
         failed_command: None,
         duration_ms: std::time::Duration::try_from_secs_f64(numbers.total_duration)
             .map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),

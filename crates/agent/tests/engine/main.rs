@@ -10,4 +10,5 @@ mod placing;
 mod restore;
 mod roundtrip;
 mod settings;
+mod streams;
 mod support;

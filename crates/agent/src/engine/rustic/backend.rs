@@ -19,11 +19,20 @@ pub(super) struct Meter {
     reporter: Reporter,
     source_read: AtomicBool,
     failure: Mutex<Option<EngineError>>,
+    /// Snapshots are not written: whether they are whole is not known yet.
+    hold_snapshots: AtomicBool,
+    last_snapshot: Mutex<Option<Id>>,
 }
 
 impl Meter {
     pub(super) fn new(reporter: Reporter) -> Self {
-        Self { reporter, source_read: AtomicBool::new(false), failure: Mutex::new(None) }
+        Self {
+            reporter,
+            source_read: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            hold_snapshots: AtomicBool::new(false),
+            last_snapshot: Mutex::new(None),
+        }
     }
 
     /// All of the source was read: from now on, writing the index is the backup's last step.
@@ -41,6 +50,20 @@ impl Meter {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// From now on, drop snapshots instead of writing them, or no longer.
+    pub(super) fn hold_snapshots(&self, hold: bool) {
+        self.hold_snapshots.store(hold, Ordering::Release);
+    }
+
+    /// The id of the snapshot that was written last.
+    pub(super) fn last_snapshot(&self) -> Option<Id> {
+        *self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drops(&self, file_type: FileType) -> bool {
+        file_type == FileType::Snapshot && self.hold_snapshots.load(Ordering::Acquire)
+    }
+
     fn before_write(&self, file_type: FileType) {
         let closing = matches!(file_type, FileType::Index | FileType::Snapshot);
         if closing && self.source_read.load(Ordering::Acquire) && self.reporter.current_step() == Some(Step::Backup) {
@@ -48,7 +71,10 @@ impl Meter {
         }
     }
 
-    fn after_write(&self, size: usize) {
+    fn after_write(&self, file_type: FileType, id: &Id, size: usize) {
+        if file_type == FileType::Snapshot {
+            *self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(*id);
+        }
         self.reporter.progress(|progress| progress.bytes_added += size as u64);
     }
 
@@ -168,10 +194,13 @@ impl WriteBackend for MeteredBackend {
                 return Ok(());
             }
         }
+        if self.meter.drops(file_type) {
+            return Ok(());
+        }
         self.meter.before_write(file_type);
         match self.try_hard(|| self.inner.write_bytes(file_type, id, cacheable, content.clone())) {
             Ok(()) => {
-                self.meter.after_write(size);
+                self.meter.after_write(file_type, id, size);
                 Ok(())
             }
             Err(error) => {

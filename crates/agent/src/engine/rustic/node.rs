@@ -42,7 +42,7 @@ const GO_STICKY: u32 = 1 << 20;
 const SPECIAL_BITS: [(u32, u32); 3] = [(0o4000, GO_SETUID), (0o2000, GO_SETGID), (0o1000, GO_STICKY)];
 
 /// The mode as the repository has it.
-fn mode_to_go(mode: u32) -> u32 {
+pub(super) fn mode_to_go(mode: u32) -> u32 {
     let kind = match mode & libc::S_IFMT {
         libc::S_IFDIR => GO_DIR,
         libc::S_IFLNK => GO_SYMLINK,

@@ -29,6 +29,7 @@ use super::{
     node::safe_name,
     placing::Placing,
     selection::Selection,
+    stream::layout,
     write::{NewFile, Queue, Tally, Writer},
 };
 use crate::engine::{EngineError, ErrorCode, Overwrite, RawPath, Reporter, RestoreJob, RestoreSummary, Step};
@@ -358,7 +359,7 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
         if replaces && self.job.overwrite == Overwrite::IfChanged && self.is_unchanged(&place, node)? {
             return Ok(());
         }
-        let (offsets, size) = self.layout(node).map_err(io::Error::other)?;
+        let (offsets, size) = layout(self.repository, node).map_err(io::Error::other)?;
         let temporary = replaces.then(|| {
             self.temporaries += 1;
             place.with_file_name(format!(".backstay-restore-{}-{}", process::id(), self.temporaries))
@@ -400,21 +401,6 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
             });
         }
         Ok(same)
-    }
-
-    /// Where the blobs of a file begin, and where the last ends.
-    fn layout(&self, node: &Node) -> Result<(Vec<u64>, u64), EngineError> {
-        let mut end = 0;
-        let mut offsets = Vec::new();
-        for blob in node.content.iter().flatten() {
-            let entry = self
-                .repository
-                .get_index_entry(blob)
-                .map_err(|_| EngineError::new(ErrorCode::RepositoryDamaged, "content is missing in the repository"))?;
-            offsets.push(end);
-            end += u64::from(entry.data_length());
-        }
-        Ok((offsets, end))
     }
 
     fn restore_special(&mut self, path: &Path, node: &Node) -> io::Result<()> {

@@ -199,7 +199,7 @@ impl<'a, S: IndexedFull + Sync> Writer<'a, S> {
 }
 
 /// Write `data` at `offset`, leaving out whole blocks of zeros. The file must read as zeros there.
-fn write_around_holes(file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+pub(super) fn write_around_holes(file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
     let mut position = 0;
     let mut run_start = 0;
     while position < data.len() {
