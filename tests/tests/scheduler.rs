@@ -96,6 +96,7 @@ async fn a_run_that_is_due_while_the_former_is_open_is_recorded_as_skipped() {
         time_zone: None,
         rescue: false,
         version: String::new(),
+        restore_roots: Vec::new(),
         queues: vec![AGENT_QUEUE.to_owned()],
         last_seen_at: None,
         token: Uuid::now_v7(),

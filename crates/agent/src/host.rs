@@ -14,6 +14,16 @@ pub struct Host {
     pub rescue: Option<PathBuf>,
     /// Run no commands that policies name: an enabled one counts as failed.
     pub no_commands: bool,
+    /// The folders below which folders are made for what is restored to a place of its own; the first where none is named.
+    pub restore_roots: Vec<PathBuf>,
+    /// Where files lie that are on their way to the server; none = where the system keeps what is temporary.
+    pub spool: Option<PathBuf>,
+}
+
+impl Host {
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.spool.clone().unwrap_or_else(std::env::temp_dir)
+    }
 }
 
 /// What the agent finds about the machine.

@@ -22,6 +22,8 @@ use uuid::Uuid;
 
 use crate::child::Program;
 use crate::desk::Desk;
+use crate::engine::RawPath;
+use crate::handover::{self, Handover};
 use crate::host::{self, Host};
 use crate::{listing, places, runner};
 
@@ -97,6 +99,9 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> anyhow::Re
         bearer.parse().ok().context("the agent's token holds characters that no token has")?;
     authorization.set_sensitive(true);
 
+    if let Some(spool) = &config.host.spool {
+        handover::clean(spool);
+    }
     let desk = Arc::new(Desk::default());
     let mut link =
         Link { config, endpoint, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
@@ -220,6 +225,13 @@ impl Link {
             rescue: self.config.host.rescue.is_some(),
             instance_id: self.config.host.instance_id.clone().unwrap_or_default(),
             virtual_machine: host::is_virtual(),
+            restore_roots: self
+                .config
+                .host
+                .restore_roots
+                .iter()
+                .map(|r| RawPath::from(r.as_path()).to_string())
+                .collect(),
         };
         // It is empty, so there is a place.
         out.try_send(from_agent::Message::Hello(hello).into()).map_err(|_| closed())?;
@@ -313,6 +325,7 @@ impl Link {
                 self.desk.clone(),
                 self.config.program.clone(),
                 self.config.host.clone(),
+                Handover { endpoint: self.endpoint.clone(), authorization: self.authorization.clone() },
                 assign,
                 orders,
             ));
@@ -325,7 +338,7 @@ fn closed() -> End {
 }
 
 /// An error with its causes: transport errors say nothing by themselves.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

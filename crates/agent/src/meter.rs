@@ -39,7 +39,7 @@ impl Meter {
 
     /// The engine has counted; says whether it was the work itself, and not what comes before and after it.
     pub(crate) fn count(&mut self, progress: &engine::Progress, now: Instant) -> bool {
-        if !matches!(progress.step, Some(Step::Backup | Step::Restore | Step::Verify)) {
+        if !matches!(progress.step, Some(Step::Backup | Step::Restore | Step::Verify | Step::Pack)) {
             // The index is written to the repository too.
             self.data.bytes_added = self.data.bytes_added.max(progress.bytes_added);
             return false;

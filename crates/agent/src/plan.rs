@@ -1,5 +1,7 @@
 //! What jobs a task consists of: from the words of the task to those of the engine.
 
+use std::path::PathBuf;
+
 use domain::Uuid;
 use domain::policy::settings::{Command, When};
 use domain::task::{TaskError, TaskSpec};
@@ -7,9 +9,11 @@ use domain::work::{BackupWork, Layout, Overwrite, RecoveryWork, Work};
 use proto::agent::v1::Assign;
 use proto::agent::{json_of, uuid_of};
 
+use crate::destination;
 use crate::engine::{
-    self, BackupJob, CommandsJob, ForgetJob, Job, RawPath, RepositorySpec, Request, RestoreJob, VerifyJob,
+    self, BackupJob, CommandsJob, ForgetJob, Job, PackJob, RawPath, RepositorySpec, Request, RestoreJob, VerifyJob,
 };
+use crate::handover::spooled;
 use crate::host::Host;
 use crate::runner::agent_error;
 
@@ -21,6 +25,10 @@ pub(crate) struct Plan {
     pub(crate) create: bool,
     /// What to run around it.
     pub(crate) commands: Vec<Command>,
+    /// The file that the server wants to have afterwards.
+    pub(crate) hand_over: Option<PathBuf>,
+    /// The folder that was made for what is restored, in its text form; empty where it was named.
+    pub(crate) place: String,
     no_commands: bool,
 }
 
@@ -33,12 +41,25 @@ impl Plan {
         let spec = TaskSpec { argument, ..TaskSpec::new(uuid, &assign.r#type, "", Uuid::nil()) };
         let create = assign.create_repository;
         let mut commands = Vec::new();
+        let (mut hand_over, mut place) = (None, String::new());
         let job = match Work::of(&spec).map_err(|e| invalid(e.message))? {
             Work::Backup(work) => {
                 commands.clone_from(&work.settings.commands);
                 Job::Backup(backup_job(uuid, assign, host, work))
             }
-            Work::Recovery(work) => Job::Restore(restore_job(host, work)),
+            Work::Recovery(work) => {
+                let mut job = restore_job(host, work.clone());
+                if let Some(wanted) = &work.place {
+                    job.target = destination::make(host, wanted, assign.task)?.into();
+                    place = job.target.to_string();
+                }
+                Job::Restore(job)
+            }
+            Work::Download(work) => {
+                let target = spooled(&host.spool(), &assign.uuid);
+                hand_over = Some(target.clone());
+                Job::Pack(PackJob { snapshot: work.snapshot, paths: paths(&work.paths), target: target.into() })
+            }
             Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
             Work::Forget(work) => {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
@@ -46,7 +67,14 @@ impl Plan {
         };
         let repository = assign.repository.clone().unwrap_or_default();
         let repository = RepositorySpec { url: repository.url, password: repository.password };
-        Ok(Plan { request: Request::new(repository, job), create, commands, no_commands: host.no_commands })
+        Ok(Plan {
+            request: Request::new(repository, job),
+            create,
+            commands,
+            hand_over,
+            place,
+            no_commands: host.no_commands,
+        })
     }
 
     /// The commands of these points of the run, as a job of their own.

@@ -1,12 +1,14 @@
 //! Carries one task out: a child process per job, its steps as activities, its end as the task's outcome. Everything is
 //! said to the desk; whether a server is connected is of no concern here. What the jobs are is decided in `plan`.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
-use domain::work::{BackupDone, ForgetDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone};
+use domain::work::{BackupDone, DownloadDone, ForgetDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone};
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
 use serde_json::{Value, json};
@@ -16,8 +18,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::child::{Child, Program};
 use crate::desk::{Desk, Order};
 use crate::engine::{
-    self, BackupSummary, EngineError, ErrorCode, Event as EngineEvent, Job, Output, Request, Step, VerifySummary,
+    self, BackupSummary, EngineError, ErrorCode, Event as EngineEvent, Job, Output, PackSummary, Request, Step,
+    VerifySummary,
 };
+use crate::handover::Handover;
 use crate::host::Host;
 use crate::meter::{self, Meter};
 use crate::plan::Plan;
@@ -29,12 +33,21 @@ const DOMAIN: &str = "agent";
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Carries the task out, to its last report or until its lease is void.
-pub(crate) async fn run(desk: Arc<Desk>, program: Program, host: Host, assign: Assign, orders: watch::Receiver<Order>) {
+pub(crate) async fn run(
+    desk: Arc<Desk>,
+    program: Program,
+    host: Host,
+    handover: Handover,
+    assign: Assign,
+    orders: watch::Receiver<Order>,
+) {
     let lease = assign.lease.clone();
     desk.report(&lease, Event::Started(v1::Started {}));
     let mut runner = Runner {
         desk: &desk,
         program: &program,
+        handover: &handover,
+        task: assign.task,
         lease: &lease,
         orders,
         heartbeat: heartbeat(assign.heartbeat_interval_ms),
@@ -46,7 +59,15 @@ pub(crate) async fn run(desk: Arc<Desk>, program: Program, host: Host, assign: A
         data_is_held: false,
     };
     let end = match Plan::of(&assign, &host) {
-        Ok(plan) => runner.carry_out(plan).await,
+        Ok(plan) => {
+            let spooled = plan.hand_over.clone();
+            let end = runner.carry_out(plan).await;
+            if let Some(file) = spooled {
+                // It may never have been made.
+                let _ = std::fs::remove_file(file);
+            }
+            end
+        }
         Err(error) => End::Over(Box::new(failed(*error)), None),
     };
     runner.end_step(&end);
@@ -94,6 +115,8 @@ enum JobEnd {
 struct Runner<'a> {
     desk: &'a Desk,
     program: &'a Program,
+    handover: &'a Handover,
+    task: i64,
     lease: &'a str,
     orders: watch::Receiver<Order>,
     heartbeat: Option<Interval>,
@@ -167,8 +190,13 @@ impl Runner<'_> {
         match end {
             JobEnd::Stopped(end) => end,
             JobEnd::Done(Ok(output)) => {
+                if let Some(file) = &plan.hand_over
+                    && let Some(end) = self.hand_over(file).await
+                {
+                    return end;
+                }
                 let stored = if let Output::Backup(made) = &output { Some(made.bytes_added_packed) } else { None };
-                let outcome = self.succeeded(output, started_at);
+                let outcome = self.succeeded(output, started_at, &plan.place);
                 End::Over(Box::new(outcome), Some(self.meter.done(stored)))
             }
             JobEnd::Done(Err(error)) => End::Over(Box::new(failed(task_error(error))), Some(self.meter.task())),
@@ -271,7 +299,7 @@ impl Runner<'_> {
         }
     }
 
-    fn succeeded(&mut self, output: Output, started_at: Timestamp) -> Outcome {
+    fn succeeded(&mut self, output: Output, started_at: Timestamp, place: &str) -> Outcome {
         let (listed, total) = (std::mem::take(&mut self.unread), self.warnings);
         let (payload, what) = match output {
             Output::Backup(mut made) => {
@@ -284,9 +312,24 @@ impl Runner<'_> {
                 (json!(done), "backed up")
             }
             Output::Restore(made) => {
-                let done =
-                    RecoveryDone { files: made.files, bytes: made.bytes, unwritten: listed, unwritten_total: total };
+                let done = RecoveryDone {
+                    files: made.files,
+                    bytes: made.bytes,
+                    unwritten: listed,
+                    unwritten_total: total,
+                    to: place.to_owned(),
+                };
                 (json!(done), "restored")
+            }
+            Output::Pack(made) => {
+                let done = DownloadDone {
+                    name: named(&made),
+                    size: made.bytes,
+                    files: made.files,
+                    unread: listed,
+                    unread_total: total,
+                };
+                (json!(done), "packed")
             }
             Output::Verify(found) => return verified(found),
             Output::Forget(made) => {
@@ -311,8 +354,48 @@ impl Runner<'_> {
         Outcome { warnings: vec![warning], payload, ..Outcome::of(OutcomeCode::Warning) }
     }
 
+    /// Brings the file to the server; says how the task ends if that did not go well.
+    async fn hand_over(&mut self, file: &Path) -> Option<End> {
+        self.begin_step(Step::HandOver);
+        let handover = self.handover.clone();
+        let mut giving = Box::pin(handover.give(self.task, self.lease, file));
+        loop {
+            tokio::select! {
+                given = &mut giving => match given {
+                    Ok(()) => {
+                        if let Some(uuid) = self.step.take() {
+                            self.report(step_completed(uuid, &Outcome::of(OutcomeCode::Ok), None));
+                        }
+                        return None;
+                    }
+                    Err(reason) => {
+                        let message = format!("the file could not be handed over to the server: {reason}");
+                        let failure = failed(agent_error("handOverFailed", message));
+                        return Some(End::Over(Box::new(failure), Some(self.meter.task())));
+                    }
+                },
+                order = ordered(&mut self.orders) => return Some(match order {
+                    None => End::Void,
+                    Some(Order::Leave) => End::Left,
+                    Some(Order::Work | Order::Cancel) => End::Cancelled,
+                }),
+                () = beat(&mut self.heartbeat) => self.desk.report(self.lease, Event::Heartbeat(v1::Heartbeat {})),
+            }
+        }
+    }
+
     fn report(&self, event: Event) {
         self.desk.report(self.lease, event);
+    }
+}
+
+/// The name of the file that was made, for people.
+fn named(made: &PackSummary) -> String {
+    let name = domain::path::shown(made.name.as_path().as_os_str().as_bytes());
+    match (name.as_str(), made.packed) {
+        ("", _) => "files.tar.gz".to_owned(),
+        (name, true) => format!("{name}.tar.gz"),
+        (name, false) => name.to_owned(),
     }
 }
 

@@ -119,6 +119,7 @@ async fn start(data: DataFolder) -> Result<Running> {
         public: None,
         audiences: Vec::new(),
         rate: None,
+        downloads: server::downloads::LIMIT,
         history: History { shown: long, kept: long },
     };
     server::start(config).await

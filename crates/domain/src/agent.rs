@@ -29,6 +29,10 @@ pub struct Agent {
     pub rescue: bool,
     /// The agent's own version.
     pub version: String,
+    /// The folders below which it writes what is restored to a place of its own choosing, in its text form: first the one
+    /// that it uses where none is named. Empty = it has said of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restore_roots: Vec<String>,
     /// The queues it takes tasks from.
     pub queues: Vec<String>,
     /// When it was last connected.

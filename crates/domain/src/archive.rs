@@ -17,7 +17,7 @@ pub struct Archive {
     pub resource: Uuid,
     /// The resource's name when the archive was made.
     pub resource_name: String,
-    /// The policy that the backups are made under; kept when it is deleted.
+    /// The policy that the backups are made under; kept when it is deleted. Nil = they are made by hand.
     pub policy: Uuid,
     /// The policy's name when the archive was made.
     pub policy_name: String,
@@ -41,6 +41,22 @@ impl Archive {
     #[must_use]
     pub fn key_of(policy: Uuid, resource: Uuid) -> String {
         format!("{policy}/{resource}")
+    }
+
+    /// The key of the archive that backups without a policy go to: each repository has its own.
+    #[must_use]
+    pub fn key_by_hand(repository: Uuid, resource: Uuid) -> String {
+        format!("by hand {repository}/{resource}")
+    }
+
+    /// What no other archive has as long as this one is not deleted.
+    #[must_use]
+    pub fn key(&self) -> String {
+        if self.policy.is_nil() {
+            Archive::key_by_hand(self.repository, self.resource)
+        } else {
+            Archive::key_of(self.policy, self.resource)
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Backups: recovery points, each a snapshot in a repository.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::resource::ResourceKind;
@@ -75,6 +77,18 @@ pub struct Backup {
     /// Since when it is being deleted; it is no longer shown. None again when that fails for good.
     #[serde(default)]
     pub deleted_at: Option<Timestamp>,
+    /// The agent that made it; none = unknown.
+    #[serde(default)]
+    pub agent: Option<Uuid>,
+    /// The resource's tags when it was backed up; empty = unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Where the resource was when it was backed up, in words; empty = unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
+    /// When it goes, where it was made with an end of its own; then no policy's retention governs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// What was backed up from: a path, and the file system that it lies on.

@@ -17,6 +17,7 @@ pub mod query;
 pub mod record;
 pub mod repository;
 pub mod resource;
+pub mod restored_file;
 pub mod task;
 pub mod tenant;
 pub mod token;

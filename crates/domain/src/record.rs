@@ -12,6 +12,7 @@ use crate::operation::Operation;
 use crate::policy::{Application, Policy};
 use crate::repository::Repository;
 use crate::resource::Resource;
+use crate::restored_file::RestoredFile;
 use crate::tenant::Tenant;
 use crate::token::Token;
 use crate::{Timestamp, Uuid, named_enum};
@@ -35,6 +36,8 @@ named_enum! {
         Backup = "backup",
         /// The backups of one resource under one policy.
         Archive = "archive",
+        /// What was taken out of a backup, to be fetched.
+        RestoredFile = "restored_file",
         /// The handle of a call that changed something.
         Operation = "operation",
         /// A credential that lives until it is revoked.
@@ -68,6 +71,7 @@ pub enum Record {
     Repository(Repository),
     Backup(Backup),
     Archive(Archive),
+    RestoredFile(RestoredFile),
     Operation(Operation),
     Token(Token),
     User(User),
@@ -152,6 +156,7 @@ entities!(
     Repository,
     Backup,
     Archive,
+    RestoredFile,
     Operation,
     Token,
     User,
@@ -175,6 +180,7 @@ impl Record {
             Record::Repository(v) => v.tenant,
             Record::Backup(v) => v.tenant,
             Record::Archive(v) => v.tenant,
+            Record::RestoredFile(v) => v.tenant,
             Record::Operation(v) => v.tenant,
             Record::Token(v) => v.tenant,
             Record::User(v) => v.tenant,
@@ -198,7 +204,8 @@ impl Record {
             Record::Repository(v) => Some(v.name.clone()),
             Record::Backup(v) => Some(format!("task {}", v.task)),
             // The next one of the pair takes its place.
-            Record::Archive(v) => v.deleted_at.is_none().then(|| Archive::key_of(v.policy, v.resource)),
+            Record::Archive(v) => v.deleted_at.is_none().then(|| v.key()),
+            Record::RestoredFile(v) => Some(v.task.to_string()),
             Record::Operation(v) => v.idempotency.as_ref().map(|i| i.key.clone()),
             Record::Token(v) => Some(v.hash.clone()),
             Record::User(v) => Some(User::login_key(&v.login)),

@@ -1,5 +1,7 @@
 //! Resources: what is protected.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -112,7 +114,27 @@ fn yes() -> bool {
     true
 }
 
+/// The tag that every resource has: its name, unless it was given another one.
+pub const NAME_TAG: &str = "Name";
+
 impl Resource {
+    /// Its tags: the texts in `metadata.tags`, and its name.
+    #[must_use]
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let given = self.metadata.get("tags").and_then(serde_json::Value::as_object);
+        let texts =
+            given.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        let mut tags: BTreeMap<String, String> = texts.collect();
+        tags.entry(NAME_TAG.to_owned()).or_insert_with(|| self.name.clone());
+        tags
+    }
+
+    /// Where it is, in words, as far as somebody said.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.metadata.get("location").and_then(serde_json::Value::as_str).filter(|place| !place.is_empty())
+    }
+
     /// The same resource, registered in place of a former one of the same `instance_id`: its identity and its history go
     /// on.
     #[must_use]

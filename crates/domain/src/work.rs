@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::backup::Root;
 use crate::error::{Error, Result};
 use crate::policy::Settings;
+use crate::policy::calendar::Interval;
 use crate::policy::settings::is_default;
 use crate::task::{TaskSpec, kind};
 use crate::{Timestamp, Uuid, named_enum};
@@ -83,6 +84,60 @@ pub struct RecoveryWork {
     /// Whether a restart of the machine was allowed. It is kept and never done (contract for Yandex clients, Y74).
     #[serde(default, skip_serializing_if = "is_default")]
     pub reboot_if_needed: bool,
+    /// The folder to write to, instead of `to`, where the agent finds it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// A folder of its own for what is restored. Nothing in it is overwritten: it is new, or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The folder it is made in, which lies below one of the agent's restore roots; empty = the first of them.
+    #[serde(default)]
+    pub root: String,
+    /// Its name: one component of a path. Where it is taken, the number of the task is appended.
+    pub name: String,
+    /// Whether the number of the task is part of the name anyway.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub numbered: bool,
+}
+
+/// The argument of a `file_recovery` whose files are handed to the server, to be fetched from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadWork {
+    /// The recovery point.
+    pub backup: Uuid,
+    /// Where it lies.
+    pub repository: Uuid,
+    /// Its restic snapshot id.
+    pub snapshot: String,
+    /// Which paths of the backup, in the agent's text form.
+    pub paths: Vec<String>,
+    /// The restored file that comes of it.
+    pub download: Uuid,
+}
+
+/// What is agreed for one backup alone, in the member [`OwnTerms::MEMBER`] of its argument.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnTerms {
+    /// How long it stays, whatever its policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Interval>,
+    /// Whether it belongs to the archive of what was backed up by hand to this repository, and to none of a policy.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub apart: bool,
+}
+
+impl OwnTerms {
+    /// Where they stand.
+    pub const MEMBER: &str = "own_terms";
+
+    /// The terms of a task; none in most.
+    #[must_use]
+    pub fn of(spec: &TaskSpec) -> OwnTerms {
+        let given = spec.argument.get(Self::MEMBER);
+        given.and_then(|terms| OwnTerms::deserialize(terms).ok()).unwrap_or_default()
+    }
 }
 
 /// The argument of a `verification`.
@@ -128,6 +183,8 @@ pub enum Work {
     Backup(BackupWork),
     /// Write back.
     Recovery(RecoveryWork),
+    /// Hand over.
+    Download(DownloadWork),
     /// Read again what was stored.
     Verification(VerificationWork),
     /// Remove.
@@ -142,6 +199,9 @@ impl Work {
     pub fn of(spec: &TaskSpec) -> Result<Work> {
         match spec.kind.as_str() {
             kind::BACKUP => argument(&spec.argument).map(Work::Backup),
+            kind::FILE_RECOVERY if spec.argument.get("download").is_some() => {
+                argument(&spec.argument).map(Work::Download)
+            }
             kind::RECOVERY | kind::FILE_RECOVERY => argument(&spec.argument).map(Work::Recovery),
             kind::VERIFICATION => argument(&spec.argument).map(Work::Verification),
             kind::BACKUP_DELETION | kind::ARCHIVE_DELETION | kind::RETENTION => {
@@ -159,6 +219,7 @@ impl Work {
         match self {
             Work::Backup(w) => w.repository,
             Work::Recovery(w) => w.repository,
+            Work::Download(w) => w.repository,
             Work::Verification(w) => w.repository,
             Work::Forget(w) => w.repository,
         }
@@ -227,6 +288,26 @@ pub struct RecoveryDone {
     /// How many in all.
     #[serde(default)]
     pub unwritten_total: u64,
+    /// The folder that was written to, where the agent found it itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub to: String,
+}
+
+/// What a finished hand-over says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownloadDone {
+    /// The name of the file that was handed over.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Files in it.
+    pub files: u64,
+    /// What could not be read, capped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
+    /// How many in all.
+    #[serde(default)]
+    pub unread_total: u64,
 }
 
 /// What a `verification` says, also a failed one.

@@ -24,6 +24,8 @@ pub struct Config {
     pub audiences: Vec<String>,
     /// How often each tenant's clients may ask where an API limits that; none = as often as they like.
     pub rate: Option<Rate>,
+    /// How many bytes files that were taken out of backups to be fetched may take together.
+    pub downloads: u64,
     /// How long history stays.
     pub history: History,
 }
@@ -78,6 +80,12 @@ impl DataFolder {
     #[must_use]
     pub fn repository(&self) -> PathBuf {
         self.0.join("repository")
+    }
+
+    /// Files that were taken out of backups to be fetched.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.0.join("downloads")
     }
 
     /// Keys and certificates.

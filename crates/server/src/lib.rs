@@ -6,6 +6,7 @@ pub mod agents;
 pub mod auth;
 pub mod config;
 pub mod dialects;
+pub mod downloads;
 pub mod installer;
 pub mod listen;
 pub mod run;

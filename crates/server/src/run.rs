@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DataFolder};
+use crate::downloads::Downloads;
 use crate::secrets::{Sealer, random_secret, write_private};
 use crate::service::{Installer, Service, write_progress};
 use crate::{agents, dialects, installer, listen, scheduler, tls};
@@ -53,7 +54,7 @@ pub struct Running {
 /// # Errors
 /// When the folder is held by another server, something in it is damaged, or an address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let Config { data, listen, listen_tls, host, public, audiences, rate, history } = config;
+    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history } = config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
     // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
@@ -86,6 +87,9 @@ pub async fn start(config: Config) -> Result<Running> {
     let tls = listen::TlsListener::new(tls, tls_config)?;
     let ca = fs::read_to_string(&files.ca).context("cannot read the certificate authority")?;
     let fingerprint = tls::fingerprint(&ca)?;
+    let downloads =
+        Downloads::in_folder(data.downloads(), downloads).context("cannot make the folder of files to be fetched")?;
+    let service = service.keeping(downloads);
     let service = Arc::new(service.handing_out(Installer::new(own_program()?, ca, fingerprint)));
 
     let first = FirstStart { service: &service, data: &data };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileList, ForgetJob,
-    ForgetSummary, InitSummary, Job, ListFilesJob, Outcome, Output, Progress, PruneSummary, Reporter, RestoreJob,
-    RestoreSummary, SnapshotList, Step, VerifyJob, VerifySummary,
+    ForgetSummary, InitSummary, Job, ListFilesJob, Outcome, Output, PackJob, PackSummary, Progress, PruneSummary,
+    Reporter, RestoreJob, RestoreSummary, SnapshotList, Step, VerifyJob, VerifySummary,
 };
 
 /// What a fake job does, in order, and what it ends with.
@@ -112,6 +112,13 @@ impl Engine for FakeEngine {
     fn restore(&self, _job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError> {
         self.play_for(reporter, |output| match output {
             Output::Restore(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn pack(&self, _job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Pack(summary) => Some(summary),
             _ => None,
         })
     }

@@ -93,6 +93,8 @@ pub enum Job {
     Backup(BackupJob),
     /// Bring a snapshot back.
     Restore(RestoreJob),
+    /// Put files of a snapshot into one file.
+    Pack(PackJob),
     /// List one directory of a snapshot.
     ListFiles(ListFilesJob),
     /// List all snapshots.
@@ -193,6 +195,18 @@ pub struct RestoreJob {
     pub device: Option<RawPath>,
 }
 
+/// What to put into one file, and where that lies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PackJob {
+    /// The snapshot's id, or a prefix of it that is unique.
+    pub snapshot: String,
+    /// These paths of the snapshot, with everything below.
+    pub paths: Vec<RawPath>,
+    /// The file to write; what is there is replaced.
+    pub target: RawPath,
+}
+
 /// What a restore does with files that are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -268,6 +282,8 @@ pub enum Output {
     Backup(BackupSummary),
     /// To [`Job::Restore`].
     Restore(RestoreSummary),
+    /// To [`Job::Pack`].
+    Pack(PackSummary),
     /// To [`Job::ListFiles`].
     Files(FileList),
     /// To [`Job::ListSnapshots`].
@@ -367,6 +383,20 @@ pub struct RestoreSummary {
     pub bytes: u64,
     /// How long it took.
     pub duration_ms: u64,
+}
+
+/// What was put into one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackSummary {
+    /// The name of the one path that was chosen; empty if there were several, or it has none.
+    pub name: RawPath,
+    /// Whether it is a compressed archive, and not one file as it is.
+    pub packed: bool,
+    /// Files in it.
+    pub files: u64,
+    /// The bytes of the file that was written.
+    pub bytes: u64,
 }
 
 /// Part of a directory listing, in the order of names.
@@ -525,6 +555,9 @@ pub trait Engine {
     /// Bring a snapshot back. Files that cannot be written are warnings.
     fn restore(&self, job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError>;
 
+    /// Put files of a snapshot into one file. What cannot be read from the repository as a whole is a warning.
+    fn pack(&self, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError>;
+
     /// List one directory of a snapshot.
     fn list_files(&self, job: &ListFilesJob) -> Result<FileList, EngineError>;
 
@@ -566,6 +599,7 @@ pub trait Engine {
             Job::Init => self.init(reporter).map(Output::Init),
             Job::Backup(job) => self.backup(job, reporter).map(Output::Backup),
             Job::Restore(job) => self.restore(job, reporter).map(Output::Restore),
+            Job::Pack(job) => self.pack(job, reporter).map(Output::Pack),
             Job::ListFiles(job) => self.list_files(job).map(Output::Files),
             Job::ListSnapshots => self.list_snapshots().map(Output::Snapshots),
             Job::Check(job) => self.check(job, reporter).map(Output::Check),

@@ -89,6 +89,10 @@ pub enum Step {
     Forget,
     /// Give back the space of what no snapshot needs.
     Prune,
+    /// Put files of a snapshot into one file.
+    Pack,
+    /// Bring that file to the server.
+    HandOver,
 }
 
 impl Step {
@@ -111,6 +115,8 @@ impl Step {
             Self::Verify => "verify",
             Self::Forget => "forget",
             Self::Prune => "prune",
+            Self::Pack => "pack",
+            Self::HandOver => "handOver",
         }
     }
 }

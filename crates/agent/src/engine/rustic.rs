@@ -7,6 +7,7 @@ mod backend;
 mod bars;
 mod forget;
 mod node;
+mod pack;
 mod placing;
 mod restore;
 mod selection;
@@ -43,9 +44,9 @@ use self::{
 };
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
-    ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PruneSummary, RawPath, Reporter, RepositorySpec, RestoreJob,
-    RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary, error::io_cause, priority,
-    tries::try_again,
+    ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, Reporter,
+    RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary,
+    error::io_cause, priority, tries::try_again,
 };
 
 /// Before the `=` in the tag that ties a snapshot to its task.
@@ -284,6 +285,13 @@ impl Engine for RusticEngine {
         }
         let summary = restore::restore(&repository, &snapshot, job, reporter)?;
         Ok(RestoreSummary { duration_ms: millis_since(start), ..summary })
+    }
+
+    fn pack(&self, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
+        let Opened { repository, .. } = self.open(reporter)?;
+        let snapshot = find_snapshot(&repository, &job.snapshot)?;
+        let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        pack::pack(&repository, &snapshot, job, reporter)
     }
 
     fn list_files(&self, job: &ListFilesJob) -> Result<FileList, EngineError> {

@@ -51,6 +51,9 @@ pub(crate) struct RunArgs {
     /// Run no commands that policies name
     #[arg(long)]
     no_commands: bool,
+    /// Also restore to places of their own below this folder; can be given several times
+    #[arg(long, value_name = "DIR")]
+    restore_root: Vec<PathBuf>,
     /// Where the machine's own system is mounted, if this is rescue media
     #[arg(long, value_name = "DIR")]
     rescue: Option<PathBuf>,
@@ -94,7 +97,7 @@ pub(crate) async fn run(args: RunArgs, wanted: &Wanted) -> Result<ExitCode> {
     let mut joined_again = false;
     loop {
         let stop = CancellationToken::new();
-        let mut agent = tokio::spawn(agent::run(membership.config(&args)?, stop.clone()));
+        let mut agent = tokio::spawn(agent::run(membership.config(&args, &data)?, stop.clone()));
         let ended = tokio::select! {
             ended = &mut agent => ended,
             _ = interrupt.recv() => { stop.cancel(); agent.await }
@@ -120,6 +123,23 @@ fn folder(wanted: &Wanted) -> Result<PathBuf> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&data);
     made.with_context(|| format!("cannot make the folder {}", data.display()))?;
     Ok(data)
+}
+
+/// The folders below which places of their own are made for what is restored: one in the data folder, and those named.
+pub(crate) fn restore_roots(data: &Path, more: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut roots = vec![data.join("restored")];
+    for root in more {
+        roots.push(std::path::absolute(root).with_context(|| format!("cannot use the folder {}", root.display()))?);
+    }
+    Ok(roots)
+}
+
+/// Where files lie that are on their way to the server.
+pub(crate) fn spool(data: &Path) -> Result<PathBuf> {
+    let spool = data.join("spool");
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&spool);
+    made.with_context(|| format!("cannot make the folder {}", spool.display()))?;
+    Ok(spool)
 }
 
 async fn join_server(args: &JoinArgs, wanted: &Wanted, former: Option<&Membership>) -> Result<Membership> {
@@ -186,7 +206,7 @@ impl Membership {
         server::secrets::write_private(&Membership::path(data), &serde_json::to_string_pretty(self)?)
     }
 
-    fn config(&self, args: &RunArgs) -> Result<AgentConfig> {
+    fn config(&self, args: &RunArgs, data: &Path) -> Result<AgentConfig> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         Ok(AgentConfig {
             url: self.server.clone(),
@@ -200,6 +220,8 @@ impl Membership {
                 roots: args.root.clone(),
                 rescue: args.rescue.clone(),
                 no_commands: args.no_commands,
+                restore_roots: restore_roots(data, &args.restore_root)?,
+                spool: Some(spool(data)?),
             },
             retry: Retry::default(),
         })

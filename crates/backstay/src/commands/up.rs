@@ -29,6 +29,8 @@ const DAILY_AT: jiff::civil::Time = jiff::civil::time(2, 17, 0, 0);
 const AGENT_READY: Duration = Duration::from_secs(60);
 /// How many tasks the local agent works on at once.
 const SLOTS: u32 = 2;
+/// The unit of limits.
+const GIB: u64 = 1 << 30;
 
 /// Run server and agent on this machine.
 #[derive(Debug, Args)]
@@ -53,6 +55,12 @@ pub(crate) struct UpArgs {
     /// 0 = as many as they like
     #[arg(long, value_name = "N", default_value_t = 100)]
     rate_limit: u32,
+    /// How many GiB files that were taken out of backups to be fetched may take together
+    #[arg(long, value_name = "GIB", default_value_t = 10)]
+    downloads_limit: u64,
+    /// Also restore to places of their own below this folder; can be given several times
+    #[arg(long, value_name = "DIR")]
+    restore_root: Vec<PathBuf>,
     /// Write the addresses and an admin token here as JSON (mode 0600) when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -81,6 +89,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         public: args.public,
         audiences: args.audiences,
         rate: server::service::Rate::per_second(args.rate_limit),
+        downloads: args.downloads_limit.saturating_mul(GIB),
         history: Default::default(),
     };
     let server = server::start(config).await?;
@@ -93,7 +102,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     };
 
     let stop_agent = CancellationToken::new();
-    let agent_config = local_agent(&server, &connection, &host)?;
+    let agent_config = local_agent(&server, &connection, &host, agent_host(&data, &args.restore_root)?)?;
     let mut agent = tokio::spawn(agent::run(agent_config, stop_agent.clone()));
 
     let up = async {
@@ -151,7 +160,13 @@ fn existing(path: &Path) -> Result<String> {
     }
 }
 
-fn local_agent(server: &Running, connection: &Connection, host: &str) -> Result<AgentConfig> {
+/// What is set about this machine for its agent.
+fn agent_host(data: &Path, more_roots: &[PathBuf]) -> Result<agent::Host> {
+    let usual = super::agent_process::restore_roots(data, more_roots)?;
+    Ok(agent::Host { restore_roots: usual, spool: Some(super::agent_process::spool(data)?), ..agent::Host::default() })
+}
+
+fn local_agent(server: &Running, connection: &Connection, host: &str, about: agent::Host) -> Result<AgentConfig> {
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     let ca = std::fs::read_to_string(&connection.ca_file).context("cannot read the certificate authority")?;
     Ok(AgentConfig {
@@ -162,7 +177,7 @@ fn local_agent(server: &Running, connection: &Connection, host: &str) -> Result<
         name: host.to_owned(),
         slots: SLOTS,
         program: Program::backstay(program),
-        host: agent::Host::default(),
+        host: about,
         retry: agent::Retry::default(),
     })
 }

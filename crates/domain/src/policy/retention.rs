@@ -113,6 +113,18 @@ impl Retention {
         Ok(())
     }
 
+    /// When a recovery point goes, where the rules fix a time: each of them is about the age of all points. The newest
+    /// point stays all the same, until there is a newer one.
+    #[must_use]
+    pub fn end_of(&self, created_at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let ends = self.rules.iter().map(|rule| match rule.keep {
+            Keep::MaxAge(age) if rule.periods.is_empty() => age.after(created_at, zone),
+            _ => None,
+        });
+        // One that fixes no time leaves it open.
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     /// Judges the recovery points of one archive; the verdicts are in the order of what was given. The newest always
     /// stays.
     #[must_use]

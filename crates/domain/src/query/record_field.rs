@@ -48,6 +48,8 @@ fields! {
         /// When it ceased to count: a credential was revoked, a revoked token expires anyway, a
         /// resource, backup or archive was deleted.
         EndedAt = "ended_at": FieldKind::Time,
+        /// When a backup with an end of its own, or a restored file, goes.
+        ExpiresAt = "expires_at": FieldKind::Time,
         /// The credential behind it.
         Actor = "actor": FieldKind::Uuid,
         /// What was acted on.
@@ -78,7 +80,10 @@ impl RecordKind {
                 F::Repository,
                 F::Task,
                 F::EndedAt,
+                F::Agent,
+                F::ExpiresAt,
             ],
+            RecordKind::RestoredFile => &[F::Name, F::Resource, F::ExpiresAt],
             RecordKind::Archive => &[F::Name, F::Resource, F::Policy, F::Repository, F::EndedAt],
             RecordKind::Operation => &[F::Kind, F::Resource],
             RecordKind::Token => &[F::Name, F::Kind, F::EndedAt],
@@ -118,6 +123,7 @@ impl Field for RecordField {
             (F::Name, Record::Repository(v)) => Read::text(&v.name),
             (F::Name, Record::Backup(v)) => Read::text(&v.resource_name),
             (F::Name, Record::Archive(v)) => Read::text(&v.name),
+            (F::Name, Record::RestoredFile(v)) => Read::text(&v.name),
             (F::Name, Record::Token(v)) => Read::text(&v.name),
             (F::Name, Record::User(v)) => Read::text(&v.login),
             (F::Name, Record::ApiClient(v)) => Read::text(&v.name),
@@ -134,11 +140,13 @@ impl Field for RecordField {
             (F::Resource, Record::Application(v)) => uuid(v.resource),
             (F::Resource, Record::Backup(v)) => uuid(v.resource),
             (F::Resource, Record::Archive(v)) => uuid(v.resource),
+            (F::Resource, Record::RestoredFile(v)) => uuid(v.resource),
             (F::Resource, Record::Operation(v)) => Read::opt(v.about.resource.map(Cell::Uuid)),
             (F::Policy, Record::Application(v)) => uuid(v.policy),
             (F::Policy, Record::Archive(v)) => uuid(v.policy),
             (F::Policy, Record::Backup(v)) => Read::opt(v.policy.map(Cell::Uuid)),
             (F::Agent, Record::Resource(v)) => Read::opt(v.agent.map(Cell::Uuid)),
+            (F::Agent, Record::Backup(v)) => Read::opt(v.agent.map(Cell::Uuid)),
             (F::Repository, Record::Policy(v)) => uuid(v.repository),
             (F::Repository, Record::Backup(v)) => uuid(v.repository),
             (F::Repository, Record::Archive(v)) => uuid(v.repository),
@@ -148,6 +156,8 @@ impl Field for RecordField {
             (F::External, Record::Resource(v)) => Read::One(Cell::Bool(v.external)),
             (F::Task, Record::Backup(v)) => Read::One(Cell::Int(v.task)),
             (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),
+            (F::ExpiresAt, Record::Backup(v)) => Read::time(v.expires_at),
+            (F::ExpiresAt, Record::RestoredFile(v)) => Read::time(v.expires_at),
             (F::EndedAt, Record::Resource(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Backup(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Archive(v)) => Read::time(v.deleted_at),

@@ -10,6 +10,7 @@ use domain::policy::{Agenda, Application, AsWritten, Policy, Retention, Schedule
 use domain::query::{Filter, Order, Page, Pattern, Query, RecordField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
+use domain::restored_file::RestoredFile;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::token::{Joins, Token, TokenKind};
 use domain::{ActorKind, Code, Result, Role, Timestamp, Uuid};
@@ -119,6 +120,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         time_zone: Some("Europe/Berlin".into()),
         rescue: false,
         version: "0.1.0".into(),
+        restore_roots: vec!["/var/lib/backstay/restored".into()],
         queues: vec!["agents".into()],
         last_seen_at: Some(w.moment.now),
         token: token.id,
@@ -151,6 +153,25 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         created_at,
         updated_at,
         deleted_at: Some(w.moment.now),
+        agent: Some(agent.id),
+        tags: [("Name".to_owned(), "Machine".to_owned())].into(),
+        location: "attic".into(),
+        expires_at: Some(w.moment.now + seconds(7)),
+    };
+    let restored_file = RestoredFile {
+        id: w.id(),
+        tenant,
+        resource: machine.id,
+        backup: backup.id,
+        backup_created_at: created_at,
+        task: w.id(),
+        task_number: Some(7),
+        name: "letter.txt".into(),
+        size: 9,
+        asked_by: "Operations".into(),
+        expires_at: Some(w.moment.now + seconds(6)),
+        created_at,
+        updated_at,
     };
     let archive = Archive {
         id: application.id,
@@ -248,6 +269,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         agent.into(),
         backup.into(),
         archive.into(),
+        restored_file.into(),
         operation.into(),
     ]
 }

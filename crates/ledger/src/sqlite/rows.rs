@@ -131,6 +131,7 @@ pub(super) fn table(kind: RecordKind) -> &'static str {
         RecordKind::Repository => "repositories",
         RecordKind::Backup => "backups",
         RecordKind::Archive => "archives",
+        RecordKind::RestoredFile => "restored_files",
         RecordKind::Operation => "operations",
         RecordKind::Token => "tokens",
         RecordKind::User => "users",

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_checks.sql"),
     include_str!("migrations/0007_archives.sql"),
     include_str!("migrations/0008_client_keys.sql"),
+    include_str!("migrations/0009_restored_files.sql"),
 ];
 
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.

@@ -380,9 +380,10 @@ async fn what_waits_in_an_older_file_takes_turns() -> Result<()> {
     Ok(())
 }
 
-/// Takes back what 0007 and 0008 made.
-const BEFORE_ARCHIVES: &str =
-    "DROP TABLE client_keys; DROP TABLE revocations; DROP TABLE archives; DROP TABLE operations;
+/// Takes back what 0007 to 0009 made.
+const BEFORE_ARCHIVES: &str = "DROP TABLE restored_files; DROP INDEX backups_by_end; DROP INDEX backups_by_time;
+    ALTER TABLE backups DROP COLUMN agent; ALTER TABLE backups DROP COLUMN expires_at;
+    DROP TABLE client_keys; DROP TABLE revocations; DROP TABLE archives; DROP TABLE operations;
     DROP INDEX resources_of_tenant; ALTER TABLE resources DROP COLUMN external;
     ALTER TABLE resources DROP COLUMN ended_at; DROP INDEX backups_of_archive; DROP INDEX backups_of_policy;
     ALTER TABLE backups DROP COLUMN resource_kind; ALTER TABLE backups DROP COLUMN external;

@@ -99,6 +99,50 @@ pub struct Hello {
     /// Whether the machine is a virtual one, as far as the agent can tell.
     #[prost(bool, tag = "10")]
     pub virtual_machine: bool,
+    /// The folders below which it writes what is restored to a place of its own choosing: first the one that it uses where
+    /// none is named.
+    #[prost(string, repeated, tag = "11")]
+    pub restore_roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A part of a file that is handed over.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadPart {
+    /// Exactly one.
+    #[prost(oneof = "upload_part::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<upload_part::Part>,
+}
+/// Nested message and enum types in `UploadPart`.
+pub mod upload_part {
+    /// Exactly one.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// Always the first.
+        #[prost(message, tag = "1")]
+        Begin(super::UploadBegin),
+        /// What follows, in order.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// Which file is handed over.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadBegin {
+    /// The task.
+    #[prost(int64, tag = "1")]
+    pub task: i64,
+    /// The lease it is held under.
+    #[prost(string, tag = "2")]
+    pub lease: ::prost::alloc::string::String,
+    /// The bytes of the whole file.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+}
+/// The file has arrived and is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Uploaded {
+    /// Its bytes.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
 }
 /// A sign of life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -832,6 +876,29 @@ pub mod agent_link_client {
                 .insert(GrpcMethod::new("backstay.agent.v1.AgentLink", "Session"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Hands over the file that a task made, while its lease holds. It is durable when the answer comes; what was handed
+        /// over before for the same task is replaced.
+        pub async fn upload(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::UploadPart>,
+        ) -> std::result::Result<tonic::Response<super::Uploaded>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/backstay.agent.v1.AgentLink/Upload",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("backstay.agent.v1.AgentLink", "Upload"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -858,6 +925,12 @@ pub mod agent_link_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::FromAgent>>,
         ) -> std::result::Result<tonic::Response<Self::SessionStream>, tonic::Status>;
+        /// Hands over the file that a task made, while its lease holds. It is durable when the answer comes; what was handed
+        /// over before for the same task is replaced.
+        async fn upload(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadPart>>,
+        ) -> std::result::Result<tonic::Response<super::Uploaded>, tonic::Status>;
     }
     /// The server's side of the link.
     #[derive(Debug)]
@@ -976,6 +1049,51 @@ pub mod agent_link_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/backstay.agent.v1.AgentLink/Upload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadSvc<T: AgentLink>(pub Arc<T>);
+                    impl<
+                        T: AgentLink,
+                    > tonic::server::ClientStreamingService<super::UploadPart>
+                    for UploadSvc<T> {
+                        type Response = super::Uploaded;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::UploadPart>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentLink>::upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

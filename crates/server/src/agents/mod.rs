@@ -2,13 +2,14 @@
 //! agent, translates; what is done about a message is decided in the service.
 
 mod session;
+mod upload;
 mod wire;
 
 use std::sync::Arc;
 
 use proto::agent::MAX_MESSAGE;
 use proto::agent::v1::agent_link_server::{self, AgentLinkServer};
-use proto::agent::v1::{FromAgent, ToAgent};
+use proto::agent::v1::{FromAgent, ToAgent, UploadPart, Uploaded};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,14 @@ impl agent_link_server::AgentLink for AgentLink {
         let (service, shutdown) = (self.service.clone(), self.shutdown.clone());
         tokio::spawn(session::run(service, secret, request.into_inner(), out, shutdown));
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn upload(&self, request: Request<Streaming<UploadPart>>) -> Result<Response<Uploaded>, Status> {
+        let secret = bearer(request.metadata())?.to_owned();
+        tokio::select! {
+            received = upload::receive(&self.service, &secret, request.into_inner()) => received.map(Response::new),
+            () = self.shutdown.cancelled() => Err(Status::unavailable("the server is stopping")),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn hello(hello: v1::Hello) -> AgentHello {
         rescue: hello.rescue,
         instance_id: given(hello.instance_id),
         virtual_machine: hello.virtual_machine,
+        restore_roots: hello.restore_roots,
         running,
     }
 }

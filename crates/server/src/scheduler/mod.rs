@@ -45,12 +45,14 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
         log("run due policies", service.run_due_policies().await);
         if turn % TURNS_PER_WAKING == 0 {
             log("wake agents for what waits at the gate", service.wake_for_the_gate().await);
+            log("remove files that were fetched or expired", service.clean_downloads().await);
         }
         if turn % TURNS_PER_LOOK == 0 {
             log("look for ends of runs", service.look_for_ends().await);
             log("look for ends of deletions", service.look_for_deletions().await);
         }
         if turn % TURNS_PER_CLEANING == 0 {
+            log("remove backups whose own time is over", service.expire_backups().await);
             log("clean up history", service.clean_history(history).await);
             log("forget revoked tokens that have expired", service.forget_revocations().await);
         }

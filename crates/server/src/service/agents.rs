@@ -45,6 +45,8 @@ pub struct AgentHello {
     pub instance_id: Option<String>,
     /// Whether its machine is a virtual one.
     pub virtual_machine: bool,
+    /// The folders below which it restores to places of their own, the usual one first.
+    pub restore_roots: Vec<String>,
     /// The tasks it has in its hands, also those whose end was not acknowledged yet.
     pub running: Vec<Held>,
 }
@@ -200,6 +202,9 @@ pub enum Reported {
     Void,
 }
 
+/// So many restore roots of an agent are kept.
+const MAX_ROOTS: usize = 100;
+
 const TOKEN_HINT: &str = "start the agent with a valid agent token; an administrator can make one";
 
 /// How often a commit is tried anew when somebody else came between.
@@ -280,6 +285,7 @@ impl Service {
                         time_zone: None,
                         rescue: false,
                         version: String::new(),
+                        restore_roots: Vec::new(),
                         queues: vec![AGENT_QUEUE.to_owned()],
                         last_seen_at: None,
                         token: token.id,
@@ -296,6 +302,7 @@ impl Service {
             // A zone that nobody knows would stop the schedules that follow it.
             agent.time_zone = hello.time_zone.clone().filter(|zone| jiff::tz::TimeZone::get(zone).is_ok());
             agent.rescue = hello.rescue;
+            agent.restore_roots = hello.restore_roots.iter().take(MAX_ROOTS).cloned().collect();
             agent.last_seen_at = Some(moment.now);
             let write = Write::Put(Box::new(agent.clone().into()), expect);
             match self.ledger.commit(scope, moment, vec![write]).await {

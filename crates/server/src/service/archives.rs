@@ -6,7 +6,7 @@ use domain::archive::{Archive, expand_name};
 use domain::backup::Backup;
 use domain::query::{Filter, RecordField, Test, Value};
 use domain::task::{Named, Task};
-use domain::work::BackupWork;
+use domain::work::{BackupWork, OwnTerms};
 use domain::{Caller, Result, Right, Scope, Timestamp, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
 
@@ -81,16 +81,22 @@ impl Service {
         resource: &Named,
         seen_at: Timestamp,
     ) -> Result<(Uuid, Option<Write>)> {
-        let policy = task.spec.policy.clone().unwrap_or_default();
-        let (Ok(policy_id), Ok(resource_id)) = (Uuid::parse_str(&policy.id), Uuid::parse_str(&resource.id)) else {
+        let apart = OwnTerms::of(&task.spec).apart;
+        let policy = task.spec.policy.clone().filter(|_| !apart).unwrap_or_default();
+        let policy_id = Uuid::parse_str(&policy.id).ok().or(apart.then(Uuid::nil));
+        let (Some(policy_id), Ok(resource_id)) = (policy_id, Uuid::parse_str(&resource.id)) else {
             return Ok((work.archive, None));
         };
         let everything = Scope::everything();
+        let key = match apart {
+            true => Archive::key_by_hand(work.repository, resource_id),
+            false => Archive::key_of(policy_id, resource_id),
+        };
         // The one of the pair goes before the one that was meant when the task was made: that one may be gone.
-        if let Some(Stored { rev, mut value }) =
-            self.ledger.find::<Archive>(&everything, &Archive::key_of(policy_id, resource_id)).await?
-        {
+        if let Some(Stored { rev, mut value }) = self.ledger.find::<Archive>(&everything, &key).await? {
             value.last_seen_at = value.last_seen_at.max(seen_at);
+            // Its policy may have gone to another one in between.
+            value.repository = work.repository;
             return Ok((value.id, Some(Write::Put(Box::new(value.into()), Expect::Rev(rev)))));
         }
         let used = if_found(self.ledger.get::<Archive>(&everything, work.archive).await)?.is_some();
@@ -98,7 +104,10 @@ impl Service {
         let archive = Archive {
             id,
             tenant: task.spec.tenant,
-            name: expand_name(&work.settings.archive_name, id, &resource.name, policy_id, &policy.name),
+            name: match apart {
+                true => format!("{}-by hand-{id}A", resource.name),
+                false => expand_name(&work.settings.archive_name, id, &resource.name, policy_id, &policy.name),
+            },
             resource: resource_id,
             resource_name: resource.name.clone(),
             policy: policy_id,

@@ -158,6 +158,7 @@ impl Service {
             layout: Layout::Below,
             overwrite: Overwrite::IfChanged,
             reboot_if_needed: false,
+            place: None,
         });
         spec.resource = Some(named_resource(&resource));
         if let Some(id) = backup.policy {

@@ -156,6 +156,7 @@ impl Service {
         for task in self.ledger.tasks(&Scope::everything(), &query).await?.items {
             let uses = match Work::of(&task.spec) {
                 Ok(Work::Recovery(work)) => backups.contains(&work.backup),
+                Ok(Work::Download(work)) => backups.contains(&work.backup),
                 Ok(Work::Verification(work)) => backups.contains(&work.backup),
                 Ok(Work::Forget(work)) => work.points.iter().any(|p| backups.contains(&p.backup)),
                 Ok(Work::Backup(_)) | Err(_) => false,
@@ -209,8 +210,7 @@ impl Service {
         else {
             return Ok(None);
         };
-        let key = Archive::key_of(archive.policy, archive.resource);
-        if self.ledger.find::<Archive>(&everything, &key).await?.is_some() {
+        if self.ledger.find::<Archive>(&everything, &archive.key()).await?.is_some() {
             return Ok(None);
         }
         archive.deleted_at = None;

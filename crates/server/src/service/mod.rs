@@ -4,14 +4,19 @@
 mod agents;
 mod applying;
 mod archives;
+mod asked;
 mod backups;
 mod deleting;
 mod ends;
+mod environments;
 mod hub;
 mod identity;
 mod joining;
 mod known_tenants;
+mod named_ids;
+mod on_demand;
 mod operations;
+mod placed_restores;
 mod places;
 mod policies;
 mod progress;
@@ -21,6 +26,7 @@ mod rates;
 mod recovering;
 mod resource_views;
 mod resources;
+mod restored_files;
 mod retention;
 mod runs;
 mod setup;
@@ -29,6 +35,7 @@ mod tenant_tree;
 mod tenants;
 mod tokens;
 mod unregister;
+mod volumes;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -46,12 +53,17 @@ use tokio::sync::{Notify, watch};
 pub use agents::*;
 pub use applying::ApplicationView;
 pub use archives::ArchiveView;
+pub use asked::Asked;
 pub use backups::RestoreRequest;
+pub use environments::{Environment, environment_id};
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::{AccessClaims, is_iam};
 pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
 pub use joining::{Joined, Joining};
+pub use named_ids::named_id;
+pub use on_demand::BackupWish;
 pub use operations::{OperationView, right_of};
+pub use placed_restores::{PlacedRestore, is_absolute};
 pub use policies::{NewPolicy, PolicyChange};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
@@ -59,12 +71,15 @@ pub use rates::Rate;
 pub use recovering::FilesRecovery;
 pub use resource_views::ResourceView;
 pub use resources::{NewResource, ResourceChange};
+pub use restored_files::FilesWish;
 pub use setup::{Installer, SCRIPT_PATH, Script};
 pub use tasks::{BlockerRef, View};
 pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::{NewTenant, TenantChange};
 pub use tokens::{NewToken, hash_secret};
+pub use volumes::{Around, StoredIn, VolumeView, Went};
 
+use crate::downloads::Downloads;
 use crate::secrets::Sealer;
 
 /// How many records are asked for by their ids at once.
@@ -100,6 +115,8 @@ pub struct Service {
     audiences: Vec<String>,
     /// What is handed out to machines that get an agent.
     installer: Option<Installer>,
+    /// Files that agents handed over to be fetched.
+    downloads: Option<Downloads>,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -124,6 +141,7 @@ impl Service {
             public: "localhost:8443".to_owned(),
             audiences: Vec::new(),
             installer: None,
+            downloads: None,
             scheduler: Notify::new(),
         }
     }

@@ -355,7 +355,7 @@ impl Service {
     }
 
     /// The repositories of the scope, and those of the tenants above it: what an owner sets up serves everyone below.
-    async fn usable_repositories(&self, scope: &Scope) -> Result<Vec<Uuid>> {
+    pub(super) async fn usable_repositories(&self, scope: &Scope) -> Result<Vec<Uuid>> {
         let everything = Scope::everything();
         let mut usable = Vec::new();
         for repository in self.ledger.all::<Repository>(&everything, Filter::all()).await? {

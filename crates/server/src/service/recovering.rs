@@ -164,7 +164,7 @@ impl Service {
     }
 }
 
-fn work_on(backup: &Backup) -> RecoveryWork {
+pub(super) fn work_on(backup: &Backup) -> RecoveryWork {
     RecoveryWork {
         backup: backup.id,
         repository: backup.repository,
@@ -174,16 +174,22 @@ fn work_on(backup: &Backup) -> RecoveryWork {
         layout: Layout::default(),
         overwrite: Overwrite::default(),
         reboot_if_needed: false,
+        place: None,
     }
 }
 
 /// Files go back to the family of systems that they are of (contract for Yandex clients, Y71).
 fn check_system(backup: &Backup, resource: &Resource, agent: &Agent) -> Result<()> {
+    check_system_of(backup, agent, &resource.name)
+}
+
+/// As [`check_system`], for a machine of this name.
+pub(super) fn check_system_of(backup: &Backup, agent: &Agent, name: &str) -> Result<()> {
     let (of, to) = (&backup.system, &agent.system);
     if of.is_empty() || to.is_empty() || of == to {
         return Ok(());
     }
-    Err(Error::new(Code::SystemMismatch, format!("the backup is of {of}, and '{}' runs {to}", resource.name))
+    Err(Error::new(Code::SystemMismatch, format!("the backup is of {of}, and '{name}' runs {to}"))
         .hint(format!("choose a machine that runs {of}")))
 }
 

@@ -93,6 +93,8 @@ impl Service {
     ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
         let filter =
             Filter::all().is(RecordField::Archive, Value::Uuid(archive))?.and(RecordField::EndedAt, Test::Absent)?;
+        // What has an end of its own is none of the policy's.
+        let filter = filter.and(RecordField::ExpiresAt, Test::Absent)?;
         let stored = self.ledger.all::<Backup>(&Scope::everything(), filter).await?;
         let candidate = |b: &Backup| Candidate { id: b.id, created_at: b.created_at };
         let mut candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
@@ -128,7 +130,7 @@ impl Service {
     }
 
     /// The recovery points that tasks which are not done write back or read again.
-    async fn points_in_use(&self) -> Result<HashSet<Uuid>> {
+    pub(super) async fn points_in_use(&self) -> Result<HashSet<Uuid>> {
         let types = [kind::RECOVERY, kind::FILE_RECOVERY, kind::VERIFICATION];
         let types = types.map(|k| Pattern::Is(Value::Text(k.to_owned()))).to_vec();
         let filter = Filter::all()
@@ -137,6 +139,7 @@ impl Service {
         let open = self.ledger.tasks(&Scope::everything(), &Query::newest(filter, MAX_LIMIT)).await?.items;
         let point = |task: &Task| match Work::of(&task.spec) {
             Ok(Work::Recovery(work)) => Some(work.backup),
+            Ok(Work::Download(work)) => Some(work.backup),
             Ok(Work::Verification(work)) => Some(work.backup),
             _ => None,
         };

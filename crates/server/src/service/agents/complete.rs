@@ -9,8 +9,11 @@ use domain::task::{
     Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, State, Task, TaskError, TaskId, TaskRef,
     TaskSpec, kind,
 };
-use domain::work::{BackupDone, BackupWork, ForgetWork, VerificationDone, VerificationWork, Work};
+use domain::work::{
+    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, OwnTerms, VerificationDone, VerificationWork, Work,
+};
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
+use jiff::tz::TimeZone;
 use ledger::{Committed, Expect, Stored, Write};
 use serde_json::json;
 
@@ -31,7 +34,7 @@ impl Service {
         let mut attempts = 0..ATTEMPTS;
         loop {
             let found = self.ledger.task(&agent.scope, TaskRef::Id(task)).await?;
-            let (outcome, end) = judge(&found, outcome.clone());
+            let (outcome, end) = self.arrived(judge(&found, outcome.clone())).await;
             let outcome = self.warned(&found, outcome).await?;
             let good = matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning);
             let event = Event::Complete { lease: lease.clone(), outcome, progress: progress.clone() };
@@ -47,12 +50,23 @@ impl Service {
         }
     }
 
+    /// The end as it is, where something was to be handed over: an agent that says so is not believed, the file is looked for.
+    async fn arrived(&self, (outcome, end): (Outcome, End)) -> (Outcome, End) {
+        let End::HandedOver(work, done) = &end else { return (outcome, end) };
+        if self.has_arrived(work, done).await {
+            return (outcome, end);
+        }
+        let error = Some(TaskError::server("fileMissing", "The file has not arrived on the server.".to_owned()));
+        (Outcome { code: OutcomeCode::Error, error, ..outcome }, End::Nothing)
+    }
+
     /// What the ledger is to keep of the end of a task beside the task.
     async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End, good: bool) -> Result<Vec<Write>> {
         match end {
             End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done, good).await,
             End::Forgotten(work) => self.forgotten(&work).await,
             End::Verified(work, done) => self.verified(&work, &done).await,
+            End::HandedOver(work, done) => self.handed_over(task, &work, done).await,
             End::Nothing => Ok(Vec::new()),
         }
     }
@@ -99,6 +113,7 @@ impl Service {
             Err(e) if e.code == Code::NotFound => {}
             Err(e) => return Err(e),
         }
+        let terms = OwnTerms::of(&task.spec);
         let now = self.moment().now;
         let (archive, write) = self.archive_for(task, &work, &resource, now).await?;
         writes.extend(write);
@@ -131,11 +146,19 @@ impl Service {
             created_at: done.created_at,
             updated_at: now,
             deleted_at: None,
+            agent: Some(agent.id),
+            tags: known.as_ref().map(Resource::tags).unwrap_or_default(),
+            location: known.as_ref().and_then(|r| r.location()).unwrap_or_default().to_owned(),
+            expires_at: terms.keep.and_then(|keep| keep.after(done.created_at, &TimeZone::UTC)),
         };
+        if let Some(keep) = terms.keep {
+            backup.kept_because = vec![format!("it was asked for with an end of its own, after {keep}")];
+        }
         if work.settings.verify {
             writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
         }
-        if good {
+        // One with an end of its own is none of the policy's, and no occasion for it either.
+        if good && terms.keep.is_none() {
             writes.extend(self.retention_after(task, &mut backup, known.as_ref()).await?);
         }
         writes.push(Write::Put(Box::new(backup.into()), Expect::New));
@@ -166,6 +189,8 @@ enum End {
     BackupMade(Box<BackupWork>, Box<BackupDone>),
     /// A recovery point was read.
     Verified(VerificationWork, VerificationDone),
+    /// A file was handed over.
+    HandedOver(DownloadWork, DownloadDone),
     /// Retention has removed recovery points.
     Forgotten(ForgetWork),
     /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
@@ -197,6 +222,10 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             Err(_) => (outcome, End::Nothing),
         },
         Ok(Work::Forget(work)) if good && task.spec.kind == kind::RETENTION => (outcome, End::Forgotten(work)),
-        Ok(Work::Recovery(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
+        Ok(Work::Download(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
+            Ok(done) => (outcome, End::HandedOver(work, done)),
+            Err(_) => (outcome, End::HandedOver(work, DownloadDone::default())),
+        },
+        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
     }
 }

@@ -46,6 +46,7 @@ impl Service {
                 argument = json!(self.with_settings_of_now(task, work).await?);
             }
             Work::Recovery(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
+            Work::Download(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
         }

@@ -283,6 +283,7 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
         layout: Layout::Below,
         overwrite: Overwrite::IfChanged,
         reboot_if_needed: false,
+        place: None,
     });
     let gone = world.create(gone).await;
     let good = world.create(world.backup()).await;
