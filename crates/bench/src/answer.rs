@@ -18,11 +18,13 @@ pub enum Api {
     Grpc,
     /// The Yandex dialect over REST.
     Rest,
+    /// The Clumio dialect.
+    Clumio,
 }
 
 impl Api {
     /// All.
-    pub const ALL: [Api; 4] = [Api::Native, Api::Acronis, Api::Grpc, Api::Rest];
+    pub const ALL: [Api; 5] = [Api::Native, Api::Acronis, Api::Grpc, Api::Rest, Api::Clumio];
 
     /// Its name in tables.
     #[must_use]
@@ -32,6 +34,7 @@ impl Api {
             Api::Acronis => "acronis",
             Api::Grpc => "yandex grpc",
             Api::Rest => "yandex rest",
+            Api::Clumio => "clumio",
         }
     }
 }
@@ -84,8 +87,11 @@ fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
         Api::Native => body["next"].as_str().map(|c| format!("cursor={c}")),
         Api::Acronis => body["paging"]["cursors"]["after"].as_str().map(|c| format!("after={c}")),
         Api::Grpc | Api::Rest => body["nextPageToken"].as_str().map(|c| format!("pageToken={c}")),
+        // Its pages have numbers, which the questions name.
+        Api::Clumio => None,
     };
-    let Some(list) = body[list].as_array() else { bail!("the answer has no {list}: {}", shown(&body)) };
+    let items = if api == Api::Clumio { &body["_embedded"] } else { &body };
+    let Some(list) = items[list].as_array() else { bail!("the answer has no {list}: {}", shown(&body)) };
     let row = |item: &Value| match (holds, api) {
         (Holds::Counts, Api::Acronis) => {
             format!("{} {} {}", text(&item["tenant"]["uuid"]), text(&item["resultCode"]), item["count"])

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::answer::Api;
 use crate::drive::{Driver, Limits};
 use crate::generate::{Manifest, Recipe, generate};
-use crate::question::{Who, listings, questions};
+use crate::question::{Who, listings, pages, questions};
 use crate::report::Report;
 
 /// The ledger that is asked.
@@ -148,6 +148,7 @@ async fn ask(
     });
     let driver = Driver::connect(url, admin.trim(), tenants).await?;
     let mut all = questions(ledger);
+    all.extend(pages(ledger));
     if let Some(machine) = ledger.resources.first() {
         say("looking for the longest lists".to_owned());
         all.extend(listings(&driver.busy(*machine).await?));

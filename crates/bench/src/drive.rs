@@ -164,6 +164,7 @@ impl Driver {
                 acronis: stats(Api::Acronis),
                 yandex_grpc: stats(Api::Grpc),
                 yandex_rest: stats(Api::Rest),
+                clumio: stats(Api::Clumio),
                 ready: samples.get(apis.len()).filter(|held| !held.each.is_empty()).map(Samples::stats),
             };
             lines.push(Line::new(question.name, question.who.name(), *callers, rows, answers));

@@ -14,6 +14,9 @@ pub(crate) const WALK_PAGES: usize = 50;
 /// How many changes lie behind a poller, about: those of some seconds, and those of a long break.
 const POLLED: [u64; 4] = [10, 50, 200, 1000];
 
+/// How many tasks a page by number has.
+const PAGE: u64 = 100;
+
 /// What people look for: frequent words, a rare one, and one that is nowhere.
 const WORDS: [&str; 5] = ["web", "laptop", "MAIL", "sales.support", "nothing-is-called-so"];
 
@@ -89,6 +92,7 @@ pub(crate) struct Question {
     pub(crate) native: Vec<String>,
     pub(crate) acronis: Vec<String>,
     pub(crate) yandex: Option<Listing>,
+    pub(crate) clumio: Vec<String>,
 }
 
 impl Question {
@@ -100,6 +104,7 @@ impl Question {
             Api::Acronis => get(&self.acronis),
             Api::Grpc => self.yandex.iter().map(|listing| Request::Grpc(listing.grpc())).collect(),
             Api::Rest => self.yandex.iter().map(|listing| Request::Get(listing.rest())).collect(),
+            Api::Clumio => get(&self.clumio),
         }
     }
 
@@ -130,6 +135,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
         native: vec![native_tasks(native)],
         acronis: vec![acronis_tasks(acronis)],
         yandex: None,
+        clumio: Vec::new(),
     };
     let search = |who| Question {
         name: "name search",
@@ -137,6 +143,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
         holds: Holds::Tasks,
         pages: Pages::First,
         yandex: None,
+        clumio: Vec::new(),
         native: WORDS.map(|w| native_tasks(&format!("contains={w}&limit=100"))).into(),
         acronis: WORDS.map(|w| acronis_tasks(&format!("resourceName=like({w})&limit=100"))).into(),
     };
@@ -159,6 +166,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             holds: Holds::Tasks,
             pages: Pages::First,
             yandex: None,
+            clumio: Vec::new(),
             native: resources
                 .clone()
                 .map(|id| native_tasks(&format!("resource_id={id}&order=-completed_at&limit=100")))
@@ -177,6 +185,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             holds: Holds::Tasks,
             pages: Pages::First,
             yandex: None,
+            clumio: Vec::new(),
             native: polled
                 .iter()
                 .map(|t| native_tasks(&format!("updated_at_from={}&order=updated_at&limit=1000", after(*t))))
@@ -196,6 +205,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             holds: Holds::Counts,
             pages: Pages::First,
             yandex: None,
+            clumio: Vec::new(),
             native: vec![format!("/api/v1/tasks/counts?by=tenant,result&completed_at_from={}", after(day_ago))],
             acronis: vec![acronis_tasks(&format!("lod=count&groupBy=tenant,resultCode&completedAt=gt({day_ago})"))],
         },
@@ -219,6 +229,7 @@ pub(crate) fn listings(busy: &Busy) -> Vec<Question> {
         native: vec![native],
         acronis: Vec::new(),
         yandex: Some(listing),
+        clumio: Vec::new(),
     };
     let tasks = |name, size, pages| question(name, Holds::Tasks, pages, tasks(size), of_machine(size));
     let machines = |name, size, pages| question(name, Holds::Machines, pages, machines(size), in_folder(size));
@@ -232,6 +243,32 @@ pub(crate) fn listings(busy: &Busy) -> Vec<Question> {
         machines("a folder's machines, 1000", 1000, Pages::First),
         machines("a folder's machines, 1000, deep", 1000, Pages::Deep),
     ]
+}
+
+/// The lists of the Clumio dialect: a filter of three fields with its total, at the beginning and in the middle.
+pub(crate) fn pages(manifest: &Manifest) -> Vec<Question> {
+    let since = manifest.end - SignedDuration::from_hours(24 * 150);
+    // Whole seconds, as this API knows times.
+    let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+    let filter = format!(
+        "%7B%22category%22:%7B%22$in%22:[%22backup%22]%7D,%22status%22:%7B%22$in%22:[%22completed%22]%7D,\
+         %22created_timestamp%22:%7B%22$gte%22:%22{since}%22%7D%7D"
+    );
+    let question = |name, page: u64| Question {
+        name,
+        who: Who::Root,
+        holds: Holds::Tasks,
+        pages: Pages::First,
+        native: vec![native_tasks(&format!(
+            "type=backup&result=ok,warning&created_at_from={since}&limit={PAGE}&page={page}"
+        ))],
+        acronis: Vec::new(),
+        yandex: None,
+        clumio: vec![format!("/tasks?start={page}&limit={PAGE}&filter={filter}")],
+    };
+    // About half of the tasks are such, so this is about in the middle.
+    let middle = (manifest.tasks / PAGE / 4).max(1);
+    vec![question("three filters with total, page 1", 1), question("three filters with total, middle page", middle)]
 }
 
 fn native_tasks(query: &str) -> String {

@@ -66,16 +66,20 @@ async fn everything_is_asked_and_the_apis_agree() {
         limits: Limits { requests: 1, time: Duration::from_secs(60) },
     };
     let report = bench::run(options, |_| {}).await.expect("measured");
-    assert_eq!(report.lines.len(), 40);
+    assert_eq!(report.lines.len(), 42);
     let mut of_acronis = 0;
     for line in &report.lines {
         let native = line.native.as_ref().expect("asked");
-        let dialects = match (&line.acronis, &line.yandex_grpc, &line.yandex_rest) {
-            (Some(acronis), None, None) => {
+        let dialects = match (&line.acronis, &line.yandex_grpc, &line.yandex_rest, &line.clumio) {
+            (Some(acronis), None, None, None) => {
                 of_acronis += 1;
                 vec![acronis]
             }
-            (None, Some(grpc), Some(rest)) => {
+            (None, None, None, Some(clumio)) => {
+                assert!(clumio.ratio_p50.is_some_and(|r| r > 0.0));
+                vec![&clumio.stats]
+            }
+            (None, Some(grpc), Some(rest), None) => {
                 assert!(grpc.ratio_p50.is_some_and(|r| r > 0.0) && rest.ratio_rate.is_some_and(|r| r > 0.0));
                 assert!(grpc.stats.bytes < rest.stats.bytes, "a message is smaller than its JSON");
                 vec![&grpc.stats, &rest.stats]
@@ -92,5 +96,5 @@ async fn everything_is_asked_and_the_apis_agree() {
     }
     assert_eq!(of_acronis, 24);
     // The APIs that have the question, and the bytes held ready.
-    assert_eq!(report.rows().len(), 24 * 3 + 16 * 4);
+    assert_eq!(report.rows().len(), 24 * 3 + 2 * 3 + 16 * 4);
 }

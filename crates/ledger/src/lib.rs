@@ -296,7 +296,7 @@ const MAX_FILTER_VALUES: usize = 10_000;
 
 /// Refuses what no store should have to carry out.
 pub(crate) fn check_filter<F: Field>(filter: &Filter<F>) -> Result<()> {
-    let values = filter.clauses().iter().map(|c| match c.test() {
+    let values = filter.all_clauses().map(|c| match c.test() {
         Test::AnyOf(patterns) | Test::NoneOf(patterns) => patterns.len(),
         Test::Range { .. } => 2,
         Test::Present | Test::Absent => 1,

@@ -128,6 +128,7 @@ enum ApiName {
     Native,
     Acronis,
     Yandex,
+    Clumio,
 }
 
 impl ApiName {
@@ -137,6 +138,7 @@ impl ApiName {
             Api::Native => ApiName::Native,
             Api::Acronis => ApiName::Acronis,
             Api::Grpc | Api::Rest => ApiName::Yandex,
+            Api::Clumio => ApiName::Clumio,
         }
     }
 }

@@ -271,6 +271,16 @@ impl Builder {
             let condition = builder.test(clause.field(), clause.test());
             builder.conditions.push(condition);
         }
+        for choice in filter.choices() {
+            let mut ways = vec!["FALSE".to_owned()];
+            for way in choice.ways() {
+                let tests = way.iter().map(|c| builder.test(c.field(), c.test()));
+                let tests: Vec<_> = ["TRUE".to_owned()].into_iter().chain(tests).collect();
+                ways.push(format!("({})", tests.join(" AND ")));
+            }
+            let not = if choice.wanted() { "" } else { "NOT " };
+            builder.conditions.push(format!("(({}) IS {not}TRUE)", ways.join(" OR ")));
+        }
         builder
     }
 
@@ -352,7 +362,9 @@ impl Builder {
             Pattern::Is(v) => datum(v),
             // Made-up ids are all in small letters.
             Pattern::IsUuid(id) => Datum::Text(id.to_string()),
-            Pattern::Contains(s) | Pattern::StartsWith(s) | Pattern::EndsWith(s) => Datum::Text(s.clone()),
+            Pattern::Same(s) | Pattern::Contains(s) | Pattern::StartsWith(s) | Pattern::EndsWith(s) => {
+                Datum::Text(s.clone())
+            }
         };
         patterns.iter().map(|p| self.bind(value(p))).collect::<Vec<_>>().join(", ")
     }

@@ -17,9 +17,11 @@ pub enum Pattern {
     Is(Value),
     /// Text that is this uuid, in any letter case: one machine occurs as `3b91..` and as `3B91..` (Acronis D21).
     IsUuid(Uuid),
-    /// Holds this text, without regard to case.
+    /// Equal, without regard to case.
+    Same(String),
+    /// Holds this text, without regard to case; a whole number is taken as its digits.
     Contains(String),
-    /// Begins with this text, without regard to case.
+    /// Begins with this text, without regard to case; a whole number is taken as its digits.
     StartsWith(String),
     /// Ends with this text, without regard to case.
     EndsWith(String),
@@ -153,6 +155,9 @@ impl Pattern {
                 t.eq_ignore_ascii_case(id.hyphenated().encode_lower(&mut buffer))
             }
             // The needle was folded when the clause was built.
+            (Pattern::Same(s), Cell::Text(t)) => fold(t) == *s,
+            (Pattern::Contains(s), Cell::Int(n)) => n.to_string().contains(s.as_str()),
+            (Pattern::StartsWith(s), Cell::Int(n)) => n.to_string().starts_with(s.as_str()),
             (Pattern::Contains(s), Cell::Text(t)) => fold(t).contains(s.as_str()),
             (Pattern::StartsWith(s), Cell::Text(t)) => fold(t).starts_with(s.as_str()),
             (Pattern::EndsWith(s), Cell::Text(t)) => fold(t).ends_with(s.as_str()),
@@ -161,23 +166,52 @@ impl Pattern {
     }
 }
 
-/// Clauses that must all hold; none = every row.
+/// Ways to pass, each of them clauses that must all hold: at least one way must be open, or none may be. For what a vendor
+/// shows as one value and we keep in several fields.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Choice<F> {
+    ways: Vec<Vec<Clause<F>>>,
+    wanted: bool,
+}
+
+impl<F: Field> Choice<F> {
+    /// The ways.
+    #[must_use]
+    pub fn ways(&self) -> &[Vec<Clause<F>>] {
+        &self.ways
+    }
+
+    /// Whether one must be open; otherwise none may be.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Whether the row passes.
+    #[must_use]
+    pub fn matches(&self, row: &F::Row) -> bool {
+        self.ways.iter().any(|way| way.iter().all(|c| c.matches(row))) == self.wanted
+    }
+}
+
+/// Clauses and choices that must all hold; none = every row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter<F> {
     clauses: Vec<Clause<F>>,
+    choices: Vec<Choice<F>>,
 }
 
 impl<F: Field> Filter<F> {
     /// Every row.
     #[must_use]
     pub fn all() -> Filter<F> {
-        Filter { clauses: Vec::new() }
+        Filter { clauses: Vec::new(), choices: Vec::new() }
     }
 
     /// Rows that pass every clause.
     #[must_use]
     pub fn of(clauses: Vec<Clause<F>>) -> Filter<F> {
-        Filter { clauses }
+        Filter { clauses, choices: Vec::new() }
     }
 
     /// Also this clause.
@@ -197,7 +231,38 @@ impl<F: Field> Filter<F> {
         self.and(field, Test::AnyOf(vec![Pattern::Is(value)]))
     }
 
-    /// The clauses.
+    /// Also: all clauses of at least one of these ways hold; with no way at all, no row passes.
+    #[must_use]
+    pub fn and_one_of(mut self, mut ways: Vec<Vec<Clause<F>>>) -> Filter<F> {
+        if ways.len() == 1 {
+            self.clauses.extend(ways.remove(0));
+        } else {
+            self.choices.push(Choice { ways, wanted: true });
+        }
+        self
+    }
+
+    /// Also: of none of these ways all clauses hold.
+    #[must_use]
+    pub fn and_none_of(mut self, ways: Vec<Vec<Clause<F>>>) -> Filter<F> {
+        if !ways.is_empty() {
+            self.choices.push(Choice { ways, wanted: false });
+        }
+        self
+    }
+
+    /// The choices.
+    #[must_use]
+    pub fn choices(&self) -> &[Choice<F>] {
+        &self.choices
+    }
+
+    /// Every clause, those of the choices among them.
+    pub fn all_clauses(&self) -> impl Iterator<Item = &Clause<F>> {
+        self.clauses.iter().chain(self.choices.iter().flat_map(|c| c.ways.iter().flatten()))
+    }
+
+    /// The clauses that must all hold, beside the choices.
     #[must_use]
     pub fn clauses(&self) -> &[Clause<F>] {
         &self.clauses
@@ -206,7 +271,7 @@ impl<F: Field> Filter<F> {
     /// Whether the row passes: the definition of what a filter means.
     #[must_use]
     pub fn matches(&self, row: &F::Row) -> bool {
-        self.clauses.iter().all(|c| c.matches(row))
+        self.clauses.iter().all(|c| c.matches(row)) && self.choices.iter().all(|c| c.matches(row))
     }
 }
 
@@ -220,6 +285,7 @@ fn checked(name: &str, kind: FieldKind, patterns: Vec<Pattern>) -> Result<Vec<Pa
                 return Err(Error::invalid(name, format!("'{name}' has no such values")));
             }
             Pattern::Is(_) => {}
+            Pattern::Contains(_) | Pattern::StartsWith(_) if kind == FieldKind::Int => {}
             _ if textual => {}
             _ => return Err(Error::invalid(name, format!("'{name}' is no text; parts of it cannot be searched"))),
         }
@@ -246,6 +312,7 @@ fn folded(pattern: Pattern) -> Pattern {
     match pattern {
         Pattern::Is(v) => Pattern::Is(clamped(v)),
         Pattern::IsUuid(id) => Pattern::IsUuid(id),
+        Pattern::Same(s) => Pattern::Same(fold(&s)),
         Pattern::Contains(s) => Pattern::Contains(fold(&s)),
         Pattern::StartsWith(s) => Pattern::StartsWith(fold(&s)),
         Pattern::EndsWith(s) => Pattern::EndsWith(fold(&s)),

@@ -12,7 +12,7 @@ mod value;
 
 pub use activity_field::ActivityField;
 pub use field::{Field, FieldKind};
-pub use filter::{Clause, Filter, MAX_VALUES, Pattern, Test};
+pub use filter::{Choice, Clause, Filter, MAX_VALUES, Pattern, Test};
 pub use order::{Direction, Order};
 pub use page::{Group, Key, MAX_LIMIT, Page, Slice};
 pub use record_field::RecordField;

@@ -41,6 +41,12 @@ fields! {
         ResourceType = "resource_type": FieldKind::Text,
         /// The resource's name.
         ResourceName = "resource_name": FieldKind::Text,
+        /// The id of what it hangs below in a vendor's model.
+        ParentId = "parent_entity_id": FieldKind::Text,
+        /// The type of that.
+        ParentType = "parent_entity_type": FieldKind::Text,
+        /// The value that goes with it.
+        ParentValue = "parent_entity_value": FieldKind::Text,
         /// The executor's id.
         ExecutorId = "executor_id": FieldKind::Text,
         /// The agent that alone may take it.
@@ -94,6 +100,9 @@ impl Field for TaskField {
                 | F::ResourceId
                 | F::ResourceType
                 | F::ResourceName
+                | F::ParentId
+                | F::ParentType
+                | F::ParentValue
                 | F::AffinityAgent
                 | F::AffinityCluster
                 | F::WorkflowId
@@ -131,6 +140,9 @@ impl Field for TaskField {
             TaskField::ResourceId => part(&spec.resource, |n| &n.id),
             TaskField::ResourceType => part(&spec.resource, |n| &n.kind),
             TaskField::ResourceName => part(&spec.resource, |n| &n.name),
+            TaskField::ParentId => Read::text(spec.parent_entity.as_ref().map_or("", |e| &e.id)),
+            TaskField::ParentType => Read::text(spec.parent_entity.as_ref().map_or("", |e| &e.kind)),
+            TaskField::ParentValue => Read::text(spec.parent_entity.as_ref().map_or("", |e| &e.value)),
             TaskField::ExecutorId => Read::text(task.executor().map_or("", |e| &e.id)),
             TaskField::AffinityAgent => Read::text(spec.affinity.agent.as_deref().unwrap_or("")),
             TaskField::AffinityCluster => Read::text(spec.affinity.cluster.as_deref().unwrap_or("")),

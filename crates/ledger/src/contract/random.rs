@@ -6,8 +6,8 @@ use domain::activity::{ActivityEvent, ActivityId, ActivityRef, ActivitySpec};
 use domain::query::{Clause, Direction, Field, FieldKind, Filter, Order, Page, Pattern, Query, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::task::{
-    Affinity, Blocker, Event, Executor, LeaseToken, Message, Named, Outcome, OutcomeCode, Priority, Progress, TaskId,
-    TaskRef, TaskSpec,
+    Affinity, Blocker, Entity, Event, Executor, LeaseToken, Message, Named, Outcome, OutcomeCode, Priority, Progress,
+    TaskId, TaskRef, TaskSpec,
 };
 use domain::{Scope, SignedDuration, Timestamp, Uuid};
 
@@ -113,6 +113,7 @@ pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     };
     spec.policy = dice.optional(named);
     spec.resource = dice.optional(named);
+    spec.parent_entity = dice.optional(named).map(|n| Entity { id: n.id, kind: n.kind, value: n.name });
     spec.affinity = Affinity {
         agent: if dice.one_in(4) { Some(dice.pick(&["a1", "a2"]).to_string()) } else { None },
         cluster: if dice.one_in(4) { Some("c1".into()) } else { None },
@@ -282,7 +283,21 @@ pub(super) fn order<F: Field>(dice: &mut Dice, fields: &[F]) -> Order<F> {
 
 /// Clauses, each of which may hold.
 pub(super) fn filter<F: Field>(dice: &mut Dice, rows: &[F::Row]) -> Filter<F> {
-    let clauses = (0..dice.roll(4)).filter_map(|_| {
+    let some = dice.roll(4);
+    let mut filter = Filter::of(clauses(dice, rows, some));
+    if dice.one_in(4) {
+        let ways = (0..dice.roll(4)).map(|_| {
+            let some = dice.roll(3);
+            clauses(dice, rows, some)
+        });
+        let ways = ways.collect();
+        filter = if dice.one_in(2) { filter.and_one_of(ways) } else { filter.and_none_of(ways) };
+    }
+    filter
+}
+
+fn clauses<F: Field>(dice: &mut Dice, rows: &[F::Row], some: usize) -> Vec<Clause<F>> {
+    let clauses = (0..some).filter_map(|_| {
         let field = *dice.pick(F::ALL);
         let test = match dice.roll(6) {
             0 => Test::Present,
@@ -294,7 +309,7 @@ pub(super) fn filter<F: Field>(dice: &mut Dice, rows: &[F::Row]) -> Filter<F> {
         // Ranges the wrong way round and the like cannot be asked.
         Clause::new(field, test).ok()
     });
-    Filter::of(clauses.collect())
+    clauses.collect()
 }
 
 fn bound<F: Field>(dice: &mut Dice, field: F, rows: &[F::Row]) -> Bound<Value> {
@@ -307,13 +322,18 @@ fn bound<F: Field>(dice: &mut Dice, field: F, rows: &[F::Row]) -> Bound<Value> {
 
 fn pattern<F: Field>(dice: &mut Dice, field: F, rows: &[F::Row]) -> Pattern {
     let value = value(dice, field, rows);
+    if let (Value::Int(n), true) = (&value, dice.one_in(4)) {
+        let part = n.to_string().chars().take(2).collect();
+        return if dice.one_in(2) { Pattern::Contains(part) } else { Pattern::StartsWith(part) };
+    }
     let Value::Text(text) = value else { return Pattern::Is(value) };
     let chars: Vec<char> = text.chars().collect();
     let part = |from: usize, to: usize| chars[from.min(to)..to].iter().collect::<String>().to_uppercase();
     if let (Ok(id), true) = (Uuid::parse_str(&text), dice.one_in(2)) {
         return Pattern::IsUuid(id);
     }
-    match dice.roll(4) {
+    match dice.roll(5) {
+        4 => Pattern::Same(part(0, chars.len())),
         0 => Pattern::Contains(part(dice.roll(3), chars.len())),
         1 => Pattern::StartsWith(part(0, dice.roll(chars.len() + 1))),
         2 => Pattern::EndsWith(part(dice.roll(chars.len() + 1), chars.len())),

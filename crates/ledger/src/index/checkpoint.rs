@@ -24,7 +24,7 @@ use crate::Rev;
 
 const MAGIC: &[u8; 8] = b"BkStIdx\n";
 /// To be counted up with each change of what is written, or of what a column holds.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The most that a length in the file can rightly be.
 const MOST: u64 = 1 << 32;
 

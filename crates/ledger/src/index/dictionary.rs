@@ -228,7 +228,7 @@ impl Dictionary {
     /// Looks at the values behind `seen`.
     fn look(&self, pattern: &Pattern, seen: u32, found: &mut Vec<u32>) {
         let part = match pattern {
-            Pattern::Contains(part) => part,
+            Pattern::Contains(part) | Pattern::Same(part) => part,
             Pattern::StartsWith(part) | Pattern::EndsWith(part) => part,
             // These are found without looking at others.
             Pattern::Is(_) | Pattern::IsUuid(_) => return,
@@ -236,8 +236,12 @@ impl Dictionary {
         let holds = |text: &str| match pattern {
             Pattern::StartsWith(_) => text.starts_with(part.as_str()),
             Pattern::EndsWith(_) => text.ends_with(part.as_str()),
+            Pattern::Same(_) => text == part.as_str(),
             _ => text.contains(part.as_str()),
         };
+        if part.is_empty() && matches!(pattern, Pattern::Same(_)) {
+            return;
+        }
         if part.is_empty() {
             found.extend(seen + 1..=self.last());
             return;

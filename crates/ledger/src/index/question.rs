@@ -24,6 +24,8 @@ pub(super) enum Sieve {
     Rows(Vec<u64>, bool),
     /// The row's number lies in these ranges, ends included.
     RowRanges(Vec<(u64, u64)>),
+    /// The row passes all tests of one of these ways; or of none of them.
+    Ways(Vec<Vec<Sieve>>, bool),
     /// No row passes.
     Nothing,
 }
@@ -43,8 +45,23 @@ impl<F: Field> Index<F> {
         if let Some((column, part)) = self.part(scope) {
             sieves.push(Sieve::Tenants(column, part));
         }
-        for clause in filter.clauses() {
+        let Some(plain) = self.tests(filter.clauses(), by_uuid)? else { return Ok(None) };
+        sieves.extend(plain);
+        for choice in filter.choices() {
+            let ways = choice.ways().iter().map(|way| self.tests(way, by_uuid));
+            let Some(ways) = ways.collect::<domain::Result<Option<Vec<_>>>>()? else { return Ok(None) };
+            sieves.push(Sieve::Ways(ways, choice.wanted()));
+        }
+        sieves.sort_by_key(|s| self.cost(s));
+        Ok(Some(sieves))
+    }
+
+    /// The tests of clauses, the cheapest first; none if only the record can answer one.
+    fn tests(&self, clauses: &[Clause<F>], by_uuid: ByUuid<'_>) -> domain::Result<Option<Vec<Sieve>>> {
+        let mut sieves = Vec::new();
+        for clause in clauses {
             match self.place(clause.field()) {
+                Place::Number(_) | Place::Id if has_digits(clause) => return Ok(None),
                 Place::Code(column) => sieves.push(Sieve::Codes(column, self.dictionaries[column].matching(clause))),
                 Place::Number(column) => sieves.push(Sieve::Numbers(column, ranges(clause))),
                 Place::Id => {
@@ -81,8 +98,15 @@ impl<F: Field> Index<F> {
             Sieve::Codes(column, _) if self.dictionaries[*column].last() <= 64 => 2,
             Sieve::Numbers(..) | Sieve::Rows(..) => 3,
             Sieve::Codes(..) => 4,
+            Sieve::Ways(..) => 5,
         }
     }
+}
+
+/// Whether a clause looks at parts of whole numbers, which no column is ordered by.
+fn has_digits<F: Field>(clause: &Clause<F>) -> bool {
+    matches!(clause.test(), Test::AnyOf(patterns) | Test::NoneOf(patterns)
+        if patterns.iter().any(|p| !matches!(p, Pattern::Is(_))))
 }
 
 fn found(patterns: &[Pattern], by_uuid: ByUuid<'_>) -> domain::Result<Vec<u64>> {
@@ -178,7 +202,7 @@ impl Sieve {
             }
             Sieve::Tenants(column, part) => block.codes[*column].find_few_of(block.len, part, tree),
             Sieve::Nothing => Some(Vec::new()),
-            Sieve::Rows(..) | Sieve::RowRanges(_) => None,
+            Sieve::Rows(..) | Sieve::RowRanges(_) | Sieve::Ways(..) => None,
         }
     }
 
@@ -191,6 +215,10 @@ impl Sieve {
             Sieve::Tenants(column, part) => block.codes[*column].lies_in(row, part, tree),
             Sieve::Rows(rows, wanted) => rows.binary_search(&all).is_ok() == *wanted,
             Sieve::RowRanges(ranges) => ranges.iter().any(|(from, to)| (*from..=*to).contains(&all)),
+            Sieve::Ways(ways, wanted) => {
+                let open = |way: &Vec<Sieve>| way.iter().all(|sieve| sieve.passes(row, number, block, tree));
+                ways.iter().any(open) == *wanted
+            }
             Sieve::Nothing => false,
         }
     }
@@ -220,6 +248,17 @@ impl Sieve {
                     kept.add(&run);
                 }
                 bits.keep(&kept);
+            }
+            Sieve::Ways(ways, wanted) => {
+                // What one way let through, the next need not look at.
+                let (mut rest, mut passed) = (bits.clone(), Bits::none());
+                for way in ways {
+                    let mut open = rest.clone();
+                    way.iter().for_each(|sieve| sieve.keep(&mut open, number, block, tree));
+                    rest.drop_all(&open);
+                    passed.add(&open);
+                }
+                *bits = if *wanted { passed } else { rest };
             }
             Sieve::Nothing => *bits = Bits::none(),
         }

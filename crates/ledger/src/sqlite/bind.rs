@@ -3,7 +3,7 @@
 
 use domain::activity::{Activity, ActivitySpec, ActivityStatus, Step};
 use domain::query::nanos;
-use domain::task::{Phase, Task, TaskResult};
+use domain::task::{Entity, Named, Phase, Task, TaskResult};
 use domain::{Code, Error, Result, Timestamp, Uuid};
 use rusqlite::types::{ToSql, Value};
 
@@ -44,8 +44,8 @@ impl<'s, 'c> Bind<'s, 'c> {
 
 /// Stores what was wished.
 pub(super) const INSERT_TASK: &str = "INSERT INTO tasks (id, uuid, type, seeding, queue, priority, tenant, tags, workflow_id, issuer_id, issuer_cluster_id,
-     started_by, policy, resource, affinity_agent, affinity_cluster, rules, created_at, wish)
-     VALUES (?, ?, ?, ?, ?, ?, (SELECT number FROM tenants WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     started_by, policy, resource, affinity_agent, affinity_cluster, rules, created_at, parent, wish)
+     VALUES (?, ?, ?, ?, ?, ?, (SELECT number FROM tenants WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Stores where a new task is.
 pub(super) const INSERT_STATUS: &str =
@@ -84,8 +84,14 @@ pub(super) fn task(bind: &mut Bind<'_, '_>, task: &Task, numbers: Numbers<'_>) -
     bind.put(nanos(task.created_at))?;
     let (argument, context) = (present(&spec.argument), present(&spec.context));
     let parent_entity = spec.parent_entity.as_ref();
+    bind.put(parent_entity.map(|e| numbers.named(&parent(e))).transpose()?)?;
     let is_empty = argument.is_none() && context.is_none() && parent_entity.is_none();
     bind.put(if is_empty { Value::Null } else { pack::packed(&Wish { argument, context, parent_entity })? })
+}
+
+/// What a task hangs below, as it is named.
+fn parent(entity: &Entity) -> Named {
+    Named { id: entity.id.clone(), kind: entity.kind.clone(), name: entity.value.clone() }
 }
 
 /// Binds the values of a status from `rev` on, as [`INSERT_STATUS`] and [`UPDATE_STATUS`] name them.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use domain::Scope;
 use domain::query::{
-    self, ActivityField, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
+    self, ActivityField, Clause, Direction, Field, FieldKind, Filter, Key, Order, Pattern, RecordField, TaskField, Test,
 };
 use domain::record::RecordKind;
 use rusqlite::types::Value;
@@ -77,6 +77,9 @@ fn task_column(field: TaskField) -> &'static str {
         F::ResourceId => "(SELECT ref FROM named WHERE id = t.resource)",
         F::ResourceType => "(SELECT nullif(type, '') FROM named WHERE id = t.resource)",
         F::ResourceName => "(SELECT nullif(name, '') FROM named WHERE id = t.resource)",
+        F::ParentId => "(SELECT nullif(ref, '') FROM named WHERE id = t.parent)",
+        F::ParentType => "(SELECT nullif(type, '') FROM named WHERE id = t.parent)",
+        F::ParentValue => "(SELECT nullif(name, '') FROM named WHERE id = t.parent)",
         F::ExecutorId => "(SELECT word FROM words WHERE id = s.executor_id)",
         F::AffinityAgent => "(SELECT word FROM words WHERE id = t.affinity_agent)",
         F::AffinityCluster => "(SELECT word FROM words WHERE id = t.affinity_cluster)",
@@ -213,14 +216,24 @@ impl<F: Field> Builder<F> {
     /// Only rows that match.
     pub(super) fn matching(mut self, filter: &Filter<F>) -> Self {
         for clause in filter.clauses() {
-            let column = self.column(clause.field());
-            let condition = self.test(&column, clause.field().kind() == FieldKind::Texts, clause.test());
+            let condition = self.clause(clause);
             self.conditions.push(condition);
             if *clause.test() != Test::Absent {
                 self.present.push(clause.field());
             }
         }
+        for choice in filter.choices() {
+            let way = |b: &mut Self, way: &Vec<Clause<F>>| all(way.iter().map(|clause| b.clause(clause)).collect());
+            let ways = any(choice.ways().iter().map(|w| way(&mut self, w)).collect());
+            // Of an absent value a test may be unknown, and then the way is not open.
+            self.conditions.push(if choice.wanted() { ways } else { format!("({ways}) IS NOT TRUE") });
+        }
         self
+    }
+
+    fn clause(&mut self, clause: &Clause<F>) -> String {
+        let column = self.column(clause.field());
+        self.test(&column, clause.field().kind() == FieldKind::Texts, clause.test())
     }
 
     /// Only rows behind this place.
@@ -334,12 +347,14 @@ impl<F: Field> Builder<F> {
                     ways.push(format!("({column} = {id} COLLATE NOCASE)"));
                     continue;
                 }
+                Pattern::Same(part) => ("folded_is", part),
                 Pattern::Contains(part) => ("folded_contains", part),
                 Pattern::StartsWith(part) => ("folded_starts", part),
                 Pattern::EndsWith(part) => ("folded_ends", part),
             };
             let part = self.bind(Value::Text(part.clone()));
-            ways.push(format!("{function}({column}, {part})"));
+            // Whole numbers are taken as their digits.
+            ways.push(format!("{function}(CAST({column} AS TEXT), {part})"));
         }
         if !equal.is_empty() {
             ways.push(format!("({column} IN ({}))", equal.join(", ")));

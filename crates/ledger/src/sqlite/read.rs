@@ -147,7 +147,8 @@ fn may_pass<F: Field>(filter: &Filter<F>) -> bool {
         matches!(c.test(), Test::Range { from, .. } if *from != Bound::Unbounded) && timed.contains(&c.field().name())
     };
     let clauses = filter.clauses();
-    of_tasks && (clauses.iter().any(since) || clauses.iter().all(|c| *c.test() == Test::Absent))
+    let all_match = filter.choices().is_empty() && clauses.iter().all(|c| *c.test() == Test::Absent);
+    of_tasks && (clauses.iter().any(since) || all_match)
 }
 
 /// Whether the scope has so many tasks that gathering them takes longer than passing over others until `wanted` are

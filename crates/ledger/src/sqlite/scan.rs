@@ -15,7 +15,7 @@ use crate::index::Shown;
 
 /// What is wished, as far as it can be asked for.
 const TASKS: &str = "SELECT id, uuid, type, seeding, queue, priority, tenant, tags, workflow_id, issuer_id, started_by,
-        policy, resource, affinity_agent, affinity_cluster, created_at
+        policy, resource, affinity_agent, affinity_cluster, created_at, parent
     FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
 /// Where it is, as far as it can be asked for.
 const STATUS: &str =
@@ -69,7 +69,7 @@ impl Scanner {
             for id in wish.words.iter().chain([&status.executor]).flatten() {
                 self.learn_word(conn, *id)?;
             }
-            for id in [wish.policy, wish.resource].into_iter().flatten() {
+            for id in [wish.policy, wish.resource, wish.parent].into_iter().flatten() {
                 self.learn_named(conn, id)?;
             }
             let tenant = match tenants.get(&wish.tenant) {
@@ -184,6 +184,9 @@ impl Task<'_> {
             F::ResourceId => scanner.named(wish.resource, 0),
             F::ResourceType => scanner.named(wish.resource, 1),
             F::ResourceName => scanner.named(wish.resource, 2),
+            F::ParentId => scanner.named(wish.parent, 0),
+            F::ParentType => scanner.named(wish.parent, 1),
+            F::ParentValue => scanner.named(wish.parent, 2),
             F::ExecutorId => scanner.text(status.executor),
             F::AffinityAgent => scanner.text(agent),
             F::AffinityCluster => scanner.text(cluster),
@@ -220,6 +223,7 @@ struct Wish {
     workflow_id: Option<i64>,
     policy: Option<i64>,
     resource: Option<i64>,
+    parent: Option<i64>,
     created_at: i64,
     /// Type, queue, tags, issuer, starter, agent and group of agents.
     words: [Option<i64>; 7],
@@ -241,6 +245,7 @@ impl Wish {
             policy: row.get(11)?,
             resource: row.get(12)?,
             created_at: row.get(15)?,
+            parent: row.get(16)?,
             words: [row.get(2)?, row.get(4)?, row.get(7)?, row.get(9)?, row.get(10)?, row.get(13)?, row.get(14)?],
         })
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use domain::activity::Activity;
 use domain::query::fold;
-use domain::task::LeaseToken;
+use domain::task::{Entity, LeaseToken};
 use domain::{Code, Error, Result, Uuid};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::error::{Sql, damaged, refused};
-use super::pack;
+use super::{pack, rows};
 
 /// "BkSt": what tells our files from others'.
 const APPLICATION_ID: i32 = 0x426b_5374;
@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_archives.sql"),
     include_str!("migrations/0008_client_keys.sql"),
     include_str!("migrations/0009_restored_files.sql"),
+    include_str!("migrations/0010_parent_entities.sql"),
 ];
 
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.
@@ -163,6 +164,7 @@ fn add_functions(conn: &Connection) -> rusqlite::Result<()> {
         })
     };
     add("folded_contains", |text, part| text.contains(part))?;
+    add("folded_is", |text, part| text == part)?;
     add("folded_starts", |text, part| text.starts_with(part))?;
     add("folded_ends", |text, part| text.ends_with(part))?;
     conn.create_scalar_function("root_uuid", 1, flags, |c| {
@@ -179,6 +181,13 @@ fn add_packers(conn: &Connection) -> rusqlite::Result<()> {
     conn.create_scalar_function("packed", 1, flags, move |c| {
         let json: Option<String> = c.get(0)?;
         json.map_or(Ok(Value::Null), pack::pack).map_err(wrong)
+    })?;
+    conn.create_scalar_function("parent_entity", 1, flags, move |c| {
+        let read =
+            |json: &str| serde_json::from_str::<rows::Wish<serde_json::Value, Entity>>(json).map_err(|e| e.to_string());
+        let wish = pack::unpack(c.get_raw(0), read).map_err(|e| wrong(damaged(e)))?;
+        let entity = wish.and_then(|w| w.parent_entity).map(|e| serde_json::to_string(&e));
+        entity.transpose().map_err(|e| wrong(rows::unprintable(e)))
     })?;
     conn.create_scalar_function("packed_lease", 1, flags, |c| {
         let token: Option<String> = c.get(0)?;

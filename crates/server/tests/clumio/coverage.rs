@@ -25,7 +25,12 @@ const fn row(name: &'static str, right: Right, variables: &'static [&'static str
 }
 
 /// The operations that need a token. `read-restored-file` needs none: its address is signed.
-const ROWS: &[Row] = &[Row { name: "discovery", right: None, variables: &[] }];
+const ROWS: &[Row] = &[
+    Row { name: "discovery", right: None, variables: &[] },
+    row("list-tasks", Right::View, &[]),
+    row("read-task", Right::View, &["999999"]),
+    row("update-task", Right::Issue, &["999999"]),
+];
 
 /// The operations that anybody may call.
 const OPEN: &[&str] = &["read-restored-file"];

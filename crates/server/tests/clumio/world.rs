@@ -8,7 +8,7 @@ use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
-use domain::{Caller, Role, Scope, Uuid};
+use domain::{Caller, Moment, Role, Scope, Timestamp, Uuid};
 use ledger::{Committed, Expect, Ledger, MemoryLedger, Write};
 use serde_json::{Value, json};
 use server::Service;
@@ -79,18 +79,38 @@ impl World {
 
     /// A server whose services are set up further.
     pub(crate) async fn with(set_up: impl FnOnce(Service) -> Service) -> World {
+        let mut world = World::empty(set_up);
+        let tenant = Tenant::root("root", "UTC", world.service.moment().now);
+        world.commit(vec![Write::Put(Box::new(tenant.into()), Expect::New)]).await;
+        world.acme = world.tenant_below(Uuid::nil(), "acme").await;
+        world.globex = world.tenant_below(Uuid::nil(), "globex").await;
+        world
+    }
+
+    /// A server whose tenants were made at this time, and that has one below `acme`: time goes on from there, for a ledger
+    /// never goes back.
+    pub(crate) async fn since(begin: Timestamp) -> (World, Uuid) {
+        let mut world = World::empty(|service| service);
+        let root = Tenant::root("root", "UTC", begin);
+        let child = |of: &Tenant, number, name| of.child(Uuid::now_v7(), number, name, begin).expect("a tenant");
+        let (acme, globex) = (child(&root, 2, "acme"), child(&root, 3, "globex"));
+        let below = child(&acme, 4, "below");
+        (world.acme, world.globex) = (acme.id, globex.id);
+        let id = below.id;
+        let writes = [root, acme, globex, below].map(|t| Write::Put(Box::new(t.into()), Expect::New));
+        let moment = Moment { now: begin, up_since: begin };
+        world.ledger.commit(&Scope::everything(), moment, writes.into()).await.expect("a commit");
+        (world, id)
+    }
+
+    fn empty(set_up: impl FnOnce(Service) -> Service) -> World {
         let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
         let service = Arc::new(set_up(Service::new(ledger.clone(), sealer).limiting(None)));
         let shutdown = CancellationToken::new();
         let router = router(service.clone(), shutdown.clone());
         let none = Uuid::nil();
-        let mut world = World { router, service, ledger, shutdown, root: Caller::server(), acme: none, globex: none };
-        let tenant = Tenant::root("root", "UTC", world.service.moment().now);
-        world.commit(vec![Write::Put(Box::new(tenant.into()), Expect::New)]).await;
-        world.acme = world.tenant_below(none, "acme").await;
-        world.globex = world.tenant_below(none, "globex").await;
-        world
+        World { router, service, ledger, shutdown, root: Caller::server(), acme: none, globex: none }
     }
 
     pub(crate) async fn commit(&self, writes: Vec<Write>) -> Committed {

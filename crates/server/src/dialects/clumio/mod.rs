@@ -15,6 +15,10 @@
 //!    * Body: `let body = call.body()?; let m = body.members();` then `m.required_uuid("volume_id")`, `m.text("type")`,
 //!      `m.object("settings")`, `m.fault("name", "..")`, `m.refuse("type", "..")` (D11), and `body.checked()?` once all is
 //!      read: one entry for each fault. Null is not given, "" neither where text is optional; `body.raw()` is as sent.
+//!    * Filter: `Filter::read(call.params.get("filter"), FIELDS)?` with a table `(name, Kind, key)` of the list; then
+//!      `filter.matches(|key| Shown::text(..))` for what is at hand, or `condition.narrow(filter, RecordField::Name)?` for what
+//!      the ledger can answer; `filter.applied()` for `filter_applied`, `.names(key)`, `.equal_to(key)`.
+//!    * Tasks: `tasks::task_json(&task)` shows one; what a task is about beside resource and policy, see `task_entities`.
 //!    * Answer: `call.ok(json!(..))`, `call.accepted(..)`, `.etag(..)`; `call.list(Pages::Numbered, Listing { .. })`;
 //!      `paging.page()` for the ledger, `paging.of(all)` for what is at hand. `link`, `get`, `time`, `etag` are in `call`.
 //!    * Errors: `?` on a service's error (not found = 404 4041, forbidden = 403, invalid = 400 4003, see `failure`), or
@@ -28,10 +32,16 @@ mod call;
 mod discovery;
 mod dispatch;
 mod failure;
+mod filter;
+mod filter_ledger;
+mod filter_time;
 mod listing;
 mod operations;
 mod query;
 mod routes;
+mod task_entities;
+mod task_types;
+mod tasks;
 mod versions;
 
 use std::sync::Arc;
@@ -56,6 +66,7 @@ pub(super) struct Clumio {
 fn handlers() -> Handlers {
     let mut handlers = Handlers::default();
     discovery::register(&mut handlers);
+    tasks::register(&mut handlers);
     handlers
 }
 
