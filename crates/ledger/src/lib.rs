@@ -4,11 +4,15 @@
 //! passes the same contract suite. SQL stands nowhere else in the project.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
 use domain::activity::{ActivityEvent, ActivityId, ActivityRef, ActivitySpec, ActivityView};
-use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, Test, Value};
+use domain::query::{
+    ActivityField, Direction, Field, Filter, Group, Order, Page, Pattern, Query, RecordField, Slice, TaskField, Test,
+    Value,
+};
 use domain::record::{Entity, Record, RecordKind};
 use domain::task::{Effect, Event, Executor, LeaseToken, Task, TaskId, TaskRef, TaskSpec};
 use domain::{Code, Error, Moment, Result, Scope, Timestamp, Uuid};
@@ -173,6 +177,11 @@ pub trait Ledger: Send + Sync {
     async fn task(&self, scope: &Scope, task: TaskRef) -> Result<Task>;
     /// Tasks that match.
     async fn tasks(&self, scope: &Scope, query: &Query<TaskField>) -> Result<Slice<Task>>;
+    /// Of each of these resources, the task with the highest id that matches; the newest first. Nothing for a resource
+    /// that has none.
+    async fn newest_of_each(&self, scope: &Scope, resources: &[Uuid], filter: &Filter<TaskField>) -> Result<Vec<Task>> {
+        newest_one_by_one(self, scope, resources, filter).await
+    }
     /// How many tasks match, grouped by one or two fields (none = one group for all), largest first, then by value.
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>>;
     /// One activity.
@@ -221,6 +230,23 @@ pub trait Ledger: Send + Sync {
     async fn dump(&self, scope: &Scope) -> Result<String>;
 }
 
+/// What [`Ledger::newest_of_each`] means, asked of a ledger resource by resource.
+async fn newest_one_by_one<L: Ledger + ?Sized>(
+    ledger: &L,
+    scope: &Scope,
+    resources: &[Uuid],
+    filter: &Filter<TaskField>,
+) -> Result<Vec<Task>> {
+    let order = Order::by(vec![(TaskField::Id, Direction::Desc)])?;
+    let mut newest = BTreeMap::new();
+    for resource in resources {
+        let filter = filter.clone().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::IsUuid(*resource)]))?;
+        let query = Query { filter, order: order.clone(), page: Page::first(1), total: false };
+        newest.extend(ledger.tasks(scope, &query).await?.items.into_iter().map(|task| (task.id, task)));
+    }
+    Ok(newest.into_values().rev().collect())
+}
+
 /// Typed ways to read and write over any ledger.
 impl dyn Ledger + '_ {
     /// One record of a type.
@@ -255,7 +281,7 @@ impl dyn Ledger + '_ {
     /// # Errors
     /// Those of the ledger.
     pub async fn all<E: Entity>(&self, scope: &Scope, filter: Filter<RecordField>) -> Result<Vec<Stored<E>>> {
-        use domain::query::{MAX_LIMIT, Order};
+        use domain::query::MAX_LIMIT;
         let mut query = Query { filter, order: Order::oldest(), page: Page::first(MAX_LIMIT), total: false };
         let mut found = Vec::new();
         loop {

@@ -55,6 +55,14 @@ impl Followed {
             assert_eq!((found.ids, found.total), (ids, expected.total), "{query:#?}");
             assert_eq!(found.more && query.page.limit() > 0, expected.next.is_some(), "{query:#?}");
         }
+        let resources: Vec<_> = (0..dice.roll(6)).map(|_| random::resource(dice)).collect();
+        let (of, filter) = ((TaskField::ResourceId, &resources[..]), &query.filter);
+        if let Ok(expected) = w.ledger.newest_of_each(&scope, &resources, filter).await
+            && let Some(found) = self.index.last_of_each(&scope, filter, of, &by_uuid)?
+        {
+            let ids: Vec<i64> = expected.iter().map(|t| t.id.0).collect();
+            assert_eq!(found.ids, ids, "{filter:#?} of {resources:?}");
+        }
         let by: Vec<_> = random::order(dice, TaskField::ALL).terms().iter().map(|(f, _)| *f).collect();
         if let Ok(expected) = w.ledger.task_counts(&scope, &query.filter, &by).await
             && let Some(found) = self.index.counts(&scope, &query.filter, &by, &by_uuid)?

@@ -115,6 +115,7 @@ suite! {
         groups,
         groups_of_activities,
         ids_in_any_letter_case,
+        the_newest_of_each_resource,
         what_cannot_be_asked,
     }
     feed {

@@ -59,7 +59,7 @@ impl Trio {
     async fn ask(&self, dice: &mut Dice) -> Result<()> {
         let (oracle, store, record) = (&self.oracle.ledger, &self.store.ledger, &self.record.ledger);
         let scope = random::scope(dice, &self.oracle);
-        match dice.roll(7) {
+        match dice.roll(8) {
             0 | 1 => {
                 let rows = oracle.tasks(&everything(), &all()).await?.items;
                 let query = random::query::<TaskField>(dice, &rows);
@@ -98,6 +98,14 @@ impl Trio {
                 let expected = oracle.task_counts(&scope, &filter, &by).await;
                 assert_eq!(store.task_counts(&scope, &filter, &by).await, expected, "{filter:#?} by {by:?}");
                 assert_eq!(record.task_counts(&scope, &filter, &by).await, expected, "{filter:#?} by {by:?}");
+            }
+            6 => {
+                let rows = oracle.tasks(&everything(), &all()).await?.items;
+                let filter = random::filter::<TaskField>(dice, &rows);
+                let resources: Vec<_> = (0..dice.roll(6)).map(|_| random::resource(dice)).collect();
+                let expected = oracle.newest_of_each(&scope, &resources, &filter).await;
+                let given = store.newest_of_each(&scope, &resources, &filter).await;
+                assert_eq!(given, expected, "{filter:#?} of {resources:?}");
             }
             _ => {
                 let (since, limit) = (Rev(dice.roll(30) as i64), dice.roll(5) as u32);

@@ -178,6 +178,29 @@ pub(super) async fn ids_in_any_letter_case(w: &mut World) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn the_newest_of_each_resource(w: &mut World) -> Result<()> {
+    let resources: Vec<domain::Uuid> = (0..100).map(|_| w.id()).collect();
+    let named = |id: String| Some(domain::task::Named { id, ..Default::default() });
+    for round in 0..3 {
+        for (n, id) in resources.iter().enumerate() {
+            let mut spec = w.spec(if round < 2 { "backup" } else { "check" });
+            // The letters' case does not matter, and a few have nothing.
+            let id = if n == 7 && round == 1 { id.to_string().to_uppercase() } else { id.to_string() };
+            spec.resource = if n % 10 == 9 { None } else { named(id) };
+            w.create(spec).await?;
+        }
+    }
+    let backups = Filter::all().is(TaskField::Type, text("backup"))?;
+    let newest = w.ledger.newest_of_each(&everything(), &resources, &backups).await?;
+    let found: Vec<i64> = newest.iter().map(|t| t.id.0).collect();
+    let expected: Vec<i64> = (0..100).filter(|n| n % 10 != 9).map(|n| 100 + n + 1).rev().collect();
+    assert_eq!(found, expected);
+    let other = w.ledger.newest_of_each(&domain::Scope::subtree(&w.other), &resources, &backups).await?;
+    assert_eq!(other, [], "only within the scope");
+    assert_eq!(w.ledger.newest_of_each(&everything(), &[], &backups).await?, []);
+    Ok(())
+}
+
 pub(super) async fn what_cannot_be_asked(w: &mut World) -> Result<()> {
     let many = vec![Value::Int(1); domain::query::MAX_VALUES];
     let mut filter = Filter::all();

@@ -94,6 +94,16 @@ pub(super) fn scope(dice: &mut Dice, w: &World) -> Scope {
     }
 }
 
+/// What resources are named by, where they are named by a uuid.
+pub(super) fn resource(dice: &mut Dice) -> Uuid {
+    Uuid::from_u128(0xabcd_ef00 + dice.roll(5) as u128)
+}
+
+fn resource_text(dice: &mut Dice) -> String {
+    let text = resource(dice).to_string();
+    if dice.one_in(4) { text.to_uppercase() } else { text }
+}
+
 /// A wish with anything in it.
 pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     let tenant = *dice.pick(&[w.acme.id, w.eu.id, w.other.id, w.root.id]);
@@ -107,7 +117,7 @@ pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     spec.issuer.id = if dice.one_in(2) { dice.word() } else { String::new() };
     spec.started_by = dice.optional(Dice::word);
     let named = |d: &mut Dice| Named {
-        id: d.word(),
+        id: if d.one_in(4) { resource_text(d) } else { d.word() },
         kind: if d.one_in(2) { d.word() } else { String::new() },
         name: if d.one_in(3) { String::new() } else { d.word() },
     };

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use domain::query::{Field, Filter, Group, Page, Query};
-use domain::{Result, Scope};
+use domain::{Result, Scope, Uuid};
 
 use super::dictionary::{ABSENT, Numbers};
 use super::page::page;
 use super::question::ByUuid;
-use super::rows::Rows;
+use super::rows::{Rows, id as id_of};
 use super::{Index, Place};
 use crate::counted_groups;
 
@@ -75,6 +75,51 @@ impl<F: Field> Index<F> {
         let more = ids.len() > limit;
         ids.truncate(limit);
         Ok(Some(Found { ids, more, total }))
+    }
+
+    /// Of each uuid among the values of a field, the last of the rows that match; the last first. None if only the record
+    /// can tell.
+    ///
+    /// # Errors
+    /// Those of `by_uuid`.
+    pub(crate) fn last_of_each(
+        &self,
+        scope: &Scope,
+        filter: &Filter<F>,
+        (field, values): (F, &[Uuid]),
+        by_uuid: ByUuid<'_>,
+    ) -> Result<Option<Found>> {
+        let Place::Code(column) = self.place(field) else { return Ok(None) };
+        let Some(rows) = self.rows(scope, filter, by_uuid)? else { return Ok(None) };
+        // A uuid has more numbers than one where it was written in several ways.
+        let numbers: Vec<Vec<u32>> = values.iter().map(|id| self.dictionaries[column].written(*id).collect()).collect();
+        let mut open = Numbers::of(numbers.iter().flatten().copied().collect());
+        let mut last: HashMap<u32, i64> = HashMap::new();
+        for number in (0..rows.blocks()).rev() {
+            if open.list().is_empty() {
+                break;
+            }
+            let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) else { continue };
+            let (codes, before) = (&block.codes[column], last.len());
+            let mut see = |row: usize| {
+                let code = codes.get(row);
+                if open.has(code) {
+                    last.entry(code).and_modify(|id| *id = id_of(number, row).max(*id)).or_insert(id_of(number, row));
+                }
+            };
+            match codes.find_few(block.len, &open, self.tree.ranks()) {
+                Some(few) => few.into_iter().map(usize::from).filter(|row| bits.has(*row)).for_each(see),
+                None => bits.iter().for_each(&mut see),
+            }
+            if last.len() > before {
+                open = Numbers::of(open.list().iter().copied().filter(|code| !last.contains_key(code)).collect());
+            }
+        }
+        let newest = |numbers: &Vec<u32>| numbers.iter().filter_map(|code| last.get(code).copied()).max();
+        let mut ids: Vec<i64> = numbers.iter().filter_map(newest).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        Ok(Some(Found { ids, more: false, total: None }))
     }
 
     /// How many rows match, grouped; none if only the record can tell.

@@ -11,8 +11,9 @@ use super::sorted::{FEW, Sorted};
 const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
 /// A set of more rows than this is held as bits.
 const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 1024 };
-/// Up to so many values are looked up one by one in an order.
-const MOST_LOOKUPS: usize = 64;
+/// Up to so many values are looked up one by one in an order: as many machines as a page shows, and then some. That costs
+/// less than looking at all rows.
+const MOST_LOOKUPS: usize = 256;
 
 /// The numbers of the rows, as narrow as they fit. Rows behind the end have no value.
 #[derive(Debug, Clone)]

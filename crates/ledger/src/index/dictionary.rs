@@ -196,15 +196,18 @@ impl Dictionary {
         for pattern in patterns {
             match pattern {
                 Pattern::Is(value) => all.extend(self.number(value.cell())),
-                Pattern::IsUuid(id) => {
-                    let mut buffer = Uuid::encode_buffer();
-                    all.extend(self.find(id.hyphenated().encode_lower(&mut buffer).as_bytes()));
-                    all.extend(self.capitals.get(id).into_iter().flatten());
-                }
+                Pattern::IsUuid(id) => all.extend(self.written(*id)),
                 searched => all.extend_from_slice(&self.search(searched)),
             }
         }
         Numbers::of(all)
+    }
+
+    /// The numbers of the texts that are this uuid.
+    pub(super) fn written(&self, id: Uuid) -> impl Iterator<Item = u32> + '_ {
+        let mut buffer = Uuid::encode_buffer();
+        let plain = self.find(id.hyphenated().encode_lower(&mut buffer).as_bytes());
+        plain.into_iter().chain(self.capitals.get(&id).into_iter().flatten().copied())
     }
 
     /// The numbers of the texts in which a pattern is found. What was found before is remembered: only texts that came

@@ -11,8 +11,8 @@ use super::rows::{self, Columns};
 use super::scan::Scanner;
 use super::words::Db;
 use super::{Readers, filter, read, tx};
-use crate::index::{Follower, Found};
-use crate::{Rev, check_groups, check_query};
+use crate::index::{Follower, Found, Index};
+use crate::{Rev, check_filter, check_groups, check_query};
 
 /// How often a page is looked for again because one of its rows changed in between, before commits are held up for it.
 const TRIES: usize = 3;
@@ -24,10 +24,48 @@ pub(super) fn tasks(
     query: &Query<TaskField>,
 ) -> Result<Slice<Task>> {
     check_query(query)?;
+    let find = |rows: &Rows| rows.find(scope, query, &|id| by_uuid(readers, id));
+    match shown(readers, index, find)? {
+        Some((found, tasks)) => {
+            let next = tasks.last().filter(|_| found.more).map(|last| query.order.key(last));
+            Ok(Slice { items: tasks, next, total: found.total })
+        }
+        None => readers.read(|db| read::tasks(db, scope, query)),
+    }
+}
+
+/// Of each of these resources the newest task that matches; none if only the record can tell.
+pub(super) fn newest_of_each(
+    readers: &Readers,
+    index: &Follower,
+    scope: &Scope,
+    resources: &[Uuid],
+    filter: &Filter<TaskField>,
+) -> Result<Option<Vec<Task>>> {
+    check_filter(filter)?;
+    let by_uuid = |id| by_uuid(readers, id);
+    let find = |rows: &Rows| rows.last_of_each(scope, filter, (TaskField::ResourceId, resources), &by_uuid);
+    Ok(shown(readers, index, find)?.map(|(_, tasks)| tasks))
+}
+
+type Rows = Index<TaskField>;
+
+/// What the index finds, with the tasks that it names, both of the same state; none if only the record can tell.
+fn shown(
+    readers: &Readers,
+    index: &Follower,
+    find: impl Fn(&Rows) -> Result<Option<Found>>,
+) -> Result<Option<(Found, Vec<Task>)>> {
+    let find = || {
+        index.ask(|rows| {
+            Ok(find(rows)?.map(|found| {
+                let at_hand = index.at_hand(rows, &found.ids);
+                (found, at_hand, rows.rev())
+            }))
+        })
+    };
     for _ in 0..TRIES {
-        let Some((found, mut at_hand, rev)) = find(readers, index, scope, query)? else {
-            return readers.read(|db| read::tasks(db, scope, query));
-        };
+        let Some((found, mut at_hand, rev)) = find()? else { return Ok(None) };
         let missing = at_hand.iter().zip(&found.ids).filter(|(task, _)| task.is_none()).map(|(_, id)| *id);
         let missing: Vec<i64> = missing.collect();
         if !missing.is_empty() {
@@ -37,21 +75,21 @@ pub(super) fn tasks(
             let mut fetched = fetched.into_iter();
             at_hand.iter_mut().filter(|task| task.is_none()).for_each(|task| *task = fetched.next());
         }
-        return Ok(slice(at_hand.into_iter().flatten().collect(), &found, query));
+        return Ok(Some((found, at_hand.into_iter().flatten().collect())));
     }
     let gate = index.gate();
-    let found = find(readers, index, scope, query)?;
+    let found = find()?;
     readers.read(|db| {
         // With the first read the record stands still for this reader.
         tx::counters(&db)?;
         drop(gate);
-        let Some((found, ..)) = found else { return read::tasks(db, scope, query) };
+        let Some((found, ..)) = found else { return Ok(None) };
         let Some(tasks) = fetch(db, &found.ids, Rev(i64::MAX))? else {
             index.distrust();
             return Err(Error::new(Code::Unavailable, "the index of tasks named one that is not in the ledger")
                 .hint("it is being built anew; ask again in a moment"));
         };
-        Ok(slice(tasks, &found, query))
+        Ok(Some((found, tasks)))
     })
 }
 
@@ -107,19 +145,6 @@ pub(super) fn differences(readers: &Readers, index: &Follower) -> Result<Vec<Str
     Ok(found)
 }
 
-/// Which tasks, those of them that are at hand, and at which revision that is so.
-type Page = (Found, Vec<Option<Task>>, Rev);
-
-fn find(readers: &Readers, index: &Follower, scope: &Scope, query: &Query<TaskField>) -> Result<Option<Page>> {
-    index.ask(|rows| {
-        let found = rows.find(scope, query, &|id| by_uuid(readers, id))?;
-        Ok(found.map(|found| {
-            let at_hand = index.at_hand(rows, &found.ids);
-            (found, at_hand, rows.rev())
-        }))
-    })
-}
-
 fn by_uuid(readers: &Readers, id: Uuid) -> Result<Option<i64>> {
     let sql = "SELECT id FROM tasks WHERE uuid = ?";
     let row = |r: &rusqlite::Row<'_>| r.get(0);
@@ -142,9 +167,4 @@ fn fetch(db: Db<'_>, ids: &[i64], since: Rev) -> Result<Option<Vec<Task>>> {
         }
     }
     Ok(Some(tasks))
-}
-
-fn slice(tasks: Vec<Task>, found: &Found, query: &Query<TaskField>) -> Slice<Task> {
-    let next = tasks.last().filter(|_| found.more).map(|last| query.order.key(last));
-    Slice { items: tasks, next, total: found.total }
 }

@@ -48,7 +48,7 @@ use self::writer::{Job, Writer};
 use crate::index::Follower;
 use crate::{
     Changes, Committed, Head, IndexProgress, IndexReport, Ledger, Rev, Stored, Write, activity_not_found,
-    task_not_found,
+    newest_one_by_one, task_not_found,
 };
 
 /// How many questions are answered at the same time.
@@ -245,6 +245,17 @@ impl Ledger for SqliteLedger {
             return self.read(move |db| read::tasks(db, &scope, &query)).await;
         };
         self.blocking(move |readers| lists::tasks(readers, &index, &scope, &query)).await
+    }
+
+    async fn newest_of_each(&self, scope: &Scope, resources: &[Uuid], filter: &Filter<TaskField>) -> Result<Vec<Task>> {
+        if let Some(index) = self.following().await {
+            let (scope, resources, filter) = (scope.clone(), resources.to_vec(), filter.clone());
+            let ask = move |readers: &Readers| lists::newest_of_each(readers, &index, &scope, &resources, &filter);
+            if let Some(newest) = self.blocking(ask).await? {
+                return Ok(newest);
+            }
+        }
+        newest_one_by_one(self, scope, resources, filter).await
     }
 
     async fn task_counts(&self, scope: &Scope, filter: &Filter<TaskField>, by: &[TaskField]) -> Result<Vec<Group>> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use domain::agent::Agent;
 use domain::policy::Application;
-use domain::query::{Filter, MAX_LIMIT, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::query::{Filter, Pattern, RecordField, TaskField, Test, Value};
 use domain::resource::{Registration, Resource, ResourceStatus};
 use domain::task::{ResultCode, State, Task, kind};
 use domain::{Result, Scope, Timestamp, Uuid};
@@ -15,6 +15,9 @@ use super::hub::Hub;
 
 /// How many resources are looked up together.
 const TOGETHER: usize = 500;
+
+/// The tasks that say what goes on with a resource, whatever else does.
+const MOVES_DATA: [&str; 3] = [kind::BACKUP, kind::RECOVERY, kind::FILE_RECOVERY];
 
 /// A resource with what is derived from its tasks, policies and agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,49 +83,35 @@ impl Service {
             let found = self.ledger.all::<Agent>(&Scope::everything(), filter).await?;
             facts.agents.extend(found.into_iter().map(|a| (a.value.id, a.value)));
         }
-        let open = Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]);
-        let rank = |task: &Task| u8::from(moves_data(&task.spec.kind));
-        let mut working = self.newest_each(scope, &ids, TaskField::State, open, rank).await?;
-        working.values_mut().for_each(|task| self.progress.show(task));
-        let resting: Vec<Uuid> = ids.iter().copied().filter(|id| !working.contains_key(id)).collect();
-        facts.open.extend(working);
-        if !resting.is_empty() {
-            let backups = Test::AnyOf(vec![Pattern::Is(Value::Text(kind::BACKUP.to_owned()))]);
-            facts.last_backup.extend(self.newest_each(scope, &resting, TaskField::Type, backups, |_| 0).await?);
-        }
-        Ok(())
+        let any = |kinds: &[&str]| kinds.iter().map(|kind| Pattern::Is(Value::Text((*kind).to_owned()))).collect();
+        let under_way = Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]);
+        let under_way = Filter::all().and(TaskField::State, under_way)?;
+        // What moves data says more of a resource than anything else.
+        let moving = under_way.clone().and(TaskField::Type, Test::AnyOf(any(&MOVES_DATA)))?;
+        self.newest_each(scope, &ids, &moving, &mut facts.open).await?;
+        let mut resting: Vec<Uuid> = ids.into_iter().filter(|id| !facts.open.contains_key(id)).collect();
+        self.newest_each(scope, &resting, &under_way, &mut facts.open).await?;
+        resting.retain(|id| !facts.open.contains_key(id));
+        let backups = Filter::all().and(TaskField::Type, Test::AnyOf(any(&[kind::BACKUP])))?;
+        self.newest_each(scope, &resting, &backups, &mut facts.last_backup).await
     }
 
-    /// The newest task of each resource that passes a test, of those with the highest rank among the newest. Asks once for
-    /// all, and singly for those of which nothing is among the newest of all.
+    /// Adds the newest task of each resource that passes, as it is this moment.
     async fn newest_each(
         &self,
         scope: &Scope,
         resources: &[Uuid],
-        field: TaskField,
-        test: Test,
-        rank: impl Fn(&Task) -> u8,
-    ) -> Result<HashMap<Uuid, Task>> {
-        let mut newest: HashMap<Uuid, Task> = HashMap::new();
-        let limit = u32::try_from(resources.len() * 2).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-        let filter = of_resources(resources)?.and(field, test.clone())?;
-        let slice = self.ledger.tasks(scope, &Query::newest(filter, limit)).await?;
-        let more = slice.next.is_some();
-        for task in slice.items {
-            let Some(resource) = resource_of(&task) else { continue };
-            let better = newest.get(&resource).is_none_or(|former| rank(&task) > rank(former));
-            if better {
-                newest.insert(resource, task);
-            }
+        filter: &Filter<TaskField>,
+        found: &mut HashMap<Uuid, Task>,
+    ) -> Result<()> {
+        if resources.is_empty() {
+            return Ok(());
         }
-        if more {
-            for resource in resources.iter().filter(|id| !newest.contains_key(*id)).copied().collect::<Vec<_>>() {
-                let filter = of_resources(&[resource])?.and(field, test.clone())?;
-                let found = self.ledger.tasks(scope, &Query::newest(filter, 1)).await?.items.pop();
-                newest.extend(found.map(|task| (resource, task)));
-            }
+        for mut task in self.ledger.newest_of_each(scope, resources, filter).await? {
+            self.progress.show(&mut task);
+            found.extend(resource_of(&task).map(|resource| (resource, task)));
         }
-        Ok(newest)
+        Ok(())
     }
 }
 
@@ -169,10 +158,6 @@ fn any_of(ids: impl Iterator<Item = Uuid>) -> Test {
 
 fn resource_of(task: &Task) -> Option<Uuid> {
     task.spec.resource.as_ref().and_then(|named| Uuid::parse_str(&named.id).ok())
-}
-
-fn moves_data(kind: &str) -> bool {
-    matches!(kind, kind::BACKUP | kind::RECOVERY | kind::FILE_RECOVERY)
 }
 
 fn percent(task: &Task) -> Option<u8> {
