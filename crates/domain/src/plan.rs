@@ -25,6 +25,8 @@ pub struct Around<'a> {
     pub active: bool,
     /// Whether a task that was made for the application before is not done.
     pub open: bool,
+    /// Whether the resource's machine is there to take it.
+    pub reachable: bool,
 }
 
 /// What to do now.
@@ -118,7 +120,7 @@ fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around
     let open = around.open || matches!(decision, Decision::Run(_));
     reschedule(&mut app, policy, &Around { open, ..*around });
     let decision = match decision {
-        Decision::Run(run) => Decision::Run(Run { queue_timeout: patience(run, sets, &app, around.now), ..run }),
+        Decision::Run(run) => Decision::Run(Run { queue_timeout: patience(run, sets, &app, around), ..run }),
         other => other,
     };
     if decision == Decision::Pass {
@@ -255,13 +257,13 @@ fn latest(sets: &RunSets, due: Due, app: &Application, policy: &Policy, around: 
     last.filter(begun).or_else(|| sets.last_within(from, before(last?.at), &past).filter(begun)).unwrap_or(due)
 }
 
-/// How long a run may wait to be taken: an hour, or until the next one. With a limit of runs at one time, waiting for a
-/// place is no miss, so then only the next run ends it.
-fn patience(run: Run, sets: &RunSets, app: &Application, now: Timestamp) -> Option<SignedDuration> {
+/// How long a run may wait to be taken: an hour, or until the next one. Where its machine is there and runs at one time are
+/// limited, it waits for its place, which is no miss; then only the next run ends it.
+fn patience(run: Run, sets: &RunSets, app: &Application, around: &Around<'_>) -> Option<SignedDuration> {
     if run.run_later {
         return None;
     }
-    let until_next = app.next_run_at.map(|next| next.duration_since(now));
-    let hour = (sets.max_parallel == 0).then_some(PATIENCE);
+    let until_next = app.next_run_at.map(|next| next.duration_since(around.now));
+    let hour = (sets.max_parallel == 0 || !around.reachable).then_some(PATIENCE);
     until_next.into_iter().chain(hour).min()
 }

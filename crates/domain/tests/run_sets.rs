@@ -38,6 +38,8 @@ struct World {
     now: Timestamp,
     up_since: Timestamp,
     tasks: u128,
+    /// Whether the machine is there.
+    reachable: bool,
 }
 
 impl World {
@@ -71,14 +73,21 @@ impl World {
             created_at: applied,
             updated_at: applied,
         };
-        let mut world = World { app, policy, now: applied, up_since: applied, tasks: 0 };
+        let mut world = World { app, policy, now: applied, up_since: applied, tasks: 0, reachable: false };
         world.reschedule(true);
         world
     }
 
     fn around(&self) -> Around<'static> {
         let (now, up_since) = (self.now, self.up_since);
-        Around { now, up_since, zone: &UTC, active: true, open: !self.app.agenda.open.is_empty() }
+        Around {
+            now,
+            up_since,
+            zone: &UTC,
+            active: true,
+            open: !self.app.agenda.open.is_empty(),
+            reachable: self.reachable,
+        }
     }
 
     fn sets(&mut self) -> &mut RunSets {
@@ -251,7 +260,11 @@ fn a_run_waits_for_its_machine_an_hour_or_until_the_next() {
     assert_eq!(wait(RunSets::of(vec![every(20)])), Some(20));
     assert_eq!(wait(RunSets::of(vec![RunSet { run_later: true, ..every(20) }])), None);
     let limited = RunSets { max_parallel: 2, ..RunSets::of(vec![every(180)]) };
-    assert_eq!(wait(limited), Some(180), "waiting for a place is no miss");
+    assert_eq!(wait(limited.clone()), Some(60), "its machine is away");
+    let mut there = World::new(limited);
+    there.reachable = true;
+    let patience = there.at("01-01T18:00").unwrap().queue_timeout;
+    assert_eq!(patience, Some(SignedDuration::from_hours(3)), "waiting for a place is no miss");
 }
 
 #[test]

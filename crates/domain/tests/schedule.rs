@@ -90,7 +90,7 @@ fn missed_runs_are_made_up_for_once_and_a_busy_resource_is_skipped() {
     };
     let planned = |next: Option<&str>, enabled, open| {
         let zone = berlin();
-        let around = Around { now, up_since: now, zone: &zone, active: true, open };
+        let around = Around { now, up_since: now, zone: &zone, active: true, open, reachable: true };
         let Plan { decision, app } = plan(&app(next), &policy(enabled), &around);
         let decision = match decision {
             Decision::Run(run) => format!("run for {}, wait {:?}", run.at, run.queue_timeout),

@@ -23,6 +23,8 @@ pub(super) struct Planning {
     active: bool,
     /// Whether a task that was made before is not done.
     pub(super) open: bool,
+    /// Whether the resource's machine is there.
+    reachable: bool,
 }
 
 impl Planning {
@@ -33,6 +35,7 @@ impl Planning {
             zone: &self.zone,
             active: self.active,
             open: self.open,
+            reachable: self.reachable,
         }
     }
 }
@@ -52,7 +55,8 @@ impl Service {
         let zone = self.zone_of(policy, resource).await?;
         let active = resource.enabled && resource.registration == Registration::Registered;
         let open = self.open_task(app).await?.is_some();
-        Ok(Planning { moment, zone, active, open })
+        let reachable = resource.agent.is_some_and(|agent| self.hub.online(agent));
+        Ok(Planning { moment, zone, active, open, reachable })
     }
 
     /// An application with its next run found out anew, for the commit of whatever changed: policy, resource or the
