@@ -5,6 +5,7 @@ mod turns;
 use std::sync::Arc;
 
 use domain::activity::{Activity, ActivityEvent, ActivityId, ActivityRef, ActivitySpec, ActivityView};
+use domain::operation::Ended;
 use domain::record::{Record, RecordKind};
 use domain::task::{Applied, Effect, Event, LeaseToken, Priority, State, Task, TaskId, TaskRef, TaskSpec};
 use domain::tenant::{ROOT_LOCATOR, Tenant};
@@ -402,6 +403,15 @@ impl Commit<'_> {
             && self.tx.record_by_key(kind, &key)?.is_some_and(|other| other.value.id() != record.id())
         {
             return Err(exists(kind, &key));
+        }
+        if let Record::Operation(operation) = &mut record
+            && let Some(Ended::Policy(policy)) = &mut operation.ended
+            && let Some(Stored { rev, value: Record::Policy(stored) }) =
+                self.tx.record(RecordKind::Policy, policy.id)?
+            && rev == self.rev
+        {
+            // The answer of a call is the policy as this very commit leaves it.
+            policy.updated_at = stored.updated_at;
         }
         record.touch(self.stamp()?.now);
         self.tx.put_record(&record, self.rev)?;

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use domain::operation::{About, Ended, IDEMPOTENT_FOR, Idempotency, Operation, OperationKind};
 use domain::query::{Filter, Query, RecordField, Slice, Test, Value};
-use domain::record::RecordKind;
+use domain::record::{Record, RecordKind};
 use domain::task::{ResultCode, State, Task, TaskId, TaskRef};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid, if_found};
-use ledger::{Expect, Stored, Write};
+use ledger::{Expect, Stored, Write, Written};
 
 use super::Service;
 
@@ -167,8 +167,9 @@ impl Service {
             (None, Some(policy)) => Some(Ended::Policy(Box::new(policy))),
             (None, None) => Some(Ended::Done),
         };
+        let id = Uuid::now_v7();
         let operation = Operation {
-            id: Uuid::now_v7(),
+            id,
             tenant,
             kind,
             created_by: created_by(caller),
@@ -179,11 +180,19 @@ impl Service {
             created_at: moment.now,
             updated_at: moment.now,
         };
-        writes.push(Write::Put(Box::new(operation.clone().into()), Expect::New));
+        writes.push(Write::Put(Box::new(operation.into()), Expect::New));
         writes.push(self.audit_entry(caller, kind.event(), tenant, object.to_string(), name));
         let committed = self.ledger.commit(scope, moment, writes).await?;
         self.deliver(&committed);
-        self.operation_view(operation).await
+        let made = committed.written.into_iter().find_map(|written| match written {
+            Written::Record(stored) => match stored.value {
+                Record::Operation(operation) if operation.id == id => Some(operation),
+                _ => None,
+            },
+            _ => None,
+        });
+        let made = made.ok_or_else(|| Error::new(Code::Internal, "the new operation is not in the commit"))?;
+        self.operation_view(made).await
     }
 
     /// Removes operations that were done before this time and whose task is not kept any more; one that goes on is kept

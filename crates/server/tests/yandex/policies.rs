@@ -33,8 +33,6 @@ async fn settings_come_back_as_they_were_written() {
     assert_eq!(policy["enabled"], true);
     let mut response = policy.clone();
     response["@type"] = json!("type.googleapis.com/yandex.cloud.backup.v1.Policy");
-    // The ledger stamps changes; the answer was made before.
-    response["updatedAt"] = made["response"]["updatedAt"].clone();
     assert_eq!(made["response"], response);
     assert_eq!(estate.operation(&made).await, made, "it can be asked for again");
 
@@ -57,6 +55,8 @@ async fn settings_come_back_as_they_were_written() {
     assert_eq!(changed["metadata"], metadata("UpdatePolicyMetadata", json!({ "policyId": id })));
     let policy = estate.get(&path).await;
     assert_eq!(policy["settings"], plain, "the whole is replaced, and 60 seconds stay 60 seconds");
+    assert_eq!(changed["response"]["updatedAt"], policy["updatedAt"], "the answer is the policy as it is stored");
+    assert_eq!(estate.operation(&made).await, made, "an earlier answer stays as it was");
     let listed = estate.get(&format!("/backup/v1/policies?folderId={}", estate.folder)).await;
     assert_eq!(listed, json!({ "policies": [policy] }));
 
