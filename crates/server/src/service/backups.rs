@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::agent::AGENT_QUEUE;
+use domain::archive::Archive;
 use domain::backup::Backup;
 use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::repository::Repository;
@@ -78,6 +79,18 @@ impl Service {
         self.by_id(caller.may(Right::View)?, ids).await
     }
 
+    /// The archives that backups are in, by their ids.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn archives_by_id(
+        &self,
+        caller: &Caller,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, Archive>> {
+        self.by_id(caller.may(Right::View)?, ids).await
+    }
+
     /// Where repositories are, without anything secret. Who sees a backup may know where it lies, whoever owns that place.
     ///
     /// # Errors
@@ -123,7 +136,7 @@ impl Service {
     /// `forbidden` below operator, `not_found`, `invalid_field`.
     pub async fn restore(&self, caller: &Caller, request: RestoreRequest) -> Result<Task> {
         let scope = caller.may(Right::Operate)?;
-        let backup = self.ledger.get::<Backup>(scope, request.backup).await.map_err(|e| e.field("backup"))?.value;
+        let backup = self.backup(caller, request.backup).await.map_err(|e| e.field("backup"))?;
         if !request.to.starts_with('/') {
             return Err(Error::invalid("to", format!("'{}' is no absolute path", request.to))
                 .hint("the folder to write to on the machine, from the top, like /tmp/restored"));
@@ -134,11 +147,9 @@ impl Service {
         }
         let resource = request.resource.unwrap_or(backup.resource);
         let resource = self
-            .ledger
-            .get::<Resource>(scope, resource)
+            .live_resource(scope, resource)
             .await
             .map_err(|e| e.field("resource").hint("name a resource whose machine shall receive the files"))?;
-        let resource = resource.value;
         let (kind, what) = match request.paths.len() {
             0 => (kind::RECOVERY, "everything".to_owned()),
             1 => (kind::FILE_RECOVERY, request.paths[0].clone()),

@@ -1,9 +1,9 @@
 //! Archives and recovery points through this dialect: every way to list them, recovery, deletion.
 
 use axum::http::Method;
-use domain::{Role, Uuid};
+use domain::{Code, Role, Uuid};
 use serde_json::{Value, json};
-use server::service::AgentHello;
+use server::service::{AgentHello, RestoreRequest};
 
 use super::estate::{Estate, MACHINE, hello};
 
@@ -61,6 +61,9 @@ async fn recovery_points_are_found_by_whatever_is_known() {
     assert_eq!((&newest["type"], &newest["size"]), (&json!("INCREMENTAL"), &json!("10")));
     assert_eq!(newest_first["backups"][1]["type"], "FULL", "the first of an archive");
     assert_eq!(newest["disks"][0]["volumes"][0]["freeSpace"], "400");
+    for backup in newest_first["backups"].as_array().expect("backups") {
+        assert_eq!(backup["lastSeenAt"], archive["lastSeenAt"], "the repository was seen with the last of them");
+    }
     let id = newest["id"].as_str().expect("an id");
     for query in [
         format!("folderId={folder}"),
@@ -103,6 +106,19 @@ async fn recovery_points_are_found_by_whatever_is_known() {
     let below =
         format!("/backup/v1/backups/{id}/files?folderId={folder}&sourceId={}", root["id"].as_str().expect("an id"));
     assert_eq!(estate.refused(Method::GET, &below, Value::Null).await, (9, "AGENT_OFFLINE".to_owned()));
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_a_machine_that_was_taken_out() {
+    let (estate, _) = backed_up().await;
+    let world = &estate.world;
+    let found = estate.get(&format!("/backup/v1/backups?computeInstanceId={MACHINE}")).await;
+    let backup = Uuid::parse_str(&ids(&found)[0]).expect("an id");
+    let path = format!("/backup/v1/resources/{MACHINE}?resourceId={}", estate.resource);
+    estate.send(Method::DELETE, &path, Value::Null).await;
+    let request = RestoreRequest { backup, to: "/restored".into(), paths: Vec::new(), resource: None };
+    let refused = world.service.restore(&world.root, request).await.expect_err("nobody is there to write");
+    assert_eq!((refused.code, refused.field.as_deref()), (Code::NotFound, Some("resource")));
 }
 
 #[tokio::test]

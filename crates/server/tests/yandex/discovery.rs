@@ -1,6 +1,10 @@
 //! Discovery, reflection and health: what clients ask before anything else, without a token.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
+use domain::Role;
+use ledger::SqliteLedger;
 use prost::Message;
 use prost_reflect::prost_types::FileDescriptorProto;
 use proto::yandex::cloud::endpoint::{ApiEndpoint, GetApiEndpointRequest, ListApiEndpointsResponse};
@@ -120,4 +124,26 @@ async fn health_says_whether_calls_are_answered() {
     world.shutdown.cancel();
     assert_eq!(watched.message().await.expect("an answer").expect("a status").status(), ServingStatus::NotServing);
     assert!(watched.message().await.expect("an end").is_none(), "the stream ends with the server");
+}
+
+#[tokio::test]
+async fn without_the_ledger_nothing_is_served_and_health_says_so() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let ledger = Arc::new(SqliteLedger::open(&folder.path().join("ledger.db")).expect("a ledger"));
+    let world = World::over(ledger.clone(), |service| service).await;
+    let token = world.token(world.acme, Role::Viewer).await;
+    ledger.close().await.expect("it is closed");
+    let mut client = HealthClient::new(world.router.clone());
+    for (service, wanted) in [
+        ("", ServingStatus::NotServing),
+        ("yandex.cloud.backup.v1.BackupService", ServingStatus::NotServing),
+        ("yandex.cloud.endpoint.ApiEndpointService", ServingStatus::Serving),
+    ] {
+        let asked = HealthCheckRequest { service: service.into() };
+        let status = client.check(asked).await.expect("an answer").into_inner().status();
+        assert_eq!(status, wanted, "{service:?}");
+    }
+    let path = format!("/backup/v1/resources?folderId={}", world.acme);
+    let (status, _, body) = world.rest(Method::GET, &path, &token, Value::Null).await;
+    assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(14)));
 }

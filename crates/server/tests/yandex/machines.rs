@@ -1,13 +1,14 @@
 //! Machines: they join, are listed and looked at, and are taken out (sections 11.2 and 12.1).
 
-use axum::http::{Method, StatusCode};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
 use domain::resource::ResourceKind;
 use domain::token::Joins;
 use domain::{Code, Error, Role, Uuid};
 use serde_json::{Value, json};
 use server::service::{AgentHello, Command, Connected, DirectoryEntry, DirectoryKind, Joined, Joining};
 
-use super::world::World;
+use super::world::{World, fields};
 
 impl World {
     /// A machine of a tenant that joined, with an agent that was never there.
@@ -179,6 +180,12 @@ async fn a_machine_is_taken_out_and_comes_back() {
     assert_eq!(done["metadata"]["computeInstanceId"], "db-1");
     assert_eq!(done["response"]["@type"], "type.googleapis.com/google.protobuf.Empty");
 
+    let delete = |key: &'static str| {
+        let request = Request::delete(&path).header("authorization", format!("Bearer {token}"));
+        world.send(request.header("idempotency-key", key).body(Body::empty()).expect("a request"))
+    };
+    assert_eq!(delete("once").await.0, StatusCode::NOT_FOUND, "another call");
+
     let (_, body) = world.get("/backup/v1/resources/db-1", &token).await;
     let machine = &body["resource"];
     assert_eq!(machine["initStatus"], "DELETED");
@@ -194,6 +201,9 @@ async fn a_machine_is_taken_out_and_comes_back() {
 
     let again = world.joined(world.acme, "db-1", Joins::default()).await;
     assert_eq!(again.resource.id, joined.resource.id);
+    let (first, second) = (delete("once").await, delete("once").await);
+    assert_eq!((first.0, &first.2), (StatusCode::OK, &second.2), "the same call finds its operation");
+    world.joined(world.acme, "db-1", Joins::default()).await;
     let (_, body) = world.get(&format!("/backup/v1/resources?folderId={}", world.acme), &token).await;
     assert_eq!(ids(&body), ["db-1"]);
 }
@@ -244,7 +254,7 @@ async fn folders_of_a_machine_are_looked_at_live() {
         (asked.as_str(), &body["items"]),
         ("", &json!([{ "name": "/", "type": "VOLUME", "fileType": "DIRECTORY" }]))
     );
-    for (code, wanted) in [(Code::NotFound, 5), (Code::PathUnusable, 9)] {
+    for (code, wanted) in [(Code::NotFound, 5), (Code::PathUnusable, 9), (Code::BodyTooLarge, 8)] {
         let refused = Err(Error::new(code, "so it is"));
         let (_, (_, body)) = tokio::join!(answer(&mut connected, refused), world.get(&srv, &token));
         assert_eq!(body["code"], wanted, "{code:?}");
@@ -293,8 +303,10 @@ async fn a_directory_is_made_at_once() {
     let (_, (status, body)) =
         tokio::join!(answer(&mut connected, refused), world.post(path, &token, wish("/srv/file")));
     assert_eq!((status, &body["code"]), (StatusCode::BAD_REQUEST, &json!(9)));
-    for wrong in ["/srv/a?b", "new", ""] {
-        assert_eq!(world.post(path, &token, wish(wrong)).await.0, StatusCode::BAD_REQUEST, "{wrong}");
+    let forbidden = ['\\', ':', '*', '?', '"', '\'', '<', '>', '|'].map(|c| format!("/srv/a{c}b"));
+    for wrong in forbidden.iter().map(String::as_str).chain(["new", ""]) {
+        let (status, body) = world.post(path, &token, wish(wrong)).await;
+        assert_eq!((status, fields(&body)), (StatusCode::BAD_REQUEST, vec!["path".to_owned()]), "{wrong}");
     }
     let (_, body) = world.get("/backup/v1/resources/db-1/operations", &token).await;
     assert_eq!(body["operations"].as_array().map(Vec::len), Some(1), "what failed made none");

@@ -94,7 +94,18 @@ async fn the_first_activation_brings_policies_and_every_name_is_remembered() {
     assert_eq!(scheduling["backupSets"][0]["time"]["type"], "WEEKLY");
     assert_eq!(scheduling["backupSets"][0]["time"]["weekdays"], json!(["MONDAY"]));
     assert_eq!(policies[0]["settings"]["retention"]["rules"][0]["maxCount"], "15");
-    assert_eq!(world.post("/backup/v1/providers/a%20b:activate", &token, wish).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        world.post("/backup/v1/providers/a%20b:activate", &token, wish.clone()).await.0,
+        StatusCode::BAD_REQUEST
+    );
+
+    let repeated = || {
+        let request = Request::post("/backup/v1/providers/again:activate").header("idempotency-key", "once");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        world.send(request.body(Body::from(wish.to_string())).expect("a request"))
+    };
+    let (first, second) = (repeated().await, repeated().await);
+    assert_eq!((first.0, &first.2), (StatusCode::OK, &second.2), "the same call finds its operation");
 }
 
 #[tokio::test]
@@ -182,4 +193,13 @@ async fn the_line_that_installs_an_agent_names_the_digest_of_what_it_fetches() {
     let (status, _) = ask("AGENT_INSTALL_BASH_EXTERNAL_VM", json!([Uuid::max()])).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(ask("AGENT_INSTALL_COMMAND_TYPE_UNSPECIFIED", json!([])).await.0, StatusCode::BAD_REQUEST);
+
+    world.with_repository().await;
+    let branch = world.tenant_below(world.acme, "branch").await;
+    let admin = world.token(world.acme, Role::Admin).await;
+    let wish = json!({ "folderId": branch, "name": "theirs", "settings": super::estate::settings() });
+    let (_, made) = world.post("/backup/v1/policies", &admin, wish).await;
+    let (status, body) = ask("AGENT_INSTALL_BASH_EXTERNAL_VM", json!([made["metadata"]["policyId"]])).await;
+    let unmet = &body["details"][0]["violations"][0]["type"];
+    assert_eq!((status, unmet), (StatusCode::BAD_REQUEST, &json!("FOREIGN_POLICY")), "{body}");
 }

@@ -43,7 +43,11 @@ impl World {
 
     /// A server whose services are set up further.
     pub(crate) async fn with(set_up: impl FnOnce(Service) -> Service) -> World {
-        let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
+        World::over(Arc::new(MemoryLedger::new()), set_up).await
+    }
+
+    /// The same over a ledger of another kind.
+    pub(crate) async fn over(ledger: Arc<dyn Ledger>, set_up: impl FnOnce(Service) -> Service) -> World {
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
         let service = Arc::new(set_up(Service::new(ledger.clone(), sealer).reached_at(PUBLIC.to_owned())));
         let shutdown = CancellationToken::new();

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use domain::Uuid;
+use domain::archive::Archive;
 use domain::backup::{Backup, BackupKind, Root};
 use domain::resource::Resource;
+use domain::{Timestamp, Uuid};
 use proto::yandex::cloud::backup::v1 as wire;
 use wire::archive::{ArchiveAttributes, EncryptionAlgorithm};
 use wire::backup::BackupAttributes;
@@ -20,12 +21,19 @@ pub(super) struct Around {
     pub(super) resources: HashMap<Uuid, Resource>,
     /// Where repositories are.
     pub(super) locations: HashMap<Uuid, String>,
+    /// The archives that backups are in.
+    pub(super) archives: HashMap<Uuid, Archive>,
 }
 
 impl Around {
     /// The id by which the machine of a backup is named; its own where it is not known any more.
     fn instance_of(&self, resource: Uuid) -> String {
         self.resources.get(&resource).map_or_else(|| resource.to_string(), instance_id)
+    }
+
+    /// When the repository was last reached for the archive of a backup; one without an archive was seen when it was made.
+    fn seen_at(&self, backup: &Backup) -> Timestamp {
+        self.archives.get(&backup.archive).map_or(backup.created_at, |archive| archive.last_seen_at)
     }
 
     fn uri(&self, repository: Uuid, archive: Uuid) -> String {
@@ -77,7 +85,7 @@ pub(super) fn backup(backup: &Backup, around: &Around) -> wire::Backup {
         vault_id: backup.repository.to_string(),
         archive_id: backup.archive.to_string(),
         created_at: Some(stamp(backup.created_at)),
-        last_seen_at: Some(stamp(backup.updated_at.max(backup.created_at))),
+        last_seen_at: Some(stamp(around.seen_at(backup))),
         size: bytes(backup.added),
         deduplicated_size: bytes(backup.added_raw),
         backed_up_data_size: bytes(backup.changed),

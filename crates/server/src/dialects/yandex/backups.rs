@@ -1,5 +1,6 @@
 //! Archives and recovery points (section 12.2): list them, look into them, write them back, delete them.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 
 use domain::backup::Backup;
@@ -51,8 +52,11 @@ async fn list_archives(call: Call, request: ListArchivesRequest) -> Result<ListA
     let filter = Filter::all().is(field, Value::Uuid(id))?;
     let mut found = call.service().archives(call.caller()?, filter).await?;
     found.sort_by_key(|view| (view.archive.created_at, view.archive.id));
-    let around =
-        around(&call, found.iter().map(|v| v.archive.resource), found.iter().map(|v| v.archive.repository)).await?;
+    let around = Around {
+        resources: call.service().resources_by_id(call.caller()?, found.iter().map(|v| v.archive.resource)).await?,
+        locations: call.service().locations(found.iter().map(|v| v.archive.repository)).await?,
+        archives: HashMap::new(),
+    };
     let archives = found.iter().map(|view| backup_map::archive(view, &around)).collect();
     pages::whole(ListArchivesResponse { archives }, "ask by machine, with compute_instance_id")
 }
@@ -158,19 +162,13 @@ fn created(mut filter: Filter<RecordField>, terms: &[Term]) -> Result<Filter<Rec
 
 /// The recovery points as they are shown.
 async fn shown(call: &Call, backups: &[Backup]) -> Result<Vec<wire::Backup>, Failure> {
-    let around = around(call, backups.iter().map(|b| b.resource), backups.iter().map(|b| b.repository)).await?;
+    let caller = call.caller()?;
+    let around = Around {
+        resources: call.service().resources_by_id(caller, backups.iter().map(|b| b.resource)).await?,
+        locations: call.service().locations(backups.iter().map(|b| b.repository)).await?,
+        archives: call.service().archives_by_id(caller, backups.iter().map(|b| b.archive)).await?,
+    };
     Ok(backups.iter().map(|b| backup_map::backup(b, &around)).collect())
-}
-
-async fn around(
-    call: &Call,
-    resources: impl Iterator<Item = Uuid>,
-    repositories: impl Iterator<Item = Uuid>,
-) -> Result<Around, Failure> {
-    Ok(Around {
-        resources: call.service().resources_by_id(call.caller()?, resources).await?,
-        locations: call.service().locations(repositories).await?,
-    })
 }
 
 async fn get(call: Call, request: GetBackupRequest) -> Result<wire::Backup, Failure> {

@@ -150,6 +150,8 @@ async fn machine_in(call: &Call, folder: &str, instance: &str) -> Result<Resourc
 fn about(error: Error, machine: &Resource) -> Failure {
     match error.code {
         Code::InvalidField => Failure::from(error),
+        // More than fits into one answer (Y42).
+        Code::BodyTooLarge => Failure::exhausted("response size", error.message),
         _ => Failure::from(error).about(instance_id(machine)),
     }
 }
