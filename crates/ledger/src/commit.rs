@@ -386,9 +386,10 @@ impl Commit<'_> {
         {
             return Err(Error::not_found(kind.name(), record.id()));
         }
-        // A new tenant is judged by its parent; only the root has none, and it is made once, by the server itself.
+        // A new tenant is judged by its parent; only the root has none, and it is made once, by the server itself. One that is
+        // there may be changed from within, for it keeps its place.
         let owner = match &record {
-            Record::Tenant(t) => t.parent,
+            Record::Tenant(t) if current.is_none() => t.parent,
             other => Some(other.tenant()),
         };
         if let Some(owner) = owner {

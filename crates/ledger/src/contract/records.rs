@@ -350,7 +350,9 @@ pub(super) async fn tenants_keep_their_place(w: &mut World) -> Result<()> {
     assert_eq!(refusal(w.put(moved.clone(), Expect::Rev(eu.rev)).await), Code::InvalidField);
     moved = eu.value.clone();
     moved.name = "Renamed".into();
-    w.put(moved, Expect::Rev(eu.rev)).await?;
+    // From within, where its parent is out of reach.
+    let write = Write::Put(Box::new(moved.into()), Expect::Rev(eu.rev));
+    w.ledger.commit(&domain::Scope::subtree(&w.eu), w.moment, vec![write]).await?;
     let mut same_number = w.other.child(w.id(), 7, "x", w.moment.now)?;
     assert_eq!(refusal(w.put(same_number.clone(), Expect::New).await), Code::AlreadyExists);
     same_number.number = 8;
