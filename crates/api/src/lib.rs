@@ -14,6 +14,7 @@ mod common;
 mod names;
 mod policy;
 mod resource;
+mod run_sets;
 mod signing_key;
 mod task;
 mod tenant;
@@ -31,6 +32,7 @@ pub use names::{
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
+pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody};
 pub use signing_key::{KeySet, PublicKey, SigningKey};
 pub use task::{
     Affinity, Blocker, BlockerMessage, Bottleneck, Executor, Named, ParentEntity, Progress, Rules, Task, TaskCount,

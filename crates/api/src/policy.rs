@@ -5,6 +5,8 @@ use domain::{Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::run_sets::RunSetsBody;
+
 /// Schedule and settings, to be applied to resources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Policy {
@@ -76,6 +78,8 @@ pub enum ScheduleBody {
     },
     /// Only when somebody asks.
     Manual {},
+    /// As several sets say together.
+    Sets(RunSetsBody),
 }
 
 /// What a backup does besides reading everything below the sources. What is left out is as usual.
@@ -368,7 +372,7 @@ mod tests {
         for body in documented {
             let json = serde_json::to_value(&body).expect("serialises");
             let schedule: Schedule = serde_json::from_value(json.clone()).expect("the domain reads it");
-            // A new variant in the domain must be added here and to the document.
+            // A new variant in the domain must be added here and to the document; sets have tests of their own.
             match &schedule {
                 Schedule::Daily { .. } | Schedule::Interval { .. } | Schedule::Manual {} | Schedule::Sets(_) => {}
             }
