@@ -113,6 +113,21 @@ pub struct Entity {
     pub value: String,
 }
 
+/// Types of parent entities that a task is about though they are neither its resource nor its policy, by the names that
+/// Clumio's clients know (contract for Clumio, 7.2).
+pub mod entity {
+    /// A file that was taken out of a backup.
+    pub const RESTORED_FILE: &str = "restored_file";
+    /// A tenant.
+    pub const ORGANIZATIONAL_UNIT: &str = "organizational_unit";
+    /// A repository.
+    pub const REPOSITORY: &str = "repository";
+    /// An agent with a repository.
+    pub const ENVIRONMENT: &str = "aws_environment";
+    /// All of them.
+    pub const ALL: [&str; 4] = [RESTORED_FILE, ORGANIZATIONAL_UNIT, REPOSITORY, ENVIRONMENT];
+}
+
 /// What limits a task's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {

@@ -13,7 +13,7 @@ use domain::query::{Filter, Query, RecordField, Slice, Test, Value};
 use domain::record::RecordKind;
 use domain::resource::Resource;
 use domain::restored_file::{KEPT_FOR, RestoredFile};
-use domain::task::{Affinity, LeaseToken, Named, State, Task, TaskId, TaskRef, TaskSpec, kind};
+use domain::task::{Affinity, Entity, LeaseToken, Named, State, Task, TaskId, TaskRef, TaskSpec, entity, kind};
 use domain::tenant::Tenant;
 use domain::work::{DownloadDone, DownloadWork, Work};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid, if_found};
@@ -108,6 +108,9 @@ impl Service {
         let of_backup =
             || Named { id: backup.resource.to_string(), kind: String::new(), name: backup.resource_name.clone() };
         spec.resource = Some(resource.as_ref().map_or_else(of_backup, named_resource));
+        // What it is about beside the resource.
+        spec.parent_entity =
+            Some(Entity { id: file.id.to_string(), kind: entity::RESTORED_FILE.to_owned(), value: file.name.clone() });
         // Any agent will do where there is none of its own any more.
         let agent = resource.as_ref().and_then(|r| r.agent);
         spec.affinity = Affinity { agent: agent.map(|a| a.to_string()), cluster: None };

@@ -1,32 +1,22 @@
 //! What a task is about, and what that hangs below, as the vendor shows it (7.2), and how the ledger is asked for it.
 //!
 //! A task's resource and policy are its own fields. What else a task can be about - a restored file, an organizational unit,
-//! a repository, an environment - is kept as its parent entity, with the vendor's name as the type, and shown as the primary
-//! one: whoever makes such a task sets `TaskSpec::parent_entity` so.
+//! a repository, an environment - is kept as its parent entity, with a type out of `domain::task::entity`, and shown as the
+//! primary one: whoever makes such a task sets `TaskSpec::parent_entity` so.
 
 use domain::Result;
 use domain::query::{Clause, TaskField as F, Test};
 use domain::resource::ResourceKind;
-use domain::task::{Entity, Named, Task, kind};
+use domain::task::{Entity, Named, Task, entity as about, kind};
 use serde_json::{Value, json};
 
 use super::filter::Condition;
 use super::filter_ledger::Ways;
 use super::task_types::{any_of, entity, none_of, texts, wanted};
 
-/// A file that was taken out of a backup; its volume is shown as the parent.
-pub(super) const RESTORED_FILE: &str = "restored_file";
-/// A tenant.
-pub(super) const UNIT: &str = "organizational_unit";
-/// A repository.
-pub(super) const REPOSITORY: &str = "repository";
-/// An agent with a repository.
-pub(super) const ENVIRONMENT: &str = "aws_environment";
 /// A policy.
 pub(super) const POLICY: &str = "policy";
 
-/// What is kept as the parent entity and shown as the primary one.
-const PRIMARY: [&str; 4] = [RESTORED_FILE, UNIT, REPOSITORY, ENVIRONMENT];
 /// The type of a resource whose kind is not known.
 const RESOURCE: &str = "resource";
 /// The type of a parent entity that came without one.
@@ -75,7 +65,7 @@ fn other(entity: &Entity) -> Option<ShownEntity> {
 pub(super) fn primary(task: &Task) -> Option<ShownEntity> {
     let spec = &task.spec;
     match &spec.parent_entity {
-        Some(special) if PRIMARY.contains(&special.kind.as_str()) => other(special),
+        Some(special) if about::ALL.contains(&special.kind.as_str()) => other(special),
         _ => {
             let named = spec.resource.as_ref().and_then(resource);
             named.or_else(|| spec.policy.as_ref().and_then(policy))
@@ -87,8 +77,8 @@ pub(super) fn primary(task: &Task) -> Option<ShownEntity> {
 pub(super) fn parent(task: &Task) -> Option<ShownEntity> {
     let spec = &task.spec;
     match &spec.parent_entity {
-        Some(file) if file.kind == RESTORED_FILE => spec.resource.as_ref().and_then(resource),
-        Some(special) if PRIMARY.contains(&special.kind.as_str()) => None,
+        Some(file) if file.kind == about::RESTORED_FILE => spec.resource.as_ref().and_then(resource),
+        Some(special) if about::ALL.contains(&special.kind.as_str()) => None,
         Some(entity) => other(entity),
         None if BETWEEN.contains(&spec.kind.as_str()) && spec.resource.as_ref().is_some_and(|r| !r.id.is_empty()) => {
             spec.policy.as_ref().and_then(policy)
@@ -131,12 +121,12 @@ fn absent(field: F) -> Result<Clause<F>> {
 
 /// Without a parent entity that is shown as the primary one, and with this.
 fn ordinary(with: &[Clause<F>]) -> Result<Ways<F>> {
-    let ways = [absent(F::ParentType)?, none_of(F::ParentType, texts(PRIMARY))?];
+    let ways = [absent(F::ParentType)?, none_of(F::ParentType, texts(about::ALL))?];
     Ok(ways.into_iter().map(|way| [way].into_iter().chain(with.iter().cloned()).collect()).collect())
 }
 
 fn primaries() -> Result<Vec<Source>> {
-    let special = vec![vec![any_of(F::ParentType, texts(PRIMARY))?]];
+    let special = vec![vec![any_of(F::ParentType, texts(about::ALL))?]];
     let of_resource = ordinary(&[present(F::ResourceId)?])?;
     let of_policy = ordinary(&[absent(F::ResourceId)?, present(F::PolicyId)?])?;
     Ok(vec![
@@ -147,7 +137,7 @@ fn primaries() -> Result<Vec<Source>> {
 }
 
 fn parents() -> Result<Vec<Source>> {
-    let of_file = vec![vec![any_of(F::ParentType, texts([RESTORED_FILE]))?, present(F::ResourceId)?]];
+    let of_file = vec![vec![any_of(F::ParentType, texts([about::RESTORED_FILE]))?, present(F::ResourceId)?]];
     let other = ordinary(&[present(F::ParentId)?])?;
     let between = vec![vec![
         absent(F::ParentId)?,
