@@ -94,6 +94,13 @@ impl<'p> Builder<'p> {
         self
     }
 
+    /// Lets it also restore to places of their own below this folder.
+    #[must_use]
+    pub fn restoring_below(mut self, path: &Path) -> Builder<'p> {
+        self.args.extend(["--restore-root".into(), path.into()]);
+        self
+    }
+
     /// Answers plain HTTP at this address.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Builder<'p> {

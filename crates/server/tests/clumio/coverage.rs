@@ -30,6 +30,21 @@ const ROWS: &[Row] = &[
     row("list-tasks", Right::View, &[]),
     row("read-task", Right::View, &["999999"]),
     row("update-task", Right::Issue, &["999999"]),
+    row("list-aws-environments", Right::View, &[]),
+    row("read-aws-environment", Right::View, &[UUID]),
+    row("list-aws-environment-tags", Right::View, &[UUID]),
+    row("read-aws-environment-tag", Right::View, &[UUID, UUID]),
+    row("list-aws-ebs-volumes", Right::View, &[]),
+    row("read-aws-ebs-volume", Right::View, &[UUID]),
+    row("list-backup-aws-ebs-volumes", Right::View, &[]),
+    row("read-backup-aws-ebs-volume", Right::View, &[UUID]),
+    row("create-backup-aws-ebs-volume", Right::Operate, &[]),
+    row("restore-aws-ebs-volume", Right::Operate, &[]),
+    row("list-backup-filesystems", Right::View, &[UUID]),
+    row("read-filesystem", Right::View, &[UUID, "1"]),
+    row("read-backup-filesystem-directory", Right::View, &[UUID, "1", "root"]),
+    row("list-restored-files", Right::View, &[]),
+    row("restore-files", Right::Operate, &[]),
 ];
 
 /// The operations that anybody may call.

@@ -117,7 +117,7 @@ impl Call {
         self.answer(StatusCode::ACCEPTED, body)
     }
 
-    fn answer(&self, status: StatusCode, body: Value) -> Reply {
+    pub(super) fn answer(&self, status: StatusCode, body: Value) -> Reply {
         let content = format!("application/api.clumio.{}=v{}+json", self.operation.resource.name, self.version);
         let content = HeaderValue::from_str(&content).unwrap_or_else(|_| HeaderValue::from_static("application/json"));
         Reply((status, [(CONTENT_TYPE, content)], body.to_string()).into_response())

@@ -27,22 +27,34 @@
 
 #![expect(dead_code, reason = "what handlers of further operations need stands before them")]
 
+mod backup_map;
+mod backups;
 mod body;
 mod call;
 mod discovery;
+mod disk;
 mod dispatch;
+mod environments;
 mod failure;
+mod filesystems;
 mod filter;
 mod filter_ledger;
 mod filter_time;
 mod listing;
 mod operations;
 mod query;
+mod restored_files;
+mod restores;
 mod routes;
+mod started;
+mod stored;
+mod tags;
 mod task_entities;
 mod task_types;
 mod tasks;
 mod versions;
+mod volume_map;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -67,6 +79,12 @@ fn handlers() -> Handlers {
     let mut handlers = Handlers::default();
     discovery::register(&mut handlers);
     tasks::register(&mut handlers);
+    environments::register(&mut handlers);
+    volumes::register(&mut handlers);
+    backups::register(&mut handlers);
+    restores::register(&mut handlers);
+    filesystems::register(&mut handlers);
+    restored_files::register(&mut handlers);
     handlers
 }
 
