@@ -166,7 +166,7 @@ async fn fitting(
     days: Option<u32>,
 ) -> Result<Vec<Resource>, Failure> {
     let stages: [(&[&str], Around); 4] = [
-        (&["tags.id"], Around::default()),
+        (&["tags.id", "id", "organizational_unit_id"], Around::default()),
         (
             &["protection_status", "protection_info.policy_id", "deactivated"],
             Around { policy: true, ..Around::default() },
@@ -190,6 +190,9 @@ async fn fitting(
 fn value_of(view: &VolumeView, field: &str) -> Shown<'static> {
     let stored_in = view.stored_in.as_ref();
     match field {
+        // Parts of ids; the ledger answers for whole ones.
+        "id" => Shown::owned(view.resource.id.to_string()),
+        "organizational_unit_id" => Shown::owned(view.resource.tenant.to_string()),
         "tags.id" => {
             Shown::List(view.resource.tags().iter().map(|(k, v)| tags::tag_id(k, v).to_string().into()).collect())
         }
