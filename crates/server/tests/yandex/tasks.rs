@@ -11,7 +11,12 @@ use super::world::World;
 
 impl World {
     async fn task_for(&self, resource: Uuid, kind: &str) -> Task {
+        self.tagged_task(resource, kind, &[]).await
+    }
+
+    async fn tagged_task(&self, resource: Uuid, kind: &str, tags: &[&str]) -> Task {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind, "elsewhere", self.acme);
+        spec.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         spec.resource = Some(Named { id: resource.to_string(), kind: "compute_vm".into(), name: "db".into() });
         let write = Write::CreateTask(Box::new(spec));
         let committed = self.ledger.commit(&Scope::everything(), self.service.moment(), vec![write]).await;
@@ -34,13 +39,19 @@ async fn every_task_of_a_machine_is_listed_the_newest_first() {
     for kind in ["backup", "retention", "file_recovery", "import", "backup"] {
         made.push(world.task_for(id, kind).await.id.0);
     }
+    made.push(world.tagged_task(id, "backup", &["nightly"]).await.id.0);
+    world.tagged_task(id, "browse", &["nightly", "internal"]).await;
     world.task_for(Uuid::now_v7(), "backup").await;
     let path = "/backup/v1/resources/db-1/tasks";
     let (status, body) = world.get(path, &token).await;
     made.reverse();
     assert_eq!((status, numbers(&body)), (StatusCode::OK, made.clone()));
     let types: Vec<_> = body["tasks"].as_array().expect("tasks").iter().map(|t| t["type"].clone()).collect();
-    assert_eq!(json!(types), json!(["BACKUP", null, "RECOVERY", "RETENTION", "BACKUP"]), "one has no name here");
+    assert_eq!(
+        json!(types),
+        json!(["BACKUP", "BACKUP", null, "RECOVERY", "RETENTION", "BACKUP"]),
+        "one has no name here"
+    );
     let first = &body["tasks"][0];
     assert_eq!((&first["status"], &first["cancellable"]), (&json!("ENQUEUED"), &json!(true)));
     assert_eq!((&first["computeInstanceId"], first.get("resultCode")), (&json!("db-1"), None));
@@ -59,7 +70,7 @@ async fn every_task_of_a_machine_is_listed_the_newest_first() {
             break;
         }
     }
-    assert_eq!((seen, pages), (made, 3));
+    assert_eq!((seen, pages), (made, 4));
 }
 
 #[tokio::test]

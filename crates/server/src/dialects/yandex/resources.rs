@@ -1,6 +1,6 @@
 //! Machines (section 12.1): list and read them, take them out, look around on them, and let new ones join.
 
-use domain::query::{Direction, Filter, Order, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::query::{Clause, Direction, Filter, Order, Pattern, Query, RecordField, TaskField, Test, Value};
 use domain::resource::{Resource, ResourceKind};
 use domain::token::Joins;
 use domain::{Code, Error, Uuid};
@@ -75,6 +75,9 @@ async fn delete(call: Call, request: DeleteResourceRequest) -> Result<Operation,
 async fn list_tasks(call: Call, request: ListTasksRequest) -> Result<ListTasksResponse, Failure> {
     let machine = call.service().known_instance(call.caller()?, &request.compute_instance_id).await?;
     let filter = Filter::all().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::IsUuid(machine.id)]))?;
+    // Whoever carries live calls by tasks marks them so (Y58).
+    let live = Test::AnyOf(vec![Pattern::Is(Value::Text("internal".to_owned()))]);
+    let filter = filter.and_none_of(vec![vec![Clause::new(TaskField::Tag, live)?]]);
     let order = Order::by(vec![(TaskField::Id, Direction::Desc)])?;
     let query = Query { filter, order, page: call.page(DEFAULT_SIZE)?, total: false };
     let found = call.service().tasks(call.caller()?, &query, View::default()).await?.items;
