@@ -53,6 +53,8 @@ pub struct Run {
     pub run_later: bool,
     /// How long it may wait to be taken; none = without limit.
     pub queue_timeout: Option<SignedDuration>,
+    /// When it is stopped if it is not over by then: its window closes. None = it may go on.
+    pub until: Option<Timestamp>,
     /// The attempt it is, if it repeats one that failed.
     pub repeats: Option<Attempt>,
 }
@@ -81,7 +83,7 @@ fn plan_simple(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan 
     let next = if policy.enabled { policy.schedule.next_after(around.now, around.zone) } else { None };
     let (decision, next) = match app.next_run_at {
         Some(due) if policy.enabled && due <= around.now => {
-            let run = Run { at: due, full: false, run_later: true, queue_timeout: None, repeats: None };
+            let run = Run { at: due, full: false, run_later: true, queue_timeout: None, until: None, repeats: None };
             let decision = match (around.active, around.open) {
                 (false, _) => Decision::Wait,
                 (true, true) => Decision::Skip,
@@ -106,13 +108,16 @@ fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around
             // The next moment has come: the one before is not repeated any more.
             app.agenda.repeat = None;
             let full = sets.is_full(due.full, due.at, app.agenda.last_due_at, around.zone);
-            let run = Run { at: due.at, full, run_later: due.run_later, queue_timeout: None, repeats: None };
-            if missed || around.open { Decision::Pass } else { Decision::Run(run) }
+            let until = sets.until(due.at, &past(&app, policy, around));
+            let run = Run { at: due.at, full, run_later: due.run_later, queue_timeout: None, until, repeats: None };
+            let closed = until.is_some_and(|until| until <= around.now);
+            if missed || closed || around.open { Decision::Pass } else { Decision::Run(run) }
         }
         (true, _, Some(Repeat { at, attempt })) if at <= around.now => {
             app.agenda.repeat = None;
             let Attempt { full, run_later, .. } = attempt;
-            let run = Run { at, full, run_later, queue_timeout: None, repeats: Some(attempt) };
+            let until = sets.until(at, &past(&app, policy, around));
+            let run = Run { at, full, run_later, queue_timeout: None, until, repeats: Some(attempt) };
             if around.open { Decision::Pass } else { Decision::Run(run) }
         }
         _ => Decision::Wait,
@@ -165,13 +170,13 @@ pub fn asked(app: &Application, policy: &Policy, around: &Around<'_>) -> Run {
         Schedule::Sets(sets) => sets.is_full(sets.asked_full(), around.now, app.agenda.last_due_at, around.zone),
         _ => false,
     };
-    Run { at: around.now, full, run_later: true, queue_timeout: None, repeats: None }
+    Run { at: around.now, full, run_later: true, queue_timeout: None, until: None, repeats: None }
 }
 
 /// Notes that a task was made for a run, by the schedule or by a person, and when the next one is due.
 pub fn begin(app: &mut Application, policy: &Policy, run: &Run, task: Uuid, scheduled: bool, around: &Around<'_>) {
     let attempt = run.repeats.unwrap_or(Attempt { first: task, number: 1, full: run.full, run_later: run.run_later });
-    app.agenda.open.push(OpenRun { task, scheduled, attempt });
+    app.agenda.open.push(OpenRun { task, scheduled, until: run.until, attempt });
     app.agenda.last_due_at = Some(run.at);
     app.last_run_at = Some(around.now);
     app.last_task = Some(task);

@@ -22,7 +22,7 @@ pub struct Tenant {
     pub parent: Option<Uuid>,
     /// The path of numbers from the root down to this tenant, like `/1/66/`.
     pub locator: String,
-    /// The name, unique among siblings by convention only.
+    /// The name, unique among its siblings.
     pub name: String,
     /// Free text.
     pub description: String,
@@ -39,6 +39,10 @@ pub struct Tenant {
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+    /// When it was deleted. Its number and its place in the tree are never given to another, and what happened in it stays
+    /// known to those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// How a caller names a tenant.
@@ -66,6 +70,7 @@ impl Tenant {
             providers: Vec::new(),
             created_at: now,
             updated_at: now,
+            deleted_at: None,
         }
     }
 
@@ -90,6 +95,7 @@ impl Tenant {
             providers: Vec::new(),
             created_at: now,
             updated_at: now,
+            deleted_at: None,
         })
     }
 }

@@ -18,7 +18,7 @@ fn points(times: &[&str]) -> Vec<Candidate> {
 }
 
 fn rule(keep: Keep, periods: &[Period]) -> Rule {
-    Rule { keep, periods: periods.to_vec() }
+    Rule { keep, periods: periods.to_vec(), first_of: None }
 }
 
 fn utc(now: &str) -> Frame<'static> {
@@ -134,7 +134,7 @@ fn some_rule() -> impl Strategy<Value = Rule> {
         (1..4_u64).prop_map(|n| Keep::MaxAge(Interval::of(n, Unit::Months))),
     ];
     (keep, prop::collection::vec(prop::sample::select(Period::ALL.to_vec()), 0..3))
-        .prop_map(|(keep, periods)| Rule { keep, periods })
+        .prop_map(|(keep, periods)| Rule { keep, periods, first_of: None })
 }
 
 proptest! {

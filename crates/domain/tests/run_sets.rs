@@ -3,7 +3,7 @@
 
 use domain::plan::{Around, Decision, Run, asked, begin, end, plan, reschedule};
 use domain::policy::calendar::{Interval, Unit, Weekday};
-use domain::policy::sets::{Again, Due, Past, RunKind, RunSet, RunSets, Scheme, When};
+use domain::policy::sets::{Again, Due, Past, RunKind, RunSet, RunSets, Scheme, When, Window};
 use domain::policy::timetable::{Period, Timetable};
 use domain::policy::{Agenda, Application, Policy, Retention, Schedule, Settings};
 use domain::task::ResultCode;
@@ -445,4 +445,67 @@ fn delays_are_spread_over_machines_and_moments() {
     let delay = |id, due: Due| sets.start(due, Uuid::from_u128(id), &past).duration_since(due.at);
     share((0..1000).map(|id| delay(id, due(0))).collect());
     share((0..1000).map(|day| delay(1, due(day))).collect());
+}
+
+fn at_once(then: When) -> RunSets {
+    let set = |when| RunSet { kind: RunKind::Auto, when, run_later: true };
+    RunSets::of(vec![set(When::AtOnce {}), set(then)])
+}
+
+#[test]
+fn what_runs_at_once_runs_when_it_is_applied_and_then_in_steps_from_there() {
+    let mut world = World::new(at_once(When::Every(Interval::of(6, Unit::Hours))));
+    assert_eq!(world.next(), next("01-01T12:00"));
+    assert!(world.at("01-01T12:00").is_ok());
+    assert_eq!(world.next(), next("01-01T18:00"));
+    world.end("01-01T15:30", ResultCode::Ok);
+    assert_eq!(world.next(), next("01-01T18:00"), "however long it took");
+    // Of what was missed, one run is made up for, and the steps stay where they were.
+    assert!(world.at("01-02T07:00").is_ok());
+    assert_eq!(world.next(), next("01-02T12:00"));
+}
+
+#[test]
+fn steps_of_months_follow_the_calendar() {
+    let mut world = World::new(at_once(When::Every(Interval::of(1, Unit::Months))));
+    world.app.created_at = t("01-31T12:00");
+    assert!(world.at("01-31T12:00").is_ok());
+    world.end("01-31T13:00", ResultCode::Error);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let due = world.app.next_run_at.unwrap();
+        seen.push(due.to_string()[5..10].to_owned());
+        world.now = due;
+        world.at(&seen.last().map(|day| format!("{day}T12:00")).unwrap()).unwrap();
+        world.end(&format!("{}T12:30", seen.last().unwrap()), ResultCode::Ok);
+    }
+    assert_eq!(seen, ["02-28", "03-31", "04-30"]);
+}
+
+#[test]
+fn a_window_says_when_the_runs_within_it_have_to_be_over() {
+    let night = Some(Window { from: time(22, 0, 0, 0), to: time(6, 0, 0, 0) });
+    let times = Timetable { from: Some(time(22, 0, 0, 0)), ..Timetable::every(Period::Daily) };
+    let mut world = World::new(RunSets { window: night, ..at_once(When::Times(times)) });
+    // Applied outside the window, and the first backup comes at once all the same.
+    assert_eq!(world.at("01-01T12:00").map(|run| run.until), Ok(None));
+    world.end("01-01T13:00", ResultCode::Ok);
+    assert_eq!(world.at("01-01T22:00").map(|run| run.until), Ok(Some(t("01-02T06:00"))));
+    assert_eq!(world.app.agenda.open[0].until, Some(t("01-02T06:00")));
+    world.end("01-02T06:00", ResultCode::Cancelled);
+    // A night that was missed is not made up for by day, and a part of one that is left is used.
+    assert_eq!(world.at("01-03T07:00"), Err(Decision::Pass));
+    assert_eq!(world.next(), next("01-03T22:00"));
+    assert_eq!(world.at("01-04T05:00").map(|run| run.until), Ok(Some(t("01-04T06:00"))));
+    assert_eq!(world.by_hand("01-04T12:00").until, None);
+}
+
+#[test]
+fn a_window_by_day_ends_on_the_same_day_and_holds_no_moment_beside_it() {
+    let window = Some(Window { from: time(9, 0, 0, 0), to: time(17, 0, 0, 0) });
+    let sets = RunSets { window, ..RunSets::of(vec![daily(10)]) };
+    let past = Past { zone: &UTC, since: t("01-01T00:00"), applied: t("01-01T00:00"), ended: None, open: false };
+    assert_eq!(sets.until(t("01-05T10:00"), &past), Some(t("01-05T17:00")));
+    assert_eq!(sets.until(t("01-05T17:00"), &past), None);
+    assert_eq!(sets.until(t("01-05T08:59"), &past), None);
 }

@@ -90,6 +90,10 @@ pub(crate) trait Tx {
     fn locator(&mut self, tenant: Uuid) -> Result<Option<String>>;
     /// Whether anything belongs to the tenant: another tenant below it, a task, or a record.
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
+    /// Whether a tenant, resource or policy that was not deleted belongs to the tenant.
+    fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool>;
+    /// Whether a tenant of this name that was not deleted is a child of this one, other than the one with this id.
+    fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool>;
 }
 
 /// Carries out the writes; the store rolls back when it fails. A commit that changes nothing takes no revision.
@@ -397,8 +401,14 @@ impl Commit<'_> {
         } else if !self.scope.is_everything() {
             return Err(Error::new(Code::Forbidden, "only the server makes the root tenant"));
         }
-        if let Record::Tenant(tenant) = &record {
-            self.check_place(tenant, current.as_ref().map(|c| &c.value))?;
+        match (&record, owner) {
+            (Record::Tenant(tenant), _) => self.check_place(tenant, current.as_ref().map(|c| &c.value))?,
+            (Record::Resource(_) | Record::Policy(_), Some(owner))
+                if current.as_ref().is_none_or(|c| c.value.tenant() != owner) =>
+            {
+                self.require_open(owner)?;
+            }
+            _ => {}
         }
         if let Some(key) = record.key()
             && self.tx.record_by_key(kind, &key)?.is_some_and(|other| other.value.id() != record.id())
@@ -429,9 +439,47 @@ impl Commit<'_> {
         if tenant.locator != right {
             return Err(Error::invalid("locator", format!("the tenant's place in the tree is '{right}'")));
         }
-        match current {
-            Some(Record::Tenant(before)) if before.locator != tenant.locator => {
-                Err(Error::invalid("parent", "a tenant cannot be moved to another place in the tree"))
+        let before = match current {
+            Some(Record::Tenant(before)) => Some(before),
+            _ => None,
+        };
+        if before.is_some_and(|before| before.locator != tenant.locator) {
+            return Err(Error::invalid("parent", "a tenant cannot be moved to another place in the tree"));
+        }
+        if tenant.deleted_at.is_some() {
+            return self.check_empty(tenant);
+        }
+        let Some(parent) = tenant.parent else { return Ok(()) };
+        if before.is_none() {
+            self.require_open(parent).map_err(|e| e.field("parent"))?;
+        }
+        // Names of before are left alone until they are changed.
+        if before.is_none_or(|before| before.name != tenant.name)
+            && self.tx.sibling_named(parent, &tenant.name, tenant.id)?
+        {
+            let message = format!("there is a tenant '{}' already below the same one", tenant.name);
+            return Err(Error::new(Code::AlreadyExists, message).field("name").hint("give another name"));
+        }
+        Ok(())
+    }
+
+    /// Refuses to delete a tenant that something would be left without: its history stays, and what it owns may not be lost.
+    fn check_empty(&mut self, tenant: &Tenant) -> Result<()> {
+        if tenant.parent.is_none() {
+            return Err(Error::new(Code::InUse, "the tenant at the top cannot be deleted"));
+        }
+        if self.tx.tenant_holds(tenant.id)? {
+            let message = format!("the tenant '{}' still has tenants below it, resources or policies", tenant.name);
+            return Err(Error::new(Code::InUse, message).hint("move or delete them first"));
+        }
+        Ok(())
+    }
+
+    /// What is new, or moved, needs an owner that was not deleted.
+    fn require_open(&mut self, tenant: Uuid) -> Result<()> {
+        match self.tx.record(RecordKind::Tenant, tenant)?.map(|t| t.value) {
+            Some(Record::Tenant(found)) if found.deleted_at.is_some() => {
+                Err(Error::not_found("tenant", tenant).field("tenant"))
             }
             _ => Ok(()),
         }

@@ -479,4 +479,22 @@ impl Tx for MemoryTx<'_> {
         Ok(self.state.tasks.values().any(|(_, t)| t.spec.tenant == tenant)
             || self.state.records.values().any(|r| owns(&r.value)))
     }
+
+    fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool> {
+        let holds = |record: &Record| match record {
+            Record::Tenant(t) => t.parent == Some(tenant) && t.deleted_at.is_none(),
+            Record::Resource(r) => r.tenant == tenant && r.deleted_at.is_none(),
+            Record::Policy(p) => p.tenant == tenant,
+            _ => false,
+        };
+        Ok(self.state.records.values().any(|r| holds(&r.value)))
+    }
+
+    fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {
+        let named = |record: &Record| match record {
+            Record::Tenant(t) => t.parent == Some(parent) && t.name == name && t.deleted_at.is_none() && t.id != but,
+            _ => false,
+        };
+        Ok(self.state.records.values().any(|r| named(&r.value)))
+    }
 }

@@ -40,6 +40,9 @@ pub struct OpenRun {
     /// Whether the schedule made it, and not a person.
     #[serde(default, skip_serializing_if = "is_default")]
     pub scheduled: bool,
+    /// When it is stopped if it is not over by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub until: Option<Timestamp>,
     /// What it is repeated with if it fails.
     #[serde(flatten)]
     pub attempt: Attempt,

@@ -4,10 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::calendar::{Interval, Weekday, date_of};
+use super::calendar::{Interval, Unit, Weekday, date_of};
 use super::is_default;
 use super::timetable::Period;
 use crate::error::{Error, Result};
@@ -36,6 +37,9 @@ pub struct Rule {
     /// week weekly, else the first of a day daily, else it is hourly.
     #[serde(default, skip_serializing_if = "is_default")]
     pub periods: Vec<Period>,
+    /// Only the first recovery point of each such span: of so many hours, days, weeks or months of the calendar. None = all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub first_of: Option<Interval>,
 }
 
 /// Which recovery points of each archive stay.
@@ -101,6 +105,7 @@ impl Retention {
             if rule.periods.len() > Period::ALL.len() {
                 return Err(Error::invalid(field("periods"), "a period is named more than once"));
             }
+            rule.first_of.map_or(Ok(()), |span| span.check(&field("first_of")))?;
             match rule.keep {
                 Keep::MaxAge(age) => age.check(&field("keep.max_age"))?,
                 Keep::MaxCount(0) => {
@@ -138,7 +143,11 @@ impl Retention {
             reasons[*first].push("it is the newest".to_owned());
         }
         for rule in &self.rules {
-            let governs = |i: &&usize| rule.periods.is_empty() || rule.periods.contains(&classes[**i]);
+            let firsts = rule.first_of.map(|span| firsts(points, &newest, span, frame));
+            let governs = |i: &&usize| {
+                let of_class = rule.periods.is_empty() || rule.periods.contains(&classes[**i]);
+                of_class && firsts.as_ref().is_none_or(|firsts| firsts.contains(*i))
+            };
             for (place, i) in newest.iter().filter(governs).enumerate() {
                 governed[*i] = true;
                 if rule.keep.holds(points[*i], place, frame) {
@@ -171,7 +180,12 @@ impl Keep {
 impl Rule {
     fn reason(&self) -> String {
         let periods: Vec<_> = Period::ALL.iter().filter(|p| self.periods.contains(p)).map(|p| p.name()).collect();
-        let what = if periods.is_empty() { String::new() } else { format!("{} ", periods.join(" or ")) };
+        let what = match (self.first_of, periods.is_empty()) {
+            (None, true) => String::new(),
+            (None, false) => format!("{} ", periods.join(" or ")),
+            (Some(span), true) => format!("the first of {span} "),
+            (Some(span), false) => format!("the first of {span}, {} ", periods.join(" or ")),
+        };
         match self.keep {
             Keep::MaxAge(age) if what.is_empty() => format!("it is not older than {age}"),
             Keep::MaxAge(age) => format!("it is {what}and not older than {age}"),
@@ -179,6 +193,28 @@ impl Rule {
             Keep::MaxCount(count) => format!("it is one of the newest {count} {what}ones"),
         }
     }
+}
+
+/// The oldest point of each span of the calendar that has one.
+fn firsts(points: &[Candidate], newest: &[usize], span: Interval, frame: Frame<'_>) -> HashSet<usize> {
+    let mut spans = HashSet::new();
+    newest.iter().rev().copied().filter(|i| spans.insert(span_of(points[*i].created_at, span, frame))).collect()
+}
+
+/// The number of the span of the calendar that a time lies in.
+fn span_of(time: Timestamp, span: Interval, frame: Frame<'_>) -> i64 {
+    let day = date_of(time, frame.zone);
+    let days = |day: Date| i64::from(day.since((jiff::Unit::Day, Date::constant(1970, 1, 1))).map_or(0, |s| s.get_days()));
+    let number = match span.unit {
+        Unit::Seconds | Unit::Minutes | Unit::Hours => {
+            let length = Interval::of(1, span.unit).length().as_secs();
+            time.as_second().div_euclid(length)
+        }
+        Unit::Days => days(day),
+        Unit::Weeks => days(frame.week.week_of(day)).div_euclid(7),
+        Unit::Months => i64::from(day.year()) * 12 + i64::from(day.month()) - 1,
+    };
+    number.div_euclid(i64::try_from(span.count).unwrap_or(i64::MAX).max(1))
 }
 
 /// The class of each point: one each.

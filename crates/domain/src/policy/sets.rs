@@ -1,10 +1,12 @@
 //! Schedules of several sets of runs, each by the calendar or after the end of the last run; and what kind of run comes.
 //! The rules are those of the contract for Yandex clients, section 14.
 
+use jiff::Span;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::calendar::{Interval, Unit, Weekday, date_of};
+use super::calendar::{Interval, Unit, Weekday, date_of, instant};
 use super::is_default;
 use super::timetable::{Frame, Timetable};
 use crate::error::{Error, Result};
@@ -61,6 +63,21 @@ pub enum When {
     AfterLast(Interval),
     /// By the calendar.
     Times(Timetable),
+    /// Once, as soon as the policy is applied.
+    AtOnce {},
+    /// Again and again after this long, counted from when the policy was applied, however long runs take. At least a
+    /// minute.
+    Every(Interval),
+}
+
+/// The part of each day in which runs go on: what has not ended by its end is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// The local time of day at which it opens.
+    pub from: Time,
+    /// The local time of day at which it closes; not after `from`: of the following day.
+    pub to: Time,
 }
 
 /// Runs that come by one rule.
@@ -116,6 +133,9 @@ pub struct RunSets {
     /// tenant's setting says where it is absent, and UTC where that says nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub time_zone: Option<String>,
+    /// When runs that were made for a moment within it have to be over; none = they may go on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub window: Option<Window>,
 }
 
 fn yes() -> bool {
@@ -163,6 +183,7 @@ impl RunSets {
             max_parallel: 0,
             again: None,
             time_zone: None,
+            window: None,
         }
     }
 
@@ -179,6 +200,8 @@ impl RunSets {
             match &set.when {
                 When::AfterLast(delay) => delay.check(&format!("{field}.after_last"))?,
                 When::Times(times) => times.validate(&format!("{field}.times"))?,
+                When::AtOnce {} => {}
+                When::Every(step) => step.check(&format!("{field}.every"))?,
             }
         }
         if let Some(delay) = self.max_delay {
@@ -199,6 +222,8 @@ impl RunSets {
             let (at, run_later) = match &set.when {
                 When::Times(times) => (times.next_after(after, frame)?, set.run_later),
                 When::AfterLast(delay) => (follows(*delay, past)?, true),
+                When::AtOnce {} => (first(past)?, true),
+                When::Every(step) => (steps_on(*step, after, past)?, true),
             };
             Some(Due { at, full: set.kind == RunKind::Full, run_later })
         });
@@ -212,14 +237,32 @@ impl RunSets {
         let found = |set: &RunSet| match &set.when {
             When::Times(times) => times.last_within(after, until, frame),
             When::AfterLast(delay) => follows(*delay, past).filter(|at| *at > after && *at <= until),
+            When::AtOnce {} => first(past).filter(|at| *at > after && *at <= until),
+            When::Every(step) => last_step(*step, until, past).filter(|at| *at > after),
         };
         let last = self.sets.iter().filter_map(found).max()?;
         let at_last = self.sets.iter().filter(|set| found(set) == Some(last));
         joined(at_last.map(|set| Due {
             at: last,
             full: set.kind == RunKind::Full,
-            run_later: set.run_later || matches!(set.when, When::AfterLast(_)),
+            run_later: set.run_later || !matches!(set.when, When::Times(_)),
         }))
+    }
+
+    /// When a run has to be over that is made for a moment in the window of runs; none where nothing stops it. What comes at
+    /// once with the policy is not held to the window, wherever its moment lies.
+    #[must_use]
+    pub fn until(&self, moment: Timestamp, past: &Past<'_>) -> Option<Timestamp> {
+        let Window { from, to } = self.window.filter(|_| moment != past.applied)?;
+        let next = |day: Date, days: i32| day.checked_add(Span::new().days(days)).ok();
+        let today = date_of(moment, past.zone);
+        // The window that opened yesterday may still be open.
+        [next(today, -1)?, today].into_iter().find_map(|day| {
+            let opens = instant(day.to_datetime(from), past.zone)?;
+            let closing = if to > from { day } else { next(day, 1)? };
+            let closes = instant(closing.to_datetime(to), past.zone)?;
+            (opens <= moment && moment < closes).then_some(closes)
+        })
     }
 
     /// When the run of a moment begins: after a delay that is the same whenever it is asked for, and different for each
@@ -238,7 +281,8 @@ impl RunSets {
         let frame = self.frame(past);
         let gaps = self.sets.iter().filter_map(|set| match &set.when {
             When::Times(times) => Some(times.next_after(due.at, frame)?.duration_since(due.at)),
-            When::AfterLast(delay) => Some(delay.length().max(SHORTEST_DELAY.length())),
+            When::AfterLast(step) | When::Every(step) => Some(step.length().max(SHORTEST_DELAY.length())),
+            When::AtOnce {} => None,
         });
         gaps.min().unwrap_or(SignedDuration::MAX)
     }
@@ -273,6 +317,38 @@ fn follows(delay: Interval, past: &Past<'_>) -> Option<Timestamp> {
         Some(ended) => delay.after(ended, past.zone),
         None => Some(past.applied),
     }
+}
+
+/// The moment of a set that runs once: none after the first run of all.
+fn first(past: &Past<'_>) -> Option<Timestamp> {
+    (past.ended.is_none() && !past.open).then_some(past.applied)
+}
+
+/// So many steps after the policy was applied.
+fn step(step: Interval, count: u64, past: &Past<'_>) -> Option<Timestamp> {
+    let step = if step.length() < SHORTEST_DELAY.length() { SHORTEST_DELAY } else { step };
+    Interval { count: step.count.checked_mul(count)?, unit: step.unit }.after(past.applied, past.zone)
+}
+
+/// How many steps certainly fit between when the policy was applied and a time.
+fn steps_before(every: Interval, time: Timestamp, past: &Past<'_>) -> u64 {
+    // A month is at most 31 days long, and calendars shift by less than a day.
+    let longest = if every.unit == Unit::Months { SignedDuration::from_hours(31 * 24) } else { SignedDuration::ZERO };
+    let length = every.length().max(SHORTEST_DELAY.length()).max(longest.saturating_mul(every.count.try_into().unwrap_or(1)));
+    let since = time.duration_since(past.applied).as_secs();
+    u64::try_from(since / length.as_secs().max(1)).unwrap_or(0).saturating_sub(1)
+}
+
+/// The first step after a time.
+fn steps_on(every: Interval, after: Timestamp, past: &Past<'_>) -> Option<Timestamp> {
+    let from = steps_before(every, after, past).max(1);
+    (from..).map_while(|n| step(every, n, past)).find(|at| *at > after)
+}
+
+/// The last step not after a time.
+fn last_step(every: Interval, until: Timestamp, past: &Past<'_>) -> Option<Timestamp> {
+    let from = steps_before(every, until, past).max(1);
+    (from..).map_while(|n| step(every, n, past)).take_while(|at| *at <= until).last()
 }
 
 /// The first of several; equal ones are one, full before incremental.

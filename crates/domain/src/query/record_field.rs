@@ -45,7 +45,7 @@ fields! {
         CreatedAt = "created_at": FieldKind::Time,
         /// The last change.
         UpdatedAt = "updated_at": FieldKind::Time,
-        /// When it ceased to count: a credential was revoked, a revoked token expires anyway, a
+        /// When it ceased to count: a credential was revoked, a revoked token expires anyway, a tenant,
         /// resource, backup or archive was deleted.
         EndedAt = "ended_at": FieldKind::Time,
         /// When a backup with an end of its own, or a restored file, goes.
@@ -63,7 +63,7 @@ impl RecordKind {
     pub fn own_fields(self) -> &'static [RecordField] {
         use RecordField as F;
         match self {
-            RecordKind::Tenant => &[F::Name, F::Number, F::Parent],
+            RecordKind::Tenant => &[F::Name, F::Number, F::Parent, F::EndedAt],
             RecordKind::Resource => &[F::Name, F::Kind, F::InstanceId, F::Agent, F::External, F::EndedAt],
             RecordKind::Policy => &[F::Name, F::Kind, F::Repository],
             RecordKind::Application => &[F::Policy, F::Resource, F::NextRunAt],
@@ -158,6 +158,7 @@ impl Field for RecordField {
             (F::NextRunAt, Record::Application(v)) => Read::time(v.next_run_at),
             (F::ExpiresAt, Record::Backup(v)) => Read::time(v.expires_at),
             (F::ExpiresAt, Record::RestoredFile(v)) => Read::time(v.expires_at),
+            (F::EndedAt, Record::Tenant(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Resource(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Backup(v)) => Read::time(v.deleted_at),
             (F::EndedAt, Record::Archive(v)) => Read::time(v.deleted_at),

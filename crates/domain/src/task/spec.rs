@@ -28,6 +28,16 @@ pub mod kind {
     pub const APPLY_POLICY: &str = "apply_policy";
     /// A policy is taken from a resource; the server does it.
     pub const REVOKE_POLICY: &str = "revoke_policy";
+    /// A policy is changed; the server does it.
+    pub const POLICY_UPDATE: &str = "policy_update";
+    /// A policy is deleted, and taken from whatever it is applied to; the server does it.
+    pub const POLICY_DELETE: &str = "policy_delete";
+    /// A tenant is made together with what moves into it; the server does it.
+    pub const ORGANIZATIONAL_UNIT_CREATE: &str = "organizational_unit_create";
+    /// A tenant is changed, and resources move; the server does it.
+    pub const ORGANIZATIONAL_UNIT_UPDATE: &str = "organizational_unit_update";
+    /// A tenant is deleted; the server does it.
+    pub const ORGANIZATIONAL_UNIT_DELETE: &str = "organizational_unit_delete";
     /// Those of agents.
     pub const ALL: &[&str] =
         &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION];

@@ -97,6 +97,8 @@ suite! {
         foreigners_change_nothing,
         a_number_is_no_prefix,
         everything_below_is_seen,
+        siblings_have_different_names,
+        only_what_holds_nothing_is_deleted,
     }
     records {
         put_and_get_every_kind,

@@ -124,3 +124,49 @@ pub(super) async fn everything_below_is_seen(w: &mut World) -> Result<()> {
     assert_eq!(groups[0].count, 0);
     Ok(())
 }
+
+pub(super) async fn siblings_have_different_names(w: &mut World) -> Result<()> {
+    let child = |w: &World, parent: &Tenant, number, name: &str| parent.child(w.id(), number, name, w.moment.now);
+    let again = child(w, &w.root, 60, "Acme")?;
+    let error = w.put(again, Expect::New).await.expect_err("it must be refused");
+    assert_eq!((error.code, error.field.as_deref()), (Code::AlreadyExists, Some("name")));
+    let below = w.put(child(w, &w.acme, 61, "Acme")?, Expect::New).await?;
+    let renamed = Tenant { name: w.eu.name.clone(), ..below.value.clone() };
+    assert_eq!(refusal(w.put(renamed, Expect::Rev(below.rev)).await), Code::AlreadyExists);
+    // A name that stays is no new one, and one that was given up is free.
+    let described = Tenant { description: "below".into(), ..below.value };
+    let below = w.put(described, Expect::Rev(below.rev)).await?;
+    let gone = Tenant { deleted_at: Some(w.moment.now), ..below.value };
+    w.put(gone, Expect::Rev(below.rev)).await?;
+    w.put(child(w, &w.acme, 62, "Acme")?, Expect::New).await?;
+    Ok(())
+}
+
+pub(super) async fn only_what_holds_nothing_is_deleted(w: &mut World) -> Result<()> {
+    let deleted = |w: &World, t: &Tenant| Tenant { deleted_at: Some(w.moment.now), ..t.clone() };
+    let stored = |w: &World, id| {
+        let ledger = w.ledger.clone();
+        async move { ledger.get::<Tenant>(&everything(), id).await }
+    };
+    let (eu, acme) = (stored(w, w.eu.id).await?, stored(w, w.acme.id).await?);
+    assert_eq!(refusal(w.put(deleted(w, &w.acme), Expect::Rev(acme.rev)).await), Code::InUse, "one is below it");
+    let machine = w.put(resource(w, w.eu.id, "srv-01"), Expect::New).await?;
+    assert_eq!(refusal(w.put(deleted(w, &w.eu), Expect::Rev(eu.rev)).await), Code::InUse);
+    let mut spec = w.spec("backup");
+    spec.tenant = w.eu.id;
+    let task = w.create(spec).await?;
+    let gone = domain::resource::Resource { deleted_at: Some(w.moment.now), ..machine.value };
+    let machine = w.put(gone, Expect::Rev(machine.rev)).await?;
+    w.put(deleted(w, &w.eu), Expect::Rev(eu.rev)).await?;
+    // Nothing new comes into it; what was there can be written on, and is seen from above.
+    assert_eq!(refusal(w.put(resource(w, w.eu.id, "srv-02"), Expect::New).await), Code::NotFound);
+    let below = w.eu.child(w.id(), 63, "Below", w.moment.now)?;
+    assert_eq!(refusal(w.put(below, Expect::New).await), Code::NotFound);
+    w.put(machine.value, Expect::Rev(machine.rev)).await?;
+    assert_eq!(w.ledger.tasks(&Scope::subtree(&w.acme), &all()).await?.items[0].id, task.id);
+    let acme = stored(w, w.acme.id).await?;
+    w.put(deleted(w, &w.acme), Expect::Rev(acme.rev)).await?;
+    let root = stored(w, w.root.id).await?;
+    assert_eq!(refusal(w.put(deleted(w, &w.root), Expect::Rev(root.rev)).await), Code::InUse, "the top stays");
+    Ok(())
+}

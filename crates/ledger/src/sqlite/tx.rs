@@ -263,6 +263,20 @@ impl Tx for SqlTx<'_> {
         let sql = format!("SELECT {}", ways.join(" OR "));
         Ok(self.one(&sql, [rows::uuid(tenant)], |r| r.get(0))?.unwrap_or_default())
     }
+
+    fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tenants WHERE parent = ?1 AND ended_at IS NULL)
+                       OR EXISTS (SELECT 1 FROM resources WHERE tenant = ?1 AND ended_at IS NULL)
+                       OR EXISTS (SELECT 1 FROM policies WHERE tenant = ?1)";
+        Ok(self.one(sql, [rows::uuid(tenant)], |r| r.get(0))?.unwrap_or_default())
+    }
+
+    fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tenants
+                   WHERE parent = ?1 AND name = ?2 AND ended_at IS NULL AND id <> ?3)";
+        let values = params![rows::uuid(parent), name, rows::uuid(but)];
+        Ok(self.one(sql, values, |r| r.get(0))?.unwrap_or_default())
+    }
 }
 
 /// What the ledger has given out so far.
