@@ -152,6 +152,10 @@ pub(crate) struct RuleBody {
     /// Only recovery points of these classes: `hourly`, `daily`, `weekly`, `monthly`. Empty = all.
     #[schema(required = false)]
     pub periods: Vec<String>,
+    /// Only the first recovery point of each such span of the calendar, like `{"count": 1, "unit": "weeks"}`. Absent = all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, value_type = Option<Object>)]
+    pub first_of: Option<serde_json::Value>,
 }
 
 // These stand for the domain's types in the OpenAPI document; they are compared by a test below.
@@ -383,10 +387,19 @@ mod tests {
     #[test]
     fn the_documented_retention_is_the_domains() {
         let rule =
-            |keep, periods: &[&str]| RuleBody { keep, periods: periods.iter().map(|p| (*p).to_owned()).collect() };
+            |keep, periods: &[&str]| RuleBody {
+                keep,
+                periods: periods.iter().map(|p| (*p).to_owned()).collect(),
+                first_of: None,
+            };
+        let week = serde_json::json!({ "count": 1, "unit": "weeks" });
         let month = serde_json::json!({ "max_age": { "count": 1, "unit": "months" } });
         let body = RetentionBody {
-            rules: vec![rule(month, &["daily", "weekly"]), rule(serde_json::json!({ "max_count": 12 }), &["monthly"])],
+            rules: vec![
+                rule(month.clone(), &["daily", "weekly"]),
+                rule(serde_json::json!({ "max_count": 12 }), &["monthly"]),
+                RuleBody { keep: month, periods: vec!["daily".into()], first_of: Some(week) },
+            ],
             before_backup: true,
         };
         let json = serde_json::to_value(&body).expect("serialises");

@@ -70,6 +70,12 @@ pub struct NewTenant {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantChange {
+    /// The name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// The zone of schedules that came through another API without one: an IANA name, `agent` for the machine's own, or
     /// empty for UTC. Runs are planned anew with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -134,7 +134,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         applications(all); policy_applications(a, all); apply_policy(a, b); revoke_policy(a, b); run_policy(a, Some(b));
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
         agents(all); join(join); repositories(all); repository(a);
-        tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); tokens(all); create_token(token); revoke_token(a);
+        tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); delete_tenant(a); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);
         client_keys(a, all); create_client_key(a); revoke_client_key(a, b);

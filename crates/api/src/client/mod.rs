@@ -291,6 +291,11 @@ impl Client {
         self.send(Method::PATCH, &["tenants", &id.to_string()], change).await
     }
 
+    /// Deletes a tenant that has nothing below it, no resources and no policies.
+    pub async fn delete_tenant(&self, id: Uuid) -> Result<()> {
+        self.delete(&["tenants", &id.to_string()]).await
+    }
+
     /// API tokens that match.
     pub async fn tokens(&self, query: &ListQuery) -> Result<List<Token>> {
         self.get(&["tokens"], query.pairs()).await

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::{NewTenant, Tenant};
+use api::{NewTenant, Tenant, TenantChange};
 use clap::{Args, Subcommand};
 
 use super::{Context, done};
@@ -16,6 +16,15 @@ pub(crate) enum TenantCommand {
     /// Make a tenant below your own or another one
     #[command(after_help = "Example: backstay tenant create sales --parent acme")]
     Create(CreateArgs),
+    /// Change the name or the description of a tenant
+    #[command(after_help = "Example: backstay tenant change sales --name 'Sales Europe'")]
+    Change(ChangeArgs),
+    /// Delete a tenant that has nothing below it, no resources and no policies
+    #[command(after_help = "Example: backstay tenant delete sales")]
+    Delete {
+        /// The tenant: its name, id, or the beginning of it
+        tenant: String,
+    },
     /// List tenants
     #[command(after_help = "Example: backstay tenant list")]
     List {
@@ -36,9 +45,23 @@ pub(crate) struct CreateArgs {
     description: String,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// The tenant: its name, id, or the beginning of it
+    tenant: String,
+    /// Another name
+    #[arg(long, value_name = "NAME", required_unless_present = "description")]
+    name: Option<String>,
+    /// Another description
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
 pub(crate) async fn run(command: TenantCommand, ctx: &Context) -> Result<ExitCode> {
     match command {
         TenantCommand::Create(args) => create(args, ctx).await,
+        TenantCommand::Change(args) => change(args, ctx).await,
+        TenantCommand::Delete { tenant } => delete(&tenant, ctx).await,
         TenantCommand::List { page } => list(&page, ctx).await,
     }
 }
@@ -46,9 +69,25 @@ pub(crate) async fn run(command: TenantCommand, ctx: &Context) -> Result<ExitCod
 async fn create(args: CreateArgs, ctx: &Context) -> Result<ExitCode> {
     let parent = resolve::maybe::<Tenant>(&ctx.client, args.parent.as_deref()).await?;
     let new = NewTenant { name: args.name, parent: parent.map(|t| t.id), description: args.description };
-    let t = ctx.client.create_tenant(&new).await?;
+    show(&ctx.client.create_tenant(&new).await?, ctx)
+}
+
+async fn change(args: ChangeArgs, ctx: &Context) -> Result<ExitCode> {
+    let tenant = resolve::one::<Tenant>(&ctx.client, &args.tenant).await?;
+    let change = TenantChange { name: args.name, description: args.description, ..TenantChange::default() };
+    show(&ctx.client.change_tenant(tenant.id, &change).await?, ctx)
+}
+
+async fn delete(tenant: &str, ctx: &Context) -> Result<ExitCode> {
+    let tenant = resolve::one::<Tenant>(&ctx.client, tenant).await?;
+    ctx.client.delete_tenant(tenant.id).await?;
+    ctx.out.note(format!("Deleted tenant '{}'.", tenant.name));
+    done()
+}
+
+fn show(t: &Tenant, ctx: &Context) -> Result<ExitCode> {
     if ctx.out.json {
-        ctx.out.json(&t)?;
+        ctx.out.json(t)?;
         return done();
     }
     ctx.out.details(vec![
@@ -56,6 +95,7 @@ async fn create(args: CreateArgs, ctx: &Context) -> Result<ExitCode> {
         ("id", Some(t.id.to_string().into())),
         ("number", Some(t.number.to_string().into())),
         ("locator", Some((&t.locator).into())),
+        ("description", Some((&t.description).into())),
         ("time zone", Some((&t.time_zone).into())),
     ])?;
     done()

@@ -172,7 +172,7 @@ pub(super) async fn types_and_subtrees_take_their_own(w: &mut World) -> Result<(
 pub(super) async fn a_subtree_finds_its_own_behind_many_others(w: &mut World) -> Result<()> {
     let mut children = Vec::new();
     for n in 0..40 {
-        let child = w.acme.child(Uuid::from_u128(0xc000 + n), 1000 + n as i64, "Child", w.moment.now)?;
+        let child = w.acme.child(Uuid::from_u128(0xc000 + n), 1000 + n as i64, &format!("Child {n}"), w.moment.now)?;
         children.push(w.put(child, Expect::New).await?.value);
     }
     plain(w, &w.other, 1200).await?;

@@ -82,7 +82,7 @@ impl Service {
 
     /// The caller that a credential's record makes.
     pub(crate) async fn caller_of(&self, holder: Holder) -> Result<Caller> {
-        let tenant = self.ledger().get::<Tenant>(&Scope::everything(), holder.tenant).await?.value;
+        let tenant = self.tenant_of_token(holder.tenant).await?;
         Ok(holder.caller(Scope::subtree(&tenant)))
     }
 
@@ -113,13 +113,23 @@ impl Service {
         let Some(mut holder) = self.holder(claims.actor(), now).await? else { return Ok(None) };
         let held = std::mem::take(&mut holder.roles);
         holder.roles = claims.roles.iter().copied().filter(|r| r.within(&held)).collect();
-        let own = self.ledger().get::<Tenant>(&Scope::everything(), holder.tenant).await?.value;
+        let own = self.tenant_of_token(holder.tenant).await?;
         let scope = Scope::subtree(&own);
         if claims.tenant == own.id {
             return Ok(Some(holder.caller(scope)));
         }
         let below = if_found(self.ledger().get::<Tenant>(&scope, claims.tenant).await)?;
+        let below = below.filter(|tenant| tenant.value.deleted_at.is_none());
         Ok(below.map(|tenant| holder.caller(Scope::subtree(&tenant.value))))
+    }
+
+    /// The tenant that a credential belongs to.
+    ///
+    /// # Errors
+    /// `unauthenticated` when it was deleted: its credentials ended with it.
+    pub(crate) async fn tenant_of_token(&self, tenant: Uuid) -> Result<Tenant> {
+        let tenant = self.ledger().get::<Tenant>(&Scope::everything(), tenant).await?.value;
+        if tenant.deleted_at.is_some() { Err(unknown()) } else { Ok(tenant) }
     }
 }
 

@@ -42,6 +42,7 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
     for turn in 0u32.. {
         log("expire timers", service.settle_due().await);
         log("note the ends of runs", service.note_ends().await);
+        log("close backup windows", service.close_windows().await);
         log("run due policies", service.run_due_policies().await);
         if turn % TURNS_PER_WAKING == 0 {
             log("wake agents for what waits at the gate", service.wake_for_the_gate().await);

@@ -16,7 +16,7 @@ use domain::query::{Filter, MAX_LIMIT, Pattern, Query, TaskField, Test, Value};
 use domain::task::{
     Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef,
 };
-use domain::tenant::{MAX_NAME, Tenant, check_name};
+use domain::tenant::{MAX_NAME, check_name};
 use domain::token::{Token, TokenKind};
 use domain::{Code, Error, Result, Scope, Uuid};
 use ledger::{Committed, Expect, Stored, Write, Written};
@@ -219,7 +219,7 @@ impl Service {
     /// `unauthenticated`, `invalid_field`, and those of the ledger.
     pub async fn agent_connected(&self, secret: &str, hello: AgentHello) -> Result<Connected> {
         let token = self.agent_token(secret).await?;
-        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
+        let tenant = self.tenant_of_token(token.tenant).await?;
         let scope = Scope::subtree(&tenant);
         let record = self.register(&token, &scope, &hello).await?;
         let cluster_id = record.cluster_id.clone();

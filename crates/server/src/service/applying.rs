@@ -23,7 +23,7 @@ use super::runs::named_resource;
 use super::{OperationView, Service};
 
 /// The queue of what the server does itself; nobody takes from it.
-const SERVER_QUEUE: &str = "server";
+pub(super) const SERVER_QUEUE: &str = "server";
 /// The server as an executor.
 const SERVER: &str = "server";
 
@@ -240,7 +240,7 @@ impl Service {
     }
 
     /// A policy applied to a resource that it fits; not stored yet.
-    async fn new_application(&self, policy: &Policy, resource: &Resource) -> Result<Application> {
+    pub(super) async fn new_application(&self, policy: &Policy, resource: &Resource) -> Result<Application> {
         self.check_fits(policy, resource).await?;
         let now = self.moment().now;
         let everything = Scope::everything();
@@ -278,7 +278,7 @@ impl Service {
     }
 
     /// What an application takes with it when it goes: the runs that wait.
-    async fn taking_away(&self, caller: &Caller, app: &Application) -> Result<Vec<Write>> {
+    pub(super) async fn taking_away(&self, caller: &Caller, app: &Application) -> Result<Vec<Write>> {
         let cancel = |task: Task| Write::Task(TaskRef::Id(task.id), Event::Cancel { by: caller.name.clone() });
         let waiting = self.waiting_runs(app).await?.into_iter().map(cancel);
         Ok(std::iter::once(Write::Remove(RecordKind::Application, app.id)).chain(waiting).collect())
@@ -305,17 +305,19 @@ impl Service {
         let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource.id))?;
         for app in self.ledger.all::<Application>(&everything, filter).await? {
             let waiting = self.waiting_runs(&app.value).await?;
-            let Some(task) = waiting.into_iter().find(|t| t.spec.kind == kind::APPLY_POLICY) else { continue };
+            // Where it was applied together with others, no task waits.
+            let task = waiting.into_iter().find(|t| t.spec.kind == kind::APPLY_POLICY);
             let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
             let mut writes = Vec::new();
             if resource.registration == Registration::Failed {
                 let error =
                     TaskError::server(Code::RegistrationFailed.name(), "The registration of the machine failed.");
                 let outcome = Outcome { error: Some(error), ..Outcome::of(OutcomeCode::Error) };
-                writes.extend(carried_out(task.spec.uuid, outcome));
+                writes.extend(task.into_iter().flat_map(|task| carried_out(task.spec.uuid, outcome.clone())));
                 writes.push(Write::Remove(RecordKind::Application, app.value.id));
             } else {
-                writes.extend(carried_out(task.spec.uuid, Outcome::of(OutcomeCode::Ok)));
+                let done = Outcome::of(OutcomeCode::Ok);
+                writes.extend(task.into_iter().flat_map(|task| carried_out(task.spec.uuid, done.clone())));
                 let planned = self.replanned(&app.value, &policy, resource).await?;
                 writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(app.rev)));
             }
@@ -371,7 +373,7 @@ fn server_task(caller: &Caller, kind: &str, policy: &Policy, resource: &Resource
 }
 
 /// What happens to a task of the server's from its queue to its end.
-fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
+pub(super) fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
     let task = TaskRef::Uuid(task);
     let lease = || LeaseToken(format!("{SERVER}.{}", Uuid::now_v7()));
     let (executor, lease) = (Executor { id: SERVER.to_owned(), cluster_id: String::new() }, lease());

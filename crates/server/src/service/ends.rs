@@ -84,7 +84,11 @@ impl Service {
             for run in &app.value.agenda.open {
                 let task = if_found(self.ledger.task(&Scope::everything(), TaskRef::Uuid(run.task)).await)?;
                 match task {
-                    Some(task) if task.result().is_none() => {}
+                    Some(task) if task.result().is_none() => {
+                        if let Some(until) = run.until {
+                            self.closings.note(until, task.spec.uuid);
+                        }
+                    }
                     Some(task) => self.run_ended(app.value.id, &task, moment).await?,
                     // Purged: how it ended is not known any more, so nothing follows from it.
                     None => self.write_end(app.value.id, run.task, ResultCode::Cancelled, None, moment).await?,

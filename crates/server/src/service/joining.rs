@@ -64,7 +64,7 @@ impl Service {
     /// fit machines of the tenant.
     pub async fn registration_token(&self, caller: &Caller, tenant: Uuid, joins: Joins) -> Result<(Token, String)> {
         let scope = caller.may(Right::Operate)?;
-        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value;
+        let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?;
         for id in &joins.policies {
             let policy = self.ledger.get::<Policy>(scope, *id).await.map_err(|e| e.field("policies"))?.value;
             let owner = self.ledger.get::<Tenant>(&Scope::everything(), policy.tenant).await?.value;
@@ -89,7 +89,7 @@ impl Service {
     /// `unauthenticated` when it is unknown, revoked or expired.
     pub async fn registrar(&self, secret: &str) -> Result<Caller> {
         let token = self.registration(secret).await?;
-        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
+        let tenant = self.tenant_of_token(token.tenant).await?;
         Ok(registrar(&Scope::subtree(&tenant)))
     }
 
@@ -113,7 +113,7 @@ impl Service {
     pub async fn join(&self, secret: &str, joining: Joining) -> Result<Joined> {
         let token = self.registration(secret).await?;
         check_name("name", &joining.name)?;
-        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), token.tenant).await?.value;
+        let tenant = self.tenant_of_token(token.tenant).await?;
         let scope = Scope::subtree(&tenant);
         let joins = token.joins.unwrap_or_default();
         let mut attempts = 0..ATTEMPTS;

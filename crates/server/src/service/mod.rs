@@ -5,6 +5,7 @@ mod agents;
 mod applying;
 mod archives;
 mod asked;
+mod assigning;
 mod backups;
 mod deleting;
 mod ends;
@@ -13,12 +14,14 @@ mod hub;
 mod identity;
 mod joining;
 mod known_tenants;
+mod moving;
 mod named_ids;
 mod on_demand;
 mod operations;
 mod placed_restores;
 mod places;
 mod policies;
+mod policy_tasks;
 mod progress;
 mod providers;
 mod queue;
@@ -34,8 +37,10 @@ mod tasks;
 mod tenant_tree;
 mod tenants;
 mod tokens;
+mod units;
 mod unregister;
 mod volumes;
+mod windows;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
@@ -54,6 +59,7 @@ pub use agents::*;
 pub use applying::ApplicationView;
 pub use archives::ArchiveView;
 pub use asked::Asked;
+pub use assigning::Assignment;
 pub use backups::RestoreRequest;
 pub use environments::{Environment, environment_id};
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
@@ -62,9 +68,11 @@ pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
 pub use joining::{Joined, Joining};
 pub use named_ids::named_id;
 pub use on_demand::BackupWish;
+pub use moving::Refused;
 pub use operations::{OperationView, right_of};
 pub use placed_restores::{PlacedRestore, is_absolute};
 pub use policies::{NewPolicy, PolicyChange};
+pub use policy_tasks::{PolicyLock, PolicyView};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
 pub use rates::Rate;
@@ -78,6 +86,7 @@ pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::{NewTenant, TenantChange};
 pub use tokens::{NewToken, hash_secret};
 pub use volumes::{Around, StoredIn, VolumeView, Went};
+pub use units::{UNIT, Unit, UnitChange, UnitTree};
 
 use crate::downloads::Downloads;
 use crate::secrets::Sealer;
@@ -103,6 +112,7 @@ pub struct Service {
     progress: progress::HeldBack,
     shown: operations::Shown,
     ends: ends::Ends,
+    closings: windows::Closings,
     /// Held while tasks at the gate are judged and handed out.
     gate: tokio::sync::Mutex<()>,
     queues: queue::Queues,
@@ -133,6 +143,7 @@ impl Service {
             progress: progress::HeldBack::default(),
             shown: operations::Shown::default(),
             ends: ends::Ends::default(),
+            closings: windows::Closings::default(),
             gate: tokio::sync::Mutex::default(),
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
@@ -329,6 +340,8 @@ impl Service {
     pub(crate) fn audit(&self, by: &Caller, verb: &str, record: &Record) -> Write {
         // A tenant is made and seen from above; everything else belongs to its owner.
         let tenant = match record {
+            // What lies above the caller's own it does not see.
+            Record::Tenant(t) if t.id == by.tenant() => t.id,
             Record::Tenant(t) => t.parent.unwrap_or(t.id),
             other => other.tenant(),
         };

@@ -273,7 +273,7 @@ impl Shown {
 
 /// Whether what was planned no longer fits what is there: a record was changed, or a task that was to be cancelled has
 /// ended or begun.
-fn overtaken(code: Code) -> bool {
+pub(super) fn overtaken(code: Code) -> bool {
     use Code::{AlreadyCompleted, AlreadyExists, NotCancellable, RevisionConflict};
     matches!(code, RevisionConflict | AlreadyExists | AlreadyCompleted | NotCancellable)
 }

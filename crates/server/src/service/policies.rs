@@ -51,6 +51,8 @@ pub struct PolicyChange {
     pub retention: Option<Retention>,
     /// The API's own words for it.
     pub as_written: Option<String>,
+    /// Where backups go from now on.
+    pub repository: Option<Uuid>,
 }
 
 impl Service {
@@ -116,7 +118,7 @@ impl Service {
         new.settings.validate()?;
         new.retention.validate()?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
-        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
+        let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?.id;
         let repository = match new.repository {
             Some(id) => id,
             None => self.only_repository(scope).await?,
@@ -188,7 +190,7 @@ impl Service {
     }
 
     /// The policy after a change, and what is written with it: first the policy, then when it runs next for each resource.
-    async fn changed_policy(&self, scope: &Scope, id: Uuid, change: &PolicyChange) -> Result<(Policy, Vec<Write>)> {
+    pub(super) async fn changed_policy(&self, scope: &Scope, id: Uuid, change: &PolicyChange) -> Result<(Policy, Vec<Write>)> {
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -198,7 +200,13 @@ impl Service {
         change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
         change.retention.as_ref().map_or(Ok(()), Retention::validate)?;
         let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
-        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written } = change.clone();
+        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } = change.clone();
+        if let Some(repository) = repository.filter(|id| *id != policy.repository) {
+            if !self.usable_repositories(scope).await?.contains(&repository) {
+                return Err(Error::not_found("repository", repository).field("repository"));
+            }
+            policy.repository = repository;
+        }
         policy.name = name.unwrap_or(policy.name);
         policy.enabled = enabled.unwrap_or(policy.enabled);
         policy.schedule = schedule.unwrap_or(policy.schedule);

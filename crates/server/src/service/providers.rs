@@ -84,7 +84,7 @@ impl Service {
                 schedule: schedule(times),
                 settings: Settings::default(),
                 retention: Retention {
-                    rules: vec![Rule { keep: Keep::MaxCount(KEPT), periods: Vec::new() }],
+                    rules: vec![Rule { keep: Keep::MaxCount(KEPT), periods: Vec::new(), first_of: None }],
                     before_backup: false,
                 },
                 as_written: None,

@@ -3,7 +3,7 @@
 use domain::agent::Agent;
 use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::resource::{Registration, Resource, ResourceKind, Sources, check_instance_id};
-use domain::tenant::{Tenant, check_name};
+use domain::tenant::check_name;
 use domain::{Caller, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Expect, Write};
 
@@ -113,7 +113,7 @@ impl Service {
         check_instance_id(&instance_id)?;
         check_sources(&new.sources)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
-        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value.id;
+        let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?.id;
         let agent = match new.agent {
             Some(agent) => Some(self.ledger.get::<Agent>(scope, agent).await.map_err(|e| e.field("agent"))?.value.id),
             None => self.only_agent(scope).await?,

@@ -278,6 +278,9 @@ impl Service {
             Written::Task { task, .. } if task.spec.kind == kind::BACKUP => Some(task),
             _ => None,
         });
+        if let (Some(until), Some(task)) = (run.until, &made) {
+            self.closings.note(until, task.spec.uuid);
+        }
         made.ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
     }
 

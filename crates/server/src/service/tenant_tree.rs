@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use domain::query::{Direction, Filter, Key, MAX_LIMIT, Order, Page, Pattern, Query, RecordField, Slice, Test, Value};
 use domain::tenant::Tenant;
-use domain::{Caller, Result, Right, Scope, Uuid};
+use domain::{Caller, Result, Scope, Uuid};
 
 use super::Service;
 
@@ -33,11 +33,12 @@ impl Service {
     /// `forbidden`, `not_found` when the caller does not see the tenant at its top.
     pub async fn tenant_branch(&self, caller: &Caller, branch: Branch, page: Page) -> Result<Slice<TenantNode>> {
         let (Branch::Subtree(top) | Branch::Children(top)) = branch;
-        let top = self.ledger.get::<Tenant>(caller.may(Right::View)?, top).await?.value;
+        let top = self.tenant(caller, top).await?;
         let filter = match branch {
             Branch::Subtree(_) => Filter::all(),
             Branch::Children(_) => Filter::all().is(RecordField::Parent, Value::Uuid(top.id))?,
         };
+        let filter = filter.and(RecordField::EndedAt, Test::Absent)?;
         let query = Query { filter, order: Order::oldest(), page, total: false };
         let scope = Scope::subtree(&top);
         let slice = self.ledger.list::<Tenant>(&scope, &query).await?;
@@ -50,7 +51,7 @@ impl Service {
     /// # Errors
     /// `forbidden`, `not_found`.
     pub async fn tenant_node(&self, caller: &Caller, id: Uuid) -> Result<TenantNode> {
-        let tenant = self.ledger.get::<Tenant>(caller.may(Right::View)?, id).await?.value;
+        let tenant = self.tenant(caller, id).await?;
         let parents = self.parents_among(&Scope::subtree(&tenant), vec![id]).await?;
         Ok(TenantNode { has_children: !parents.is_empty(), tenant })
     }
@@ -62,7 +63,9 @@ impl Service {
         for part in ids.chunks(domain::query::MAX_VALUES) {
             let wanted = part.iter().map(|id| Pattern::Is(Value::Uuid(*id))).collect();
             let mut query = Query {
-                filter: Filter::all().and(RecordField::Parent, Test::AnyOf(wanted))?,
+                filter: Filter::all()
+                    .and(RecordField::Parent, Test::AnyOf(wanted))?
+                    .and(RecordField::EndedAt, Test::Absent)?,
                 order: Order::by(vec![(RecordField::Parent, Direction::Asc)])?,
                 page: Page::first(rows_for(part.len())),
                 total: false,

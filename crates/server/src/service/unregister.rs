@@ -66,7 +66,8 @@ impl Service {
         Ok(done)
     }
 
-    async fn registered(&self, scope: &Scope, id: Uuid) -> Result<Stored<Resource>> {
+    /// A resource that takes part, with its revision.
+    pub(super) async fn registered(&self, scope: &Scope, id: Uuid) -> Result<Stored<Resource>> {
         let found = self.ledger.get::<Resource>(scope, id).await?;
         if found.value.deleted_at.is_some() { Err(Error::not_found("resource", id)) } else { Ok(found) }
     }

@@ -71,6 +71,7 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         client_key,
         key,
         registration,
+        empty,
     } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
@@ -119,6 +120,7 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         "repository" => read(&[repository]),
         "tenant" => read(&[&acme]),
         "change_tenant" => new(Administer, &[&acme], Some(json!({ "schedule_time_zone": "Europe/Berlin" })), None),
+        "delete_tenant" => new(Administer, &[empty], None, None),
         "cancel_task" => new(Issue, &[task], None, None),
         "add_resource" => {
             let body = json!({ "name": "db-1", "kind": "compute_vm", "sources": { "paths": ["/srv"] } });

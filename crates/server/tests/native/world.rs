@@ -48,6 +48,8 @@ pub(crate) struct Protected {
     pub(crate) key: String,
     /// The secret of a registration token.
     pub(crate) registration: String,
+    /// A tenant with nothing in it.
+    pub(crate) empty: String,
 }
 
 impl World {
@@ -231,7 +233,10 @@ impl World {
         let key = self.service.rotate_signing_key(&self.root).await.expect("a key");
         let joins = domain::token::Joins::default();
         let registration = self.service.registration_token(&self.root, self.acme, joins).await.expect("a token").1;
+        let new = NewTenant { parent: Some(self.acme), name: "empty".into(), description: String::new() };
+        let empty = self.service.create_tenant(&self.root, new).await.expect("a tenant").id.to_string();
         Protected {
+            empty,
             registration,
             backup: first(&talk.get("/backups").await.body),
             activity: talk.get(&format!("/tasks/{task}/activities")).await.body["items"][0]["id"].to_string(),

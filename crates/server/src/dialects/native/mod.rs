@@ -117,7 +117,7 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::repositories))
         .routes(routes!(agents::repository))
         .routes(routes!(tenants::tenants, tenants::create_tenant))
-        .routes(routes!(tenants::tenant, tenants::change_tenant))
+        .routes(routes!(tenants::tenant, tenants::change_tenant, tenants::delete_tenant))
         .routes(routes!(tenants::tokens, tenants::create_token))
         .routes(routes!(tenants::revoke_token))
         .routes(routes!(identity::users, identity::create_user))

@@ -95,6 +95,7 @@ pub(super) async fn change_policy(
         settings: body.settings.map(Into::into),
         retention: body.retention,
         as_written: None,
+        repository: None,
     };
     Ok(Json((&state.service.change_policy(&caller, id, change).await?).into()))
 }

@@ -80,8 +80,28 @@ pub(super) async fn change_tenant(
     PathId(id): PathId,
     Body(body): Body<api::TenantChange>,
 ) -> Answer<api::Tenant> {
-    let change = TenantChange { schedule_time_zone: body.schedule_time_zone };
+    let api::TenantChange { name, description, schedule_time_zone } = body;
+    let change = TenantChange { name, description, schedule_time_zone };
     Ok(Json((&state.service.change_tenant(&caller, id, change).await?).into()))
+}
+
+/// Deletes a tenant that has nothing below it, no resources and no policies.
+///
+/// What happened in it stays known to the tenants above. Its tokens, users and clients are let in no longer.
+#[utoipa::path(
+    delete,
+    path = "/tenants/{id}",
+    tag = "tenants",
+    params(("id" = Uuid, Path, description = "The id")),
+    responses((status = 204, description = "It is gone"))
+)]
+pub(super) async fn delete_tenant(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+) -> Result<StatusCode, Failure> {
+    state.service.delete_tenant(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// API tokens that match.

@@ -260,7 +260,7 @@ fn retention(wire: &p::Retention) -> Retention {
                 Keep::MaxCount(u64::try_from(*count).unwrap_or(0))
             }
         };
-        Some(Rule { keep, periods: rule.backup_set.iter().filter_map(|n| period(*n)).collect() })
+        Some(Rule { keep, periods: rule.backup_set.iter().filter_map(|n| period(*n)).collect(), first_of: None })
     });
     Retention { rules: rules.collect(), before_backup: wire.before_backup }
 }
@@ -283,14 +283,11 @@ fn print_retention(retention: &Retention) -> p::Retention {
 fn print_schedule(schedule: &Schedule) -> p::Scheduling {
     let sets = match schedule {
         Schedule::Sets(sets) => return print_sets(sets),
-        Schedule::Manual {} => return p::Scheduling { enabled: false, ..plain(vec![after_last(86_400)]) },
+        Schedule::Manual {} => return never(),
         Schedule::Interval { every } => vec![after_last(every.as_secs())],
         Schedule::Daily { at, time_zone } if at.second() == 0 && matches!(&**time_zone, "UTC" | "Etc/UTC") => {
-            vec![print_set(&RunSet {
-                kind: RunKind::Auto,
-                when: When::Times(Timetable { at: vec![*at], ..Timetable::every(Period::Daily) }),
-                run_later: true,
-            })]
+            let times = When::Times(Timetable { at: vec![*at], ..Timetable::every(Period::Daily) });
+            print_set(&RunSet { kind: RunKind::Auto, when: times, run_later: true }).into_iter().collect()
         }
         // The day on which clocks are put forward has 23 hours.
         Schedule::Daily { .. } => vec![after_last(23 * 60 * 60)],
@@ -300,7 +297,16 @@ fn print_schedule(schedule: &Schedule) -> p::Scheduling {
 
 fn after_last(seconds: i64) -> p::scheduling::BackupSet {
     let delay = Interval::of(seconds.max(1).unsigned_abs(), Unit::Seconds);
-    print_set(&RunSet { kind: RunKind::Auto, when: When::AfterLast(delay), run_later: false })
+    p::scheduling::BackupSet { r#type: set::Type::Auto as i32, setting: Some(since_last(delay)) }
+}
+
+fn since_last(delay: Interval) -> p::scheduling::backup_set::Setting {
+    let delay = Some(print_interval(delay));
+    p::scheduling::backup_set::Setting::SinceLastExecTime(set::SinceLastExecTime { delay })
+}
+
+fn never() -> p::Scheduling {
+    p::Scheduling { enabled: false, ..plain(vec![after_last(86_400)]) }
 }
 
 fn plain(backup_sets: Vec<p::scheduling::BackupSet>) -> p::Scheduling {
@@ -316,6 +322,10 @@ fn plain(backup_sets: Vec<p::scheduling::BackupSet>) -> p::Scheduling {
 }
 
 fn print_sets(sets: &RunSets) -> p::Scheduling {
+    let printed: Vec<_> = sets.sets.iter().filter_map(print_set).collect();
+    if printed.is_empty() {
+        return never();
+    }
     p::Scheduling {
         enabled: sets.enabled,
         max_parallel_backups: i64::from(sets.max_parallel),
@@ -328,15 +338,15 @@ fn print_sets(sets: &RunSets) -> p::Scheduling {
             interval: Some(print_interval(again.interval)),
             max_attempts: i64::from(again.attempts),
         }),
-        ..plain(sets.sets.iter().map(print_set).collect())
+        ..plain(printed)
     }
 }
 
-fn print_set(run: &RunSet) -> p::scheduling::BackupSet {
+/// A set; none for one that this API has no words for, because it runs only once.
+fn print_set(run: &RunSet) -> Option<p::scheduling::BackupSet> {
     let setting = match &run.when {
-        When::AfterLast(delay) => p::scheduling::backup_set::Setting::SinceLastExecTime(set::SinceLastExecTime {
-            delay: Some(print_interval(*delay)),
-        }),
+        When::AtOnce {} => return None,
+        When::AfterLast(delay) | When::Every(delay) => since_last(*delay),
         When::Times(times) => {
             let numbers = |list: &[i8]| list.iter().map(|n| i64::from(*n)).collect();
             p::scheduling::backup_set::Setting::Time(set::Time {
@@ -353,7 +363,8 @@ fn print_set(run: &RunSet) -> p::scheduling::BackupSet {
             })
         }
     };
-    p::scheduling::BackupSet { r#type: theirs(&KINDS, &run.kind).map_or(0, |k| k as i32), setting: Some(setting) }
+    let kind = theirs(&KINDS, &run.kind).map_or(0, |k| k as i32);
+    Some(p::scheduling::BackupSet { r#type: kind, setting: Some(setting) })
 }
 
 fn print_time(time: &Time) -> p::TimeOfDay {

@@ -122,7 +122,8 @@ impl Service {
         let incremental = done.incremental && !work.full;
         let mut backup = Backup {
             id: Uuid::now_v7(),
-            tenant: task.spec.tenant,
+            // The resource may have moved to another one meanwhile.
+            tenant: known.as_ref().map_or(task.spec.tenant, |resource| resource.tenant),
             resource: resource_id,
             resource_name: resource.name,
             resource_kind,

@@ -11,6 +11,7 @@ use domain::query::{Filter, Query};
 use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec, kind};
+use domain::tenant::Tenant;
 use domain::work::{BackupDone, BackupWork, Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Moment, Role, SignedDuration, Timestamp};
 use ledger::{Ledger, MemoryLedger};

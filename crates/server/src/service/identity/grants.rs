@@ -178,7 +178,8 @@ impl Service {
         let own = self.ledger.get::<Tenant>(&Scope::everything(), caller.tenant()).await?.value;
         let Some(wanted) = wanted.filter(|id| *id != own.id) else { return Ok(own) };
         match self.ledger.get::<Tenant>(&Scope::subtree(&own), wanted).await {
-            Ok(found) => Ok(found.value),
+            Ok(found) if found.value.deleted_at.is_none() => Ok(found.value),
+            Ok(_) => Err(Error::invalid("scope", format!("there is no tenant '{wanted}' within the caller's"))),
             Err(e) if e.code == Code::NotFound => {
                 Err(Error::invalid("scope", format!("there is no tenant '{wanted}' within the caller's")))
             }

@@ -55,7 +55,7 @@ impl Service {
     /// The tenant that something new shall belong to: the caller's own by default.
     pub(super) async fn owner(&self, scope: &Scope, wanted: Option<Uuid>) -> Result<Tenant> {
         let tenant = wanted.unwrap_or(scope.tenant());
-        Ok(self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value)
+        self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))
     }
 }
 

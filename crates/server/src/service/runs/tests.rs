@@ -126,6 +126,7 @@ impl World {
     async fn turn(&self, now: Timestamp) {
         let moment = self.start.at(now);
         self.service.note_ends_at(moment).await.expect("noted");
+        self.service.close_windows_at(moment).await.expect("closed");
         self.service.run_due_at(moment).await.expect("run");
     }
 
@@ -547,4 +548,32 @@ async fn a_good_backup_is_verified_where_the_policy_wants_it() {
     };
     world.complete(0, &verification, damage).await;
     assert!(archive().await.damaged);
+}
+
+#[tokio::test]
+async fn what_is_not_over_when_its_window_closes_is_stopped() {
+    let until = |start: Timestamp, hours| start.checked_add(SignedDuration::from_hours(hours)).expect("a time");
+    let set = json!({"when": {"times": {"every": "daily", "from": "01:00:00"}}, "run_later": true});
+    let window = json!({"window": {"from": "01:00:00", "to": "05:00:00"}});
+    let mut world = World::new(1, sets(set, window)).await;
+    let opened = world.next().await;
+    let waits = world.run().await;
+    assert_eq!(waits.state(), State::Enqueued);
+    world.turn(until(opened, 4)).await;
+    let stopped = world.task(waits.spec.uuid).await;
+    let result = stopped.result().expect("it is over");
+    assert_eq!(result.code, ResultCode::Cancelled);
+
+    let opened = world.next().await;
+    let runs = world.run().await;
+    let work = world.claim_one(0).await;
+    let started = Report { task: work.task.id, lease: work.lease.clone(), event: ReportEvent::Started };
+    world.service.report(&world.agents[0], started).await.expect("reported");
+    // A server that starts anew finds it again.
+    world.restart();
+    world.service.look_for_ends().await.expect("looked");
+    world.turn(until(opened, 3)).await;
+    assert!(!world.task(runs.spec.uuid).await.status.cancel_requested, "the window is open");
+    world.turn(until(opened, 4)).await;
+    assert!(world.task(runs.spec.uuid).await.status.cancel_requested);
 }

@@ -1,0 +1,237 @@
+//! Policies that are changed and deleted by tasks, and how they stand. The server carries such tasks out itself, in the
+//! commit that makes the change; while one of them is not done, the policy is locked.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use domain::policy::{Application, Policy};
+use domain::query::{Filter, Pattern, Query, RecordField, TaskField, Test, Value};
+use domain::record::RecordKind;
+use domain::repository::Repository;
+use domain::resource::{Resource, ResourceKind};
+use domain::task::{Named, Outcome, OutcomeCode, State, Task, TaskSpec, kind};
+use domain::tenant::Tenant;
+use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
+use ledger::{Committed, Write, Written};
+use serde_json::json;
+
+use super::applying::{SERVER_QUEUE, carried_out};
+use super::asked::Asked;
+use super::queue::MAINTENANCE;
+use super::{PolicyChange, Service};
+
+/// How often a commit is tried anew when somebody else came between.
+const ATTEMPTS: usize = 10;
+
+/// What a policy is locked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyLock {
+    /// It is being changed.
+    Updating,
+    /// It is being deleted.
+    Deleting,
+}
+
+/// A policy with what follows from its applications.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyView {
+    /// The policy.
+    pub policy: Policy,
+    /// What it is locked for.
+    pub lock: Option<PolicyLock>,
+    /// When it runs next for anything.
+    pub next_run_at: Option<Timestamp>,
+    /// When it last ran for anything.
+    pub last_run_at: Option<Timestamp>,
+    /// The kinds of what it is applied to.
+    pub kinds: HashSet<ResourceKind>,
+    /// The name of the repository where its backups go.
+    pub repository: String,
+}
+
+impl Service {
+    /// All policies that the caller sees, as they stand, by name.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn policy_views(&self, caller: &Caller) -> Result<Vec<PolicyView>> {
+        let mut policies = self.all_policies(caller, Filter::all()).await?;
+        policies.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        self.views_of(caller, policies, Filter::all()).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn policy_view(&self, caller: &Caller, id: Uuid) -> Result<PolicyView> {
+        let policy = self.policy(caller, id).await?;
+        let of_policy = Filter::all().is(RecordField::Policy, Value::Uuid(id))?;
+        let views = self.views_of(caller, vec![policy], of_policy).await?;
+        views.into_iter().next().ok_or_else(|| Error::not_found("policy", id))
+    }
+
+    async fn views_of(
+        &self,
+        caller: &Caller,
+        policies: Vec<Policy>,
+        of_them: Filter<RecordField>,
+    ) -> Result<Vec<PolicyView>> {
+        let scope = caller.may(Right::View)?;
+        let everything = Scope::everything();
+        let applications = self.ledger.all::<Application>(scope, of_them).await?;
+        let resources = self.by_id::<Resource>(scope, applications.iter().map(|a| a.value.resource)).await?;
+        let repositories = self.by_id::<Repository>(&everything, policies.iter().map(|p| p.repository)).await?;
+        let mut locks = self.policy_locks().await?;
+        let mut applied: HashMap<Uuid, Vec<Application>> = HashMap::new();
+        for application in applications {
+            applied.entry(application.value.policy).or_default().push(application.value);
+        }
+        let view = |policy: Policy| {
+            let applied = applied.remove(&policy.id).unwrap_or_default();
+            PolicyView {
+                lock: locks.remove(&policy.id),
+                next_run_at: applied.iter().filter_map(|a| a.next_run_at).min(),
+                last_run_at: applied.iter().filter_map(|a| a.last_run_at).max(),
+                kinds: applied.iter().filter_map(|a| resources.get(&a.resource)).map(|r| r.kind).collect(),
+                repository: repositories.get(&policy.repository).map(|r| r.name.clone()).unwrap_or_default(),
+                policy,
+            }
+        };
+        Ok(policies.into_iter().map(view).collect())
+    }
+
+    /// The policies that a task is about which changes or deletes them and is not done.
+    async fn policy_locks(&self) -> Result<HashMap<Uuid, PolicyLock>> {
+        let types = [kind::POLICY_UPDATE, kind::POLICY_DELETE].map(|k| Pattern::Is(Value::Text(k.to_owned())));
+        let filter = Filter::all()
+            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?
+            .and(TaskField::Type, Test::AnyOf(types.to_vec()))?
+            .is(TaskField::Queue, Value::Text(SERVER_QUEUE.to_owned()))?;
+        let open = self.ledger.tasks(&Scope::everything(), &Query::newest(filter, domain::query::MAX_LIMIT)).await?;
+        let lock = |task: Task| {
+            let policy = Uuid::parse_str(&task.spec.policy.as_ref()?.id).ok()?;
+            let deletes = task.spec.kind == kind::POLICY_DELETE;
+            Some((policy, if deletes { PolicyLock::Deleting } else { PolicyLock::Updating }))
+        };
+        Ok(open.items.into_iter().filter_map(lock).collect())
+    }
+
+    async fn check_unlocked(&self, policy: Uuid) -> Result<()> {
+        let what = match self.policy_locks().await?.get(&policy) {
+            None => return Ok(()),
+            Some(PolicyLock::Updating) => "changed",
+            Some(PolicyLock::Deleting) => "deleted",
+        };
+        Err(Error::new(Code::Processing, format!("the policy '{policy}' is being {what}")).hint("wait for its task"))
+    }
+
+    /// As `change_policy`, told by a task.
+    ///
+    /// # Errors
+    /// As `change_policy`; `processing` while another such task is not done.
+    pub async fn change_policy_by_task(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        change: &PolicyChange,
+        asked: &Asked,
+    ) -> Result<(Policy, Task)> {
+        let scope = caller.may(Right::Edit)?;
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            self.policy(caller, id).await?;
+            self.check_unlocked(id).await?;
+            let (policy, mut writes) = self.changed_policy(scope, id, change).await?;
+            writes.push(self.audit(caller, "change", &policy.clone().into()));
+            writes.extend(policy_task(caller, kind::POLICY_UPDATE, "Changing", &policy, asked));
+            match self.ledger.commit(scope, self.moment(), writes).await {
+                Err(e) if e.code == Code::RevisionConflict && attempts.next().is_some() => {}
+                Err(e) => return Err(e),
+                Ok(committed) => {
+                    let task = self.told(&committed)?;
+                    return Ok((super::stamped(committed)?, task));
+                }
+            }
+        }
+    }
+
+    /// Deletes a policy and takes it from whatever it is applied to, told by a task; its backups stay.
+    ///
+    /// # Errors
+    /// `forbidden` below editor, `not_found`, `processing` while another such task is not done.
+    pub async fn delete_policy_by_task(&self, caller: &Caller, id: Uuid, asked: &Asked) -> Result<Task> {
+        let scope = caller.may(Right::Edit)?;
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            let policy = self.policy(caller, id).await?;
+            self.check_unlocked(id).await?;
+            let mut writes = Vec::new();
+            for app in self.applications_of(&Scope::everything(), id).await? {
+                writes.extend(self.taking_away(caller, &app.value).await?);
+            }
+            writes.push(Write::Remove(RecordKind::Policy, id));
+            writes.push(self.audit(caller, "delete", &policy.clone().into()));
+            writes.extend(policy_task(caller, kind::POLICY_DELETE, "Deleting", &policy, asked));
+            match self.ledger.commit(scope, self.moment(), writes).await {
+                Err(e) if super::operations::overtaken(e.code) && attempts.next().is_some() => {}
+                Err(e) => return Err(e),
+                Ok(committed) => return self.told(&committed),
+            }
+        }
+    }
+
+    /// The task by which a commit is told.
+    pub(super) fn told(&self, committed: &Committed) -> Result<Task> {
+        self.deliver(committed);
+        self.nudge();
+        let tasks = committed.written.iter().filter_map(|w| match w {
+            Written::Task { task, .. } => Some(task.clone()),
+            _ => None,
+        });
+        tasks.last().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
+    }
+
+    /// Where backups of a tenant's policies go if nobody says otherwise: the oldest repository of the nearest tenant that
+    /// has one, itself or above it.
+    ///
+    /// # Errors
+    /// `missing_field` where there is none.
+    pub async fn usual_repository(&self, caller: &Caller, tenant: Option<Uuid>) -> Result<Uuid> {
+        let everything = Scope::everything();
+        let tenant = self.live_tenant(caller.scope(), tenant.unwrap_or(caller.tenant())).await?;
+        let repositories = self.ledger.all::<Repository>(&everything, Filter::all()).await?;
+        let owners = self.by_id::<Tenant>(&everything, repositories.iter().map(|r| r.value.tenant)).await?;
+        let above = repositories.iter().map(|r| &r.value).filter_map(|r| Some((r, owners.get(&r.tenant)?)));
+        let above = above.filter(|(_, owner)| Scope::subtree(owner).contains(&tenant.locator));
+        let usual = above.max_by_key(|(r, owner)| (owner.locator.len(), Reverse((r.created_at, r.id))));
+        usual.map(|(r, _)| r.id).ok_or_else(|| {
+            Error::missing("repository").hint("there is no repository that you could use; create one first")
+        })
+    }
+
+    /// The repository of this name, of those that a tenant's policies can use.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn usable_repository(&self, caller: &Caller, name: &str) -> Result<Uuid> {
+        let usable = self.usable_repositories(caller.may(Right::View)?).await?;
+        let found = self.ledger.find::<Repository>(&Scope::everything(), name).await?;
+        let found = found.map(|r| r.value.id).filter(|id| usable.contains(id));
+        found.ok_or_else(|| Error::not_found("repository", name))
+    }
+}
+
+/// The task about a policy, done with the commit that makes it.
+fn policy_task(caller: &Caller, kind: &str, doing: &str, policy: &Policy, asked: &Asked) -> Vec<Write> {
+    let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, policy.tenant);
+    spec.policy = Some(Named { id: policy.id.to_string(), kind: MAINTENANCE.to_owned(), name: policy.name.clone() });
+    spec.context = json!({ "title": format!("{doing} plan '{}'", policy.name), "run_mode": "manual" });
+    spec.argument = json!({});
+    spec.started_by = Some(caller.name.clone());
+    spec.issuer.id = caller.issuer_id();
+    asked.clone().write_into(&mut spec);
+    let uuid = spec.uuid;
+    let made = std::iter::once(Write::CreateTask(Box::new(spec)));
+    made.chain(carried_out(uuid, Outcome::of(OutcomeCode::Ok))).collect()
+}
