@@ -386,12 +386,11 @@ mod tests {
 
     #[test]
     fn the_documented_retention_is_the_domains() {
-        let rule =
-            |keep, periods: &[&str]| RuleBody {
-                keep,
-                periods: periods.iter().map(|p| (*p).to_owned()).collect(),
-                first_of: None,
-            };
+        let rule = |keep, periods: &[&str]| RuleBody {
+            keep,
+            periods: periods.iter().map(|p| (*p).to_owned()).collect(),
+            first_of: None,
+        };
         let week = serde_json::json!({ "count": 1, "unit": "weeks" });
         let month = serde_json::json!({ "max_age": { "count": 1, "unit": "months" } });
         let body = RetentionBody {

@@ -133,8 +133,11 @@ fn some_rule() -> impl Strategy<Value = Rule> {
         (1..90_u64).prop_map(|n| Keep::MaxAge(Interval::of(n, Unit::Days))),
         (1..4_u64).prop_map(|n| Keep::MaxAge(Interval::of(n, Unit::Months))),
     ];
-    (keep, prop::collection::vec(prop::sample::select(Period::ALL.to_vec()), 0..3))
-        .prop_map(|(keep, periods)| Rule { keep, periods, first_of: None })
+    (keep, prop::collection::vec(prop::sample::select(Period::ALL.to_vec()), 0..3)).prop_map(|(keep, periods)| Rule {
+        keep,
+        periods,
+        first_of: None,
+    })
 }
 
 proptest! {
@@ -182,4 +185,27 @@ proptest! {
         let found: Vec<bool> = verdicts.iter().map(domain::policy::retention::Verdict::stays).collect();
         prop_assert_eq!(found, points.iter().map(plain).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn generations_keep_the_first_of_each_span() {
+    let age = |count, unit| Keep::MaxAge(Interval::of(count, unit));
+    let generation = |keep, count, unit| Rule { first_of: Some(Interval::of(count, unit)), ..rule(keep, &[]) };
+    let rules = vec![
+        rule(age(7, Unit::Days), &[]),
+        generation(age(8, Unit::Weeks), 1, Unit::Weeks),
+        generation(age(1, Unit::Months), 12, Unit::Months),
+    ];
+    // Two on a Monday, the next day, and the Monday after that.
+    let times = ["2026-02-02T01:00:00Z", "2026-02-02T13:00:00Z", "2026-02-03T01:00:00Z", "2026-02-09T01:00:00Z"];
+    let judged = judged(rules, &times, utc("2026-03-01T00:00:00Z"));
+    assert_eq!(
+        judged,
+        [
+            "it is the first of 1 week and not older than 8 weeks; it is the first of 12 months and not older than 1 month",
+            "-",
+            "-",
+            "it is the newest; it is the first of 1 week and not older than 8 weeks"
+        ]
+    );
 }

@@ -123,7 +123,7 @@ impl Retention {
     #[must_use]
     pub fn end_of(&self, created_at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let ends = self.rules.iter().map(|rule| match rule.keep {
-            Keep::MaxAge(age) if rule.periods.is_empty() => age.after(created_at, zone),
+            Keep::MaxAge(age) if rule.periods.is_empty() && rule.first_of.is_none() => age.after(created_at, zone),
             _ => None,
         });
         // One that fixes no time leaves it open.
@@ -204,7 +204,8 @@ fn firsts(points: &[Candidate], newest: &[usize], span: Interval, frame: Frame<'
 /// The number of the span of the calendar that a time lies in.
 fn span_of(time: Timestamp, span: Interval, frame: Frame<'_>) -> i64 {
     let day = date_of(time, frame.zone);
-    let days = |day: Date| i64::from(day.since((jiff::Unit::Day, Date::constant(1970, 1, 1))).map_or(0, |s| s.get_days()));
+    let days =
+        |day: Date| i64::from(day.since((jiff::Unit::Day, Date::constant(1970, 1, 1))).map_or(0, |s| s.get_days()));
     let number = match span.unit {
         Unit::Seconds | Unit::Minutes | Unit::Hours => {
             let length = Interval::of(1, span.unit).length().as_secs();

@@ -334,7 +334,8 @@ fn step(step: Interval, count: u64, past: &Past<'_>) -> Option<Timestamp> {
 fn steps_before(every: Interval, time: Timestamp, past: &Past<'_>) -> u64 {
     // A month is at most 31 days long, and calendars shift by less than a day.
     let longest = if every.unit == Unit::Months { SignedDuration::from_hours(31 * 24) } else { SignedDuration::ZERO };
-    let length = every.length().max(SHORTEST_DELAY.length()).max(longest.saturating_mul(every.count.try_into().unwrap_or(1)));
+    let length =
+        every.length().max(SHORTEST_DELAY.length()).max(longest.saturating_mul(every.count.try_into().unwrap_or(1)));
     let since = time.duration_since(past.applied).as_secs();
     u64::try_from(since / length.as_secs().max(1)).unwrap_or(0).saturating_sub(1)
 }

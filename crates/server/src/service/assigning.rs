@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
 use domain::resource::{Registration, Resource};
-use domain::task::{Entity, Named, Outcome, OutcomeCode, Task, TaskSpec, kind};
+use domain::task::{Named, Outcome, OutcomeCode, Task, TaskSpec, kind};
 use domain::{Caller, Error, Result, Right, Scope, Uuid};
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
@@ -137,10 +137,6 @@ fn assignment_task(caller: &Caller, planned: &[Planned], asked: &Asked) -> TaskS
     let named = |p: &Policy| Named { id: p.id.to_string(), kind: MAINTENANCE.to_owned(), name: p.name.clone() };
     spec.policy = policy.map(named);
     spec.resource = single.map(named_resource);
-    if let (Some(_), Some(policy)) = (single, policy) {
-        let (id, value) = (policy.id.to_string(), policy.name.clone());
-        spec.parent_entity = Some(Entity { id, kind: "policy".to_owned(), value });
-    }
     let what = match (single, planned.len()) {
         (Some(resource), _) => format!("'{}'", resource.name),
         (None, n) => format!("{n} resources"),

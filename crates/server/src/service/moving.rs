@@ -88,7 +88,8 @@ impl Service {
         self.check_agent_reaches(&resource, to).await?;
         let everything = Scope::everything();
         let of_resource = || Filter::all().is(RecordField::Resource, Value::Uuid(resource.id));
-        let mut writes = vec![Write::Put(Box::new(Resource { tenant: to.id, ..resource.clone() }.into()), Expect::Rev(rev))];
+        let mut writes =
+            vec![Write::Put(Box::new(Resource { tenant: to.id, ..resource.clone() }.into()), Expect::Rev(rev))];
         let mut repositories = HashSet::new();
         for Stored { rev, value } in self.ledger.all::<Application>(&everything, of_resource()?).await? {
             let policy = self.ledger.get::<Policy>(&everything, value.policy).await?.value;
@@ -113,7 +114,8 @@ impl Service {
         if self.reaches(policy.tenant, to).await? {
             return Ok(());
         }
-        let message = format!("the policy '{}' protects '{}' and does not reach '{}'", policy.name, resource.name, to.name);
+        let message =
+            format!("the policy '{}' protects '{}' and does not reach '{}'", policy.name, resource.name, to.name);
         Err(Error::new(Code::ForeignPolicy, message).hint("take the policy from it first"))
     }
 
@@ -125,8 +127,12 @@ impl Service {
         if self.reaches(agent.tenant, to).await? {
             return Ok(());
         }
-        let message = format!("the agent '{}' of '{}' belongs to a tenant that '{}' is not below", agent.name, resource.name, to.name);
-        Err(Error::new(Code::StateConflict, message).hint("connect the machine with a token of that tenant, or of one above both"))
+        let message = format!(
+            "the agent '{}' of '{}' belongs to a tenant that '{}' is not below",
+            agent.name, resource.name, to.name
+        );
+        Err(Error::new(Code::StateConflict, message)
+            .hint("connect the machine with a token of that tenant, or of one above both"))
     }
 
     /// Its backups could not be restored any more.
@@ -138,7 +144,10 @@ impl Service {
         if below || Scope::subtree(&owner).contains(&to.locator) {
             return Ok(());
         }
-        let message = format!("backups of '{}' lie in the repository '{}', which '{}' cannot use", resource.name, repository.name, to.name);
+        let message = format!(
+            "backups of '{}' lie in the repository '{}', which '{}' cannot use",
+            resource.name, repository.name, to.name
+        );
         Err(Error::new(Code::StateConflict, message))
     }
 

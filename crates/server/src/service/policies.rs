@@ -190,7 +190,12 @@ impl Service {
     }
 
     /// The policy after a change, and what is written with it: first the policy, then when it runs next for each resource.
-    pub(super) async fn changed_policy(&self, scope: &Scope, id: Uuid, change: &PolicyChange) -> Result<(Policy, Vec<Write>)> {
+    pub(super) async fn changed_policy(
+        &self,
+        scope: &Scope,
+        id: Uuid,
+        change: &PolicyChange,
+    ) -> Result<(Policy, Vec<Write>)> {
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -200,7 +205,8 @@ impl Service {
         change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
         change.retention.as_ref().map_or(Ok(()), Retention::validate)?;
         let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
-        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } = change.clone();
+        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } =
+            change.clone();
         if let Some(repository) = repository.filter(|id| *id != policy.repository) {
             if !self.usable_repositories(scope).await?.contains(&repository) {
                 return Err(Error::not_found("repository", repository).field("repository"));

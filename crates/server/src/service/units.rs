@@ -254,7 +254,8 @@ impl Service {
                     return Err(Error::new(Code::StateConflict, message));
                 }
                 let Some(to) = to else {
-                    let message = format!("there is no tenant above '{}' that '{}' could move to", tenant.name, resource.name);
+                    let message =
+                        format!("there is no tenant above '{}' that '{}' could move to", tenant.name, resource.name);
                     return Err(Error::new(Code::StateConflict, message));
                 };
                 let mut moved = self.moved(found, to).await?;
