@@ -50,7 +50,7 @@ pub(crate) struct ChangeArgs {
     /// The tenant: its name, id, or the beginning of it
     tenant: String,
     /// Another name
-    #[arg(long, value_name = "NAME", required_unless_present = "description")]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Another description
     #[arg(long, value_name = "TEXT")]
