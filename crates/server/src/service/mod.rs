@@ -66,9 +66,9 @@ pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, 
 pub(crate) use identity::{AccessClaims, is_iam};
 pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
 pub use joining::{Joined, Joining};
+pub use moving::Refused;
 pub use named_ids::named_id;
 pub use on_demand::BackupWish;
-pub use moving::Refused;
 pub use operations::{OperationView, right_of};
 pub use placed_restores::{PlacedRestore, is_absolute};
 pub use policies::{NewPolicy, PolicyChange};
@@ -85,8 +85,8 @@ pub use tasks::{BlockerRef, View};
 pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::{NewTenant, TenantChange};
 pub use tokens::{NewToken, hash_secret};
-pub use volumes::{Around, StoredIn, VolumeView, Went};
 pub use units::{UNIT, Unit, UnitChange, UnitTree};
+pub use volumes::{Around, StoredIn, VolumeView, Went};
 
 use crate::downloads::Downloads;
 use crate::secrets::Sealer;

@@ -45,6 +45,17 @@ const ROWS: &[Row] = &[
     row("read-backup-filesystem-directory", Right::View, &[UUID, "1", "root"]),
     row("list-restored-files", Right::View, &[]),
     row("restore-files", Right::Operate, &[]),
+    row("list-policy-definitions", Right::View, &[]),
+    row("read-policy-definition", Right::View, &[UUID]),
+    row("create-policy-definition", Right::Edit, &[]),
+    row("update-policy-definition", Right::Edit, &[UUID]),
+    row("delete-policy-definition", Right::Edit, &[UUID]),
+    row("set-policy-assignments", Right::Operate, &[]),
+    row("list-organizational-units", Right::View, &[]),
+    row("read-organizational-unit", Right::View, &[UUID]),
+    row("create-organizational-unit", Right::Administer, &[]),
+    row("patch-organizational-unit", Right::Administer, &[UUID]),
+    row("delete-organizational-unit", Right::Administer, &[UUID]),
 ];
 
 /// The operations that anybody may call.

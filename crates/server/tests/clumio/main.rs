@@ -1,11 +1,15 @@
 //! The Clumio dialect from outside, as its clients speak to it, over the services and a ledger.
 
+mod assignments;
 mod backups;
 mod coverage;
 mod estate;
 mod files;
 mod filters;
+mod governance;
 mod history;
+mod organizational_units;
+mod policies;
 mod tasks;
 mod transport;
 mod volumes;

@@ -27,6 +27,7 @@
 
 #![expect(dead_code, reason = "what handlers of further operations need stands before them")]
 
+mod assignments;
 mod backup_map;
 mod backups;
 mod body;
@@ -42,6 +43,9 @@ mod filter_ledger;
 mod filter_time;
 mod listing;
 mod operations;
+mod organizational_units;
+mod policies;
+mod policy_map;
 mod query;
 mod restored_files;
 mod restores;
@@ -85,6 +89,9 @@ fn handlers() -> Handlers {
     restores::register(&mut handlers);
     filesystems::register(&mut handlers);
     restored_files::register(&mut handlers);
+    policies::register(&mut handlers);
+    assignments::register(&mut handlers);
+    organizational_units::register(&mut handlers);
     handlers
 }
 
