@@ -32,7 +32,7 @@ pub use names::{
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
-pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody};
+pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody, WindowBody};
 pub use signing_key::{KeySet, PublicKey, SigningKey};
 pub use task::{
     Affinity, Blocker, BlockerMessage, Bottleneck, Executor, Named, ParentEntity, Progress, Rules, Task, TaskCount,

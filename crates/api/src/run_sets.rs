@@ -35,6 +35,22 @@ pub struct RunSetsBody {
     /// tenant's setting says where it is absent, and UTC where that says nothing.
     #[schema(required = false, example = "Europe/Berlin")]
     pub time_zone: Option<String>,
+    /// When runs that were made for a moment within it have to be over: what is not is stopped. Absent = they may go on.
+    #[schema(required = false)]
+    pub window: Option<WindowBody>,
+}
+
+/// The part of each day in which runs go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Window)]
+pub struct WindowBody {
+    /// The local time of day at which it opens.
+    #[schema(example = "22:00")]
+    pub from: String,
+    /// The local time of day at which it closes; not after `from`: of the following day.
+    #[schema(example = "06:00")]
+    pub to: String,
 }
 
 /// Runs that come by one rule.
@@ -61,6 +77,10 @@ pub enum WhenBody {
     AfterLast(IntervalBody),
     /// By the calendar.
     Times(TimetableBody),
+    /// Once, as soon as the policy is applied.
+    AtOnce {},
+    /// Again and again after this long, counted from when the policy was applied. At least a minute.
+    Every(IntervalBody),
 }
 
 /// Local times on days of the calendar.
@@ -155,6 +175,8 @@ mod tests {
                     when: WhenBody::AfterLast(interval(1, "days")),
                     run_later: true,
                 },
+                RunSetBody { kind: "full".into(), when: WhenBody::AtOnce {}, run_later: true },
+                RunSetBody { kind: "full".into(), when: WhenBody::Every(interval(6, "hours")), run_later: true },
             ],
             enabled: false,
             scheme: "weekly_full".into(),
@@ -163,6 +185,7 @@ mod tests {
             max_parallel: 2,
             again: Some(AgainBody { interval: interval(5, "minutes"), attempts: 3 }),
             time_zone: Some("Europe/Berlin".into()),
+            window: Some(WindowBody { from: "22:00:00".into(), to: "06:00:00".into() }),
         }
     }
 
