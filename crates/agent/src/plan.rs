@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use domain::Uuid;
 use domain::policy::settings::{Command, When};
 use domain::task::{TaskError, TaskSpec};
-use domain::work::{BackupWork, Layout, Overwrite, RecoveryWork, Work};
+use domain::work::{BackupWork, ImportWork, Layout, Overwrite, RecoveryWork, Work};
 use proto::agent::v1::Assign;
 use proto::agent::{json_of, uuid_of};
 
 use crate::destination;
 use crate::engine::{
-    self, BackupJob, CommandsJob, ForgetJob, Job, PackJob, RawPath, RepositorySpec, Request, RestoreJob, VerifyJob,
+    self, BackupJob, CommandsJob, ForgetJob, Image, Job, PackJob, RawPath, RepositorySpec, Request, RestoreJob, VerifyJob,
 };
 use crate::handover::spooled;
 use crate::host::Host;
@@ -61,6 +61,7 @@ impl Plan {
                 Job::Pack(PackJob { snapshot: work.snapshot, paths: paths(&work.paths), target: target.into() })
             }
             Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
+            Work::Import(work) => Job::Backup(import_job(uuid, assign, work)),
             Work::Forget(work) => {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
             }
@@ -108,8 +109,22 @@ fn backup_job(task: Uuid, assign: &Assign, host: &Host, work: BackupWork) -> Bac
         commands: settings.commands.into_iter().filter(of_the_data).collect(),
         no_commands: host.no_commands,
         volume: false,
+        image: None,
         one_file_system: false,
         tags: Vec::new(),
+    }
+}
+
+fn import_job(task: Uuid, assign: &Assign, work: ImportWork) -> BackupJob {
+    BackupJob {
+        task,
+        host: assign.host.clone(),
+        paths: vec![RawPath::from(format!("/{}", work.name).as_str())],
+        image: Some(Image { source: work.source, size: work.size, sha256: work.sha256, rules: work.rules }),
+        label: Some(work.archive.to_string()),
+        full: true,
+        may_be_new: assign.create_repository,
+        ..BackupJob::default()
     }
 }
 

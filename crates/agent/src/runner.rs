@@ -303,13 +303,17 @@ impl Runner<'_> {
         let (listed, total) = (std::mem::take(&mut self.unread), self.warnings);
         let (payload, what) = match output {
             Output::Backup(mut made) => {
-                let stopped = made.failed_command.take();
+                let (stopped, sha256) = (made.failed_command.take(), made.sha256.take());
                 let done = backup_done(made, started_at, listed, total);
                 if let Some(error) = stopped {
                     // The backup is there all the same, and the server shall know it.
                     return Outcome { payload: json!(done), ..failed(task_error(error)) };
                 }
-                (json!(done), "backed up")
+                let mut payload = json!(done);
+                if let Some(sha256) = sha256 {
+                    payload["sha256"] = sha256.into();
+                }
+                (payload, "backed up")
             }
             Output::Restore(made) => {
                 let done = RecoveryDone {

@@ -120,6 +120,8 @@ async fn start(data: DataFolder) -> Result<Running> {
         audiences: Vec::new(),
         rate: None,
         downloads: server::downloads::LIMIT,
+        region: None,
+        imports: Default::default(),
         history: History { shown: long, kept: long },
     };
     server::start(config).await

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod caller;
 pub mod error;
 pub mod identity;
+pub mod import;
 pub mod operation;
 pub mod path;
 pub mod plan;

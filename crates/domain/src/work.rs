@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::backup::Root;
 use crate::error::{Error, Result};
+use crate::import::ImportRules;
 use crate::policy::Settings;
 use crate::policy::calendar::Interval;
 use crate::policy::settings::is_default;
@@ -26,6 +27,32 @@ pub struct BackupWork {
     /// How it runs, with the resource's own excludes among the policy's.
     #[serde(flatten)]
     pub settings: Settings,
+}
+
+/// The argument of an `import`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportWork {
+    /// The series that the recovery point begins.
+    pub archive: Uuid,
+    /// Where it goes.
+    pub repository: Uuid,
+    /// What is fetched: an address (`http`, `https`) or a file (`file`) on the agent's machine. In the ledger without its
+    /// query, which may hold a secret.
+    pub source: String,
+    /// The query, sealed; the server puts it back when it hands the task out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_query: Option<String>,
+    /// The name of the one file in the recovery point.
+    pub name: String,
+    /// How many bytes it must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The SHA-256 that it must have, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What the operator allows, as it is when the task is handed out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rules: ImportRules,
 }
 
 named_enum! {
@@ -189,6 +216,8 @@ pub enum Work {
     Verification(VerificationWork),
     /// Remove.
     Forget(ForgetWork),
+    /// Fetch and store.
+    Import(ImportWork),
 }
 
 impl Work {
@@ -207,6 +236,7 @@ impl Work {
             kind::BACKUP_DELETION | kind::ARCHIVE_DELETION | kind::RETENTION => {
                 argument(&spec.argument).map(Work::Forget)
             }
+            kind::IMPORT => argument(&spec.argument).map(Work::Import),
             other => {
                 Err(Error::invalid("type", format!("agents of Backstay do not carry out tasks of type '{other}'")))
             }
@@ -222,6 +252,7 @@ impl Work {
             Work::Download(w) => w.repository,
             Work::Verification(w) => w.repository,
             Work::Forget(w) => w.repository,
+            Work::Import(w) => w.repository,
         }
     }
 }
@@ -264,6 +295,16 @@ pub struct BackupDone {
     /// How many could not be read in all.
     #[serde(default)]
     pub unreadable_total: u64,
+}
+
+/// What a finished `import` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportDone {
+    /// The recovery point that it made.
+    #[serde(flatten)]
+    pub backup: BackupDone,
+    /// The SHA-256 of the image, in hexadecimal.
+    pub sha256: String,
 }
 
 /// A path that could not be read, or not be written back.

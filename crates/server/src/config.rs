@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use domain::import::ImportRules;
+
 use crate::scheduler::History;
 use crate::service::Rate;
 
@@ -28,6 +30,10 @@ pub struct Config {
     pub downloads: u64,
     /// How long history stays.
     pub history: History,
+    /// The name of the region that clients of clouds are told; none = `RegionOne`.
+    pub region: Option<String>,
+    /// What images may be imported from beside what is public.
+    pub imports: ImportRules,
 }
 
 /// The host and port of `host:port`; brackets around an IPv6 address are left out.

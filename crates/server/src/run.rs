@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, DataFolder};
 use crate::downloads::Downloads;
 use crate::secrets::{Sealer, random_secret, write_private};
-use crate::service::{Installer, Service, write_progress};
+use crate::service::{Cloud, Installer, Service, write_progress};
 use crate::{agents, dialects, installer, listen, scheduler, tls};
 
 /// The name of the repository in the data folder.
@@ -54,7 +54,7 @@ pub struct Running {
 /// # Errors
 /// When the folder is held by another server, something in it is damaged, or an address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history } = config;
+    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history, region, imports } = config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
     // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
@@ -69,6 +69,13 @@ pub async fn start(config: Config) -> Result<Running> {
     // Opening runs migrations and an integrity check, which block.
     let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&ledger_path)).await?.map_err(explain)?;
     let ledger = Arc::new(ledger);
+    let cloud = Cloud {
+        url: public.as_ref().map(|public| format!("https://{public}")),
+        shown: history.shown,
+        imports,
+        ..Cloud::default()
+    };
+    let cloud = Cloud { region: region.unwrap_or(cloud.region), ..cloud };
     let public = public.unwrap_or_else(|| {
         let own = format!("{host}:{}", tls_address.port());
         // A machine can have a name that is none on a network.
@@ -80,7 +87,7 @@ pub async fn start(config: Config) -> Result<Running> {
     if !names.iter().any(|name| name == public_host) {
         names.push(public_host.to_owned());
     }
-    let service = Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate);
+    let service = Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate).as_cloud(cloud);
 
     let files = tls::CertFiles::in_folder(&data.keys());
     let tls_config = files.server_config(&names, service.moment().now)?;

@@ -15,6 +15,8 @@ pub enum ErrorCode {
     InvalidJob,
     /// None of the paths to back up exists.
     SourceMissing,
+    /// What was fetched is not what was expected: it has another size or digest.
+    SourceMismatch,
     /// There is no repository at the given place.
     RepositoryMissing,
     /// The address is of a kind that this agent cannot reach.
@@ -55,6 +57,7 @@ impl ErrorCode {
         match self {
             Self::InvalidJob => "invalidJob",
             Self::SourceMissing => "sourceMissing",
+            Self::SourceMismatch => "sourceMismatch",
             Self::RepositoryMissing => "repositoryMissing",
             Self::RepositoryUnsupported => "repositoryUnsupported",
             Self::RepositoryDamaged => "repositoryDamaged",

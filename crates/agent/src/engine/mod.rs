@@ -4,6 +4,7 @@
 pub mod commands;
 pub mod error;
 pub mod fake;
+mod fetch;
 mod freeze;
 mod masks;
 pub mod mounts;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use self::{
     error::{EngineError, ErrorCode},
+    fetch::Image,
     path::RawPath,
     report::{Event, Progress, Reporter, Step, Warning},
 };
@@ -135,6 +137,9 @@ pub struct BackupJob {
     /// The one path is a block device or a disk image, and what is stored is the stream of its bytes. Rules about files
     /// mean nothing then.
     pub volume: bool,
+    /// An image is fetched, and what is stored under the one path is the stream of its bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
     /// Back up only files that match; empty means everything.
     pub includes: Vec<String>,
     /// Leave these out.

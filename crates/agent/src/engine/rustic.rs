@@ -230,6 +230,9 @@ impl Engine for RusticEngine {
         if job.volume {
             return self.backup_volume(job, reporter);
         }
+        if let Some(image) = &job.image {
+            return self.import(job, image, reporter);
+        }
         let start = Instant::now();
         if job.background {
             priority::step_back();

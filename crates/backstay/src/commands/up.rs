@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use api::client::{Client, ListQuery};
 use clap::Args;
 use domain::Uuid;
+use domain::import::{ImportRules, Network};
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
 use server::{Config, Running};
@@ -61,6 +62,15 @@ pub(crate) struct UpArgs {
     /// Also restore to places of their own below this folder; can be given several times
     #[arg(long, value_name = "DIR")]
     restore_root: Vec<PathBuf>,
+    /// Images may also be imported from these internal addresses; can be given several times
+    #[arg(long = "import-network", value_name = "NETWORK", value_parser = network)]
+    import_networks: Vec<Network>,
+    /// Images may also be imported from files in this folder, on machines of agents; can be given several times
+    #[arg(long = "import-folder", value_name = "DIR")]
+    import_folders: Vec<PathBuf>,
+    /// The region that OpenStack clients are told; by default RegionOne
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Write the addresses and an admin token here as JSON (mode 0600) when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -70,6 +80,7 @@ pub(crate) struct UpArgs {
 pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     let data = std::path::absolute(data)?;
     let protect = args.protect.iter().map(|p| existing(p)).collect::<Result<Vec<_>>>()?;
+    let roots = args.import_folders.iter().map(|p| folder_of_images(p)).collect::<Result<Vec<_>>>()?;
     // Asked for before anything is started, so that an early Ctrl-C stops cleanly too.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -91,6 +102,8 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         rate: server::service::Rate::per_second(args.rate_limit),
         downloads: args.downloads_limit.saturating_mul(GIB),
         history: Default::default(),
+        region: args.region,
+        imports: ImportRules { networks: args.import_networks, roots },
     };
     let server = server::start(config).await?;
     let connection = Connection {
@@ -146,6 +159,18 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     }
     server.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).map_err(|e| e.hint.map_or(e.message.clone(), |hint| format!("{}; {hint}", e.message)))
+}
+
+/// A folder as agents compare it: with its whole path.
+fn folder_of_images(folder: &Path) -> Result<String> {
+    let whole = std::path::absolute(folder)?;
+    let text = whole.to_str().with_context(|| format!("the path {} is not UTF-8", whole.display()))?;
+    anyhow::ensure!(text != "/", "images cannot be imported from everywhere; name a folder");
+    Ok(text.to_owned())
 }
 
 fn public(text: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use super::field::fields;
 use super::{Cell, Field, FieldKind, Read};
-use crate::task::{Named, Priority, ResultCode, State, Task};
+use crate::task::{Named, Priority, ResultCode, Standing, State, Task};
 
 fields! {
     /// A field of a task.
@@ -21,6 +21,10 @@ fields! {
         State = "state": FieldKind::Enum(State::NAMES),
         /// The result's code; absent until completed.
         Result = "result": FieldKind::Enum(ResultCode::NAMES),
+        /// How it stands, in four words.
+        Standing = "standing": FieldKind::Enum(Standing::NAMES),
+        /// Whether it is over.
+        Over = "over": FieldKind::Bool,
         /// Whether it is the first, full backup.
         Seeding = "seeding": FieldKind::Bool,
         /// The owner.
@@ -130,6 +134,8 @@ impl Field for TaskField {
             TaskField::Priority => Read::One(Cell::Enum(spec.priority.ordinal())),
             TaskField::State => Read::One(Cell::Enum(task.state().ordinal())),
             TaskField::Result => Read::opt(task.result().map(|r| Cell::Enum(r.code.ordinal()))),
+            TaskField::Standing => Read::One(Cell::Enum(task.standing().ordinal())),
+            TaskField::Over => Read::One(Cell::Bool(task.result().is_some())),
             TaskField::Seeding => Read::One(Cell::Bool(spec.seeding)),
             TaskField::Tenant => Read::One(Cell::Uuid(spec.tenant)),
             TaskField::IssuerId => Read::text(&spec.issuer.id),

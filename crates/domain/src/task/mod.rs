@@ -20,7 +20,7 @@ pub use machine_table::{Row, transition_table};
 pub use progress::{Bottleneck, Progress};
 pub use result::{Outcome, OutcomeCode, ResultCode, SERVER_DOMAIN, TaskError, TaskResult};
 pub use spec::{Affinity, Entity, Executor, Issuer, Named, Priority, Rules, TaskSpec, entity, kind, limits};
-pub use state::{Blocker, Completion, Message, Phase, Run, State, Status};
+pub use state::{Blocker, Completion, Message, Phase, Run, Standing, State, Status};
 pub use timer::Timer;
 
 use std::sync::Arc;
@@ -121,6 +121,12 @@ impl Task {
     #[must_use]
     pub fn result(&self) -> Option<&TaskResult> {
         self.completion().map(|c| &c.result)
+    }
+
+    /// How it stands, for whoever only wants to know whether to wait.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::of(self.state(), self.result().map(|r| r.code))
     }
 
     fn completion(&self) -> Option<&Completion> {

@@ -23,6 +23,8 @@ pub mod kind {
     pub const BACKUP_DELETION: &str = "backup_deletion";
     /// Remove all recovery points of an archive.
     pub const ARCHIVE_DELETION: &str = "archive_deletion";
+    /// Fetch an image and store it as a recovery point.
+    pub const IMPORT: &str = "import";
 
     /// A policy is applied to a resource; the server does it.
     pub const APPLY_POLICY: &str = "apply_policy";
@@ -40,7 +42,7 @@ pub mod kind {
     pub const ORGANIZATIONAL_UNIT_DELETE: &str = "organizational_unit_delete";
     /// Those of agents.
     pub const ALL: &[&str] =
-        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION];
+        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION, IMPORT];
 }
 
 named_enum! {

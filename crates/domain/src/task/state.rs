@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Assignment, Executor, LeaseToken, Progress, TaskResult};
+use super::{Assignment, Executor, LeaseToken, Progress, ResultCode, TaskResult};
 use crate::{Timestamp, Uuid, named_enum};
 
 named_enum! {
@@ -22,6 +22,33 @@ named_enum! {
         Paused = "paused",
         /// Over, for ever.
         Completed = "completed",
+    }
+}
+
+named_enum! {
+    /// State and result in one word, in the order of the words: some vendors know no other states, and order by them.
+    Standing {
+        /// Over, and not done.
+        Failure = "failure",
+        /// Nobody works on it yet.
+        Pending = "pending",
+        /// Somebody works on it.
+        Processing = "processing",
+        /// Done, if with warnings.
+        Success = "success",
+    }
+}
+
+impl Standing {
+    /// What follows from a state, and the result there.
+    #[must_use]
+    pub fn of(state: State, result: Option<ResultCode>) -> Standing {
+        match (state, result) {
+            (State::Enqueued | State::Assigned, _) => Standing::Pending,
+            (State::Started | State::Paused, _) => Standing::Processing,
+            (State::Completed, Some(ResultCode::Ok | ResultCode::Warning)) => Standing::Success,
+            (State::Completed, _) => Standing::Failure,
+        }
     }
 }
 

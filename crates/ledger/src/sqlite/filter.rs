@@ -57,6 +57,10 @@ const ACTIVITIES: &str =
         CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS INTEGER), CAST(NULL AS BLOB)
      FROM task_status WHERE root_id IS NOT NULL) a";
 
+/// `domain::task::Standing`: failure, pending, processing, success.
+const STANDING: &str =
+    "(CASE WHEN s.state < 2 THEN 1 WHEN s.state < 4 THEN 2 WHEN s.result_code IN (0, 2) THEN 3 ELSE 0 END)";
+
 fn task_column(field: TaskField) -> &'static str {
     use TaskField as F;
     match field {
@@ -67,6 +71,8 @@ fn task_column(field: TaskField) -> &'static str {
         F::Priority => "t.priority",
         F::State => "s.state",
         F::Result => "s.result_code",
+        F::Standing => STANDING,
+        F::Over => "(s.completed_at IS NOT NULL)",
         F::Seeding => "t.seeding",
         F::Tenant => "(SELECT id FROM tenants WHERE number = t.tenant)",
         F::IssuerId => "(SELECT word FROM words WHERE id = t.issuer_id)",
@@ -150,6 +156,8 @@ const NEVER_NULL: &[&str] = &[
     "s.enqueued_at",
     "s.updated_at",
     "s.cancel_requested",
+    STANDING,
+    "(s.completed_at IS NOT NULL)",
     "a.id",
     "a.uuid",
     "a.task",

@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use domain::query::{self, Read, TaskField};
+use domain::task::{ResultCode, Standing, State};
 use domain::{Result, Timestamp, Uuid};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -174,6 +175,8 @@ impl Task<'_> {
             F::Priority => Read::One(Cell::Enum(wish.priority)),
             F::State => Read::One(Cell::Enum(status.state)),
             F::Result => Read::opt(status.result.map(Cell::Enum)),
+            F::Standing => Read::opt(status.standing().map(|s| Cell::Enum(s.ordinal()))),
+            F::Over => Read::One(Cell::Bool(status.completed_at.is_some())),
             F::Seeding => Read::One(Cell::Bool(wish.seeding)),
             F::Tenant => Read::One(Cell::Uuid(self.tenant)),
             F::IssuerId => scanner.text(issuer),
@@ -267,6 +270,11 @@ struct Status {
 }
 
 impl Status {
+    fn standing(&self) -> Option<Standing> {
+        let state = State::from_ordinal(self.state)?;
+        Some(Standing::of(state, self.result.and_then(ResultCode::from_ordinal)))
+    }
+
     fn of(row: &Row<'_>) -> rusqlite::Result<Status> {
         Ok(Status {
             id: row.get(0)?,

@@ -8,6 +8,7 @@ mod claims;
 pub mod clumio;
 mod edge;
 pub mod native;
+pub mod openstack;
 mod percent;
 mod suggest;
 pub mod yandex;
@@ -24,6 +25,7 @@ pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let acronis = acronis::router(service.clone(), shutdown.clone());
     let yandex = yandex::router(service.clone(), shutdown.clone());
     let clumio = clumio::router(service.clone(), shutdown.clone());
+    let openstack = openstack::router(service.clone());
     let claims = claims::router(claims::Claims { yandex, clumio });
-    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(claims)
+    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(openstack).merge(claims)
 }

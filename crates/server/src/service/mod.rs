@@ -7,11 +7,13 @@ mod archives;
 mod asked;
 mod assigning;
 mod backups;
+mod cloud;
 mod deleting;
 mod ends;
 mod environments;
 mod hub;
 mod identity;
+mod imports;
 mod joining;
 mod known_tenants;
 mod moving;
@@ -61,10 +63,12 @@ pub use archives::ArchiveView;
 pub use asked::Asked;
 pub use assigning::Assignment;
 pub use backups::RestoreRequest;
+pub use cloud::Cloud;
 pub use environments::{Environment, environment_id};
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
 pub(crate) use identity::{AccessClaims, is_iam};
-pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Wish};
+pub use identity::{Credential, Grant, IamToken, NewClient, NewUser, Reach, Session, Shown, Who, Wish};
+pub use imports::NewImport;
 pub use joining::{Joined, Joining};
 pub use moving::Refused;
 pub use named_ids::named_id;
@@ -127,6 +131,8 @@ pub struct Service {
     installer: Option<Installer>,
     /// Files that agents handed over to be fetched.
     downloads: Option<Downloads>,
+    /// What clients of clouds are told of this server.
+    cloud: Cloud,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -153,6 +159,7 @@ impl Service {
             audiences: Vec::new(),
             installer: None,
             downloads: None,
+            cloud: Cloud::default(),
             scheduler: Notify::new(),
         }
     }
@@ -174,6 +181,18 @@ impl Service {
     #[must_use]
     pub fn limiting(self, rate: Option<Rate>) -> Service {
         Service { rates: rates::Rates::new(rate), ..self }
+    }
+
+    /// The same services, which tell clients of clouds this.
+    #[must_use]
+    pub fn as_cloud(self, cloud: Cloud) -> Service {
+        Service { cloud, ..self }
+    }
+
+    /// What clients of clouds are told of this server.
+    #[must_use]
+    pub fn cloud(&self) -> &Cloud {
+        &self.cloud
     }
 
     /// What assertions of programs may be meant for: this server by the names that clients make of its address, the

@@ -360,7 +360,7 @@ impl Service {
         self.ledger.all::<Application>(scope, Filter::all().is(RecordField::Policy, Value::Uuid(policy))?).await
     }
 
-    async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {
+    pub(super) async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {
         match self.usable_repositories(scope).await?.as_slice() {
             [only] => Ok(*only),
             [] => Err(Error::missing("repository").hint("there is no repository that you could use; create one first")),

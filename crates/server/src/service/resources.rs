@@ -197,7 +197,7 @@ impl Service {
         self.view(scope, resource).await
     }
 
-    async fn only_agent(&self, scope: &Scope) -> Result<Option<Uuid>> {
+    pub(super) async fn only_agent(&self, scope: &Scope) -> Result<Option<Uuid>> {
         let agents = self.ledger.list::<Agent>(scope, &Query::newest(Filter::all(), 2)).await?.items;
         Ok(match agents.as_slice() {
             [only] => Some(only.value.id),

@@ -31,7 +31,7 @@ use super::{
     parent_of, snapshot_of_task, write::write_around_holes,
 };
 use crate::engine::{
-    BackupJob, BackupSummary, EngineError, ErrorCode, RawPath, Reporter, RestoreJob, RestoreSummary, Step, priority,
+    BackupJob, BackupSummary, EngineError, ErrorCode, Image, RawPath, Reporter, RestoreJob, RestoreSummary, Step, priority,
     stream::{Fate, Stream, StreamReader, Whole},
 };
 
@@ -90,6 +90,19 @@ impl RusticEngine {
             failed_command: after.err(),
             ..stored?
         })
+    }
+
+    /// Fetch an image and store it as a stream.
+    pub(super) fn import(
+        &self,
+        job: &BackupJob,
+        image: &Image,
+        reporter: &Reporter,
+    ) -> Result<BackupSummary, EngineError> {
+        let [path] = job.paths.as_slice() else {
+            return Err(EngineError::new(ErrorCode::InvalidJob, "an image is stored as one file"));
+        };
+        self.store_stream(job, || image.open(path.as_path().to_path_buf()), reporter)
     }
 
     /// Back up a block device or a disk image as a stream.

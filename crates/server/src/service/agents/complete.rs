@@ -4,18 +4,20 @@
 use domain::agent::{AGENT_QUEUE, Agent};
 use domain::archive::Archive;
 use domain::backup::{Backup, BackupKind};
+use domain::policy::Settings;
 use domain::resource::Resource;
 use domain::task::{
     Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, State, Task, TaskError, TaskId, TaskRef,
     TaskSpec, kind,
 };
 use domain::work::{
-    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, OwnTerms, VerificationDone, VerificationWork, Work,
+    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, ImportDone, ImportWork, OwnTerms, VerificationDone,
+    VerificationWork, Work,
 };
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use jiff::tz::TimeZone;
 use ledger::{Committed, Expect, Stored, Write};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ATTEMPTS, AgentIdentity, came_between};
 use crate::service::Service;
@@ -63,7 +65,17 @@ impl Service {
     /// What the ledger is to keep of the end of a task beside the task.
     async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End, good: bool) -> Result<Vec<Write>> {
         match end {
-            End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done, good).await,
+            End::BackupMade(work, done) => {
+                let made = Made { id: Uuid::now_v7(), work: *work, done: *done, facts: Value::Null };
+                self.backup_made(agent, task, made, good).await
+            }
+            End::Imported(id, work, done) => {
+                let facts = json!({ "size": done.backup.size, "sha256": done.sha256 });
+                let paths = vec![format!("/{}", work.name)];
+                let (archive, repository) = (work.archive, work.repository);
+                let work = BackupWork { archive, repository, paths, full: true, settings: Settings::default() };
+                self.backup_made(agent, task, Made { id, work, done: done.backup, facts }, good).await
+            }
             End::Forgotten(work) => self.forgotten(&work).await,
             End::Verified(work, done) => self.verified(&work, &done).await,
             End::HandedOver(work, done) => self.handed_over(task, &work, done).await,
@@ -92,10 +104,10 @@ impl Service {
         &self,
         agent: &AgentIdentity,
         task: &Task,
-        work: BackupWork,
-        done: BackupDone,
+        made: Made,
         good: bool,
     ) -> Result<Vec<Write>> {
+        let Made { id, work, done, facts } = made;
         let scope = &agent.scope;
         let resource = task.spec.resource.clone().unwrap_or_default();
         let resource_id = Uuid::parse_str(&resource.id).unwrap_or_default();
@@ -106,6 +118,14 @@ impl Service {
             Ok(Stored { rev, mut value }) => {
                 (resource_kind, external) = (Some(value.kind), value.external);
                 value.last_backup_at = value.last_backup_at.max(Some(done.created_at));
+                if let Value::Object(facts) = facts {
+                    if !value.metadata.is_object() {
+                        value.metadata = json!({});
+                    }
+                    value.metadata.as_object_mut().into_iter().for_each(|known| known.extend(facts.clone()));
+                    // Who has stored it can write it back.
+                    value.agent.get_or_insert(agent.id);
+                }
                 known = Some(value.clone());
                 writes.push(Write::Put(Box::new(value.into()), Expect::Rev(rev)));
             }
@@ -121,7 +141,7 @@ impl Service {
         let found = || done.roots.iter().map(|root| root.path.clone()).collect();
         let incremental = done.incremental && !work.full;
         let mut backup = Backup {
-            id: Uuid::now_v7(),
+            id,
             // The resource may have moved to another one meanwhile.
             tenant: known.as_ref().map_or(task.spec.tenant, |resource| resource.tenant),
             resource: resource_id,
@@ -184,10 +204,22 @@ fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskS
     }
 }
 
+/// A recovery point that was made.
+struct Made {
+    /// Its id.
+    id: Uuid,
+    work: BackupWork,
+    done: BackupDone,
+    /// What its resource shall say of itself from now on; null = what it said before.
+    facts: Value,
+}
+
 /// What the end of a task means beside the task.
 enum End {
     /// There is a new recovery point.
     BackupMade(Box<BackupWork>, Box<BackupDone>),
+    /// There is a new image, and this is the id of its recovery point.
+    Imported(Uuid, Box<ImportWork>, Box<ImportDone>),
     /// A recovery point was read.
     Verified(VerificationWork, VerificationDone),
     /// A file was handed over.
@@ -217,6 +249,17 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
                 }
             }
         }
+        Ok(Work::Import(work)) if good => {
+            let done = serde_json::from_value::<ImportDone>(outcome.payload.clone());
+            match done.ok().filter(|done| !done.backup.snapshot.is_empty()) {
+                Some(done) => imported(task, outcome, work, done),
+                None => {
+                    let message = "The agent reported a finished import, but not of which image.";
+                    let error = Some(TaskError::server("unreadableReport", message));
+                    (Outcome { code: OutcomeCode::Error, error, ..outcome }, End::Nothing)
+                }
+            }
+        }
         // Damage is an error of the task, and what was found is in its payload.
         Ok(Work::Verification(work)) => match serde_json::from_value(outcome.payload.clone()) {
             Ok(done) => (outcome, End::Verified(work, done)),
@@ -227,6 +270,15 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             Ok(done) => (outcome, End::HandedOver(work, done)),
             Err(_) => (outcome, End::HandedOver(work, DownloadDone::default())),
         },
-        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
+        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Import(_)) | Err(_) => (outcome, End::Nothing),
     }
+}
+
+/// What the client is told of an import: where the image is, and what it is (contract for OpenStack clients, section 6).
+fn imported(task: &Task, outcome: Outcome, work: ImportWork, done: ImportDone) -> (Outcome, End) {
+    let id = Uuid::now_v7();
+    let image = task.spec.resource.as_ref().map(|image| image.id.clone());
+    let payload =
+        json!({ "image_id": image, "backup_id": id, "size": done.backup.size, "sha256": done.sha256 });
+    (Outcome { payload, ..outcome }, End::Imported(id, Box::new(work), Box::new(done)))
 }

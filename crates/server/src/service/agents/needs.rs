@@ -39,18 +39,26 @@ impl Service {
         let mut create_repository = false;
         match work {
             Work::Backup(work) => {
-                let filter = Filter::all().is(RecordField::Repository, Value::Uuid(id))?;
-                let found = self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?;
-                // A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
-                create_repository = found.items.is_empty();
+                create_repository = self.is_new(id).await?;
                 argument = json!(self.with_settings_of_now(task, work).await?);
             }
             Work::Recovery(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Download(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
+            Work::Import(work) => {
+                create_repository = self.is_new(id).await?;
+                argument = json!(self.with_rules_of_now(work)?);
+            }
         }
         Ok(Needs { repository, create_repository, argument })
+    }
+
+    /// A repository that holds backups and is not there is out of reach, not new: a disk may not be mounted.
+    async fn is_new(&self, repository: Uuid) -> Result<bool> {
+        let filter = Filter::all().is(RecordField::Repository, Value::Uuid(repository))?;
+        let found = self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(filter, 1)).await?;
+        Ok(found.items.is_empty())
     }
 
     /// A backup runs with the settings that its policy has when it begins, however long it waited (contract for Yandex

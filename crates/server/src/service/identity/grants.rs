@@ -63,6 +63,9 @@ pub(crate) struct AccessClaims {
     iat: i64,
     exp: i64,
     jti: Uuid,
+    /// How its session came to be; only in the tokens of sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<super::sessions::Origin>,
 }
 
 impl AccessClaims {
@@ -78,7 +81,13 @@ impl AccessClaims {
             iat: now.as_second(),
             exp,
             jti: Uuid::now_v7(),
+            session: None,
         }
+    }
+
+    /// When it was given.
+    pub(super) fn issued_at(&self) -> Option<Timestamp> {
+        Timestamp::from_second(self.iat).ok()
     }
 
     /// The token's own id.
@@ -228,6 +237,7 @@ mod tests {
             iat: 0,
             exp: 0,
             jti,
+            session: None,
         };
         let value = serde_json::to_value(&claims).expect("plain claims");
         for name in value.as_object().expect("an object").keys() {

@@ -175,8 +175,13 @@ impl Service {
         let late = || Error::new(Code::Internal, "the clock has reached the end of time");
         let end = now.checked_add(LIFETIME).map_err(|_| late())?;
         let end = until.map_or(end, |until| end.min(until)).as_second();
-        let claims = AccessClaims::of(holder, now, end);
-        let claims = serde_json::to_vec(&claims)
+        let token = self.sealed_claims(&AccessClaims::of(holder, now, end))?;
+        Ok(IamToken { token, expires_at: Timestamp::from_second(end).map_err(|_| late())? })
+    }
+
+    /// A token that says this.
+    pub(super) fn sealed_claims(&self, claims: &AccessClaims) -> Result<String> {
+        let claims = serde_json::to_vec(claims)
             .map_err(|e| Error::new(Code::Internal, format!("a claim cannot be written: {e}")))?;
         let mut token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(claims));
         let check = hmac::sign(&self.sealer.mac_key(PURPOSE), token.as_bytes());
@@ -185,6 +190,6 @@ impl Service {
         if token.len() > MAX_LEN {
             return Err(Error::new(Code::Internal, "the claims of a token are too long"));
         }
-        Ok(IamToken { token, expires_at: Timestamp::from_second(end).map_err(|_| late())? })
+        Ok(token)
     }
 }

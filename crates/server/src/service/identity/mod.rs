@@ -10,6 +10,7 @@ mod iam;
 mod jwt;
 mod keys;
 mod passwords;
+mod sessions;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use grants::LIFETIME;
 pub use grants::{Grant, Wish};
 pub use iam::IamToken;
 pub(crate) use iam::is_iam;
+pub use sessions::{Reach, Session, Shown, Who};
 pub use sign_in::Credential;
 pub use users::NewUser;
 

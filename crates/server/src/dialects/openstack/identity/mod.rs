@@ -1,0 +1,250 @@
+//! Keystone v3, as far as clients need it: versions, signing in, tokens, the catalog, and names of projects and users
+//! (contract, section 9). A project is a tenant, an application credential an API client, and a user either of the
+//! identities of this server.
+
+mod error;
+mod request;
+mod show;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, VARY};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::query::{MAX_LIMIT, Page};
+use domain::tenant::TenantRef;
+use domain::{Code, Error, Uuid};
+use serde_json::json;
+
+use self::error::Refusal;
+use super::params::Params;
+use super::{Asked, MAX_BODY, Services, finish, header, hex, segments, takes_id, uuid};
+use crate::dialects::edge::Shape;
+
+/// What is answered, below `/identity` as without it.
+pub(super) const ROUTES: &[(&str, &str)] = &[
+    ("get", "/v3"),
+    ("post", "/v3/auth/tokens"),
+    ("get", "/v3/auth/tokens"),
+    ("head", "/v3/auth/tokens"),
+    ("delete", "/v3/auth/tokens"),
+    ("get", "/v3/auth/catalog"),
+    ("get", "/v3/auth/projects"),
+    ("get", "/v3/auth/domains"),
+    ("get", "/v3/projects"),
+    ("get", "/v3/projects/{id}"),
+    ("get", "/v3/users/{id}"),
+    ("get", "/v3/domains"),
+    ("get", "/v3/domains/{id}"),
+];
+
+/// The one domain.
+pub(super) const DOMAIN: (&str, &str) = ("default", "Default");
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Version,
+    Tokens,
+    Catalog,
+    OwnProjects,
+    OwnDomains,
+    Projects,
+    Project(String),
+    User(String),
+    Domains,
+    Domain(String),
+}
+
+impl Place {
+    fn of(segments: &[String]) -> Option<Place> {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        Some(match segments.as_slice() {
+            [] | [""] => Place::Version,
+            ["auth", "tokens"] => Place::Tokens,
+            ["auth", "catalog"] => Place::Catalog,
+            ["auth", "projects"] => Place::OwnProjects,
+            ["auth", "domains"] => Place::OwnDomains,
+            ["projects"] => Place::Projects,
+            ["projects", id] if !id.is_empty() => Place::Project((*id).to_owned()),
+            ["users", id] if !id.is_empty() => Place::User((*id).to_owned()),
+            ["domains"] => Place::Domains,
+            ["domains", id] if !id.is_empty() => Place::Domain((*id).to_owned()),
+            _ => return None,
+        })
+    }
+
+    fn allows(&self) -> &'static str {
+        match self {
+            Place::Tokens => "GET, HEAD, POST, DELETE",
+            _ => "GET, HEAD",
+        }
+    }
+}
+
+/// Every request below `/v3` and `/identity`.
+pub(super) async fn answer(State(service): Services, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let asked = Asked::of(&service, &parts);
+    let mut response = match respond(&asked, &parts, body).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.print(&asked.base),
+    };
+    // What is answered depends on the token; nobody between shall give it to somebody else.
+    response.headers_mut().insert(VARY, HeaderValue::from_static("X-Auth-Token"));
+    response
+}
+
+async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Response, Refusal> {
+    let path = parts.uri.path();
+    let (prefix, rest) = match path.strip_prefix("/identity") {
+        Some(rest) => ("/identity", rest),
+        None => ("", path),
+    };
+    let rest = match rest.strip_prefix('/').unwrap_or(rest) {
+        "" => {
+            let versions = json!({ "versions": { "values": [show::version(&asked.base, prefix)] } });
+            return Ok((StatusCode::MULTIPLE_CHOICES, Json(versions)).into_response());
+        }
+        "v3" => "",
+        other => other.strip_prefix("v3/").ok_or_else(Refusal::no_such_page)?,
+    };
+    let segments = segments(rest).ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))?;
+    let place = Place::of(&segments).ok_or_else(Refusal::no_such_page)?;
+    // A GET without its body; the server leaves that out.
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    match (place, method.as_str()) {
+        (place, "OPTIONS") => Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response()),
+        (Place::Version, "GET") => Ok(Json(json!({ "version": show::version(&asked.base, prefix) })).into_response()),
+        (Place::Tokens, "POST") => open(asked, body).await,
+        (Place::Tokens, "GET") => validate(asked).await,
+        (Place::Tokens, "DELETE") => end(asked).await,
+        (place, "GET") => read(asked, place).await,
+        (place, method) => Err(Refusal::method_not_allowed(method, place.allows())),
+    }
+}
+
+/// `POST /v3/auth/tokens`.
+async fn open(asked: &Asked<'_>, body: Body) -> Result<Response, Refusal> {
+    let params = params(asked)?;
+    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| Refusal::too_large(MAX_BODY))?;
+    let wish = request::Wish::read(&bytes)?;
+    let session = asked.service.open_session(wish.shown, wish.reach, asked.from).await?;
+    let secret = session.token.clone().unwrap_or_default();
+    let body = show::token(asked, &session, params.get("nocatalog").is_none());
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    let secret = HeaderValue::from_str(&secret)
+        .map_err(|_| Error::new(Code::Internal, "a token has signs that no header can have"))?;
+    response.headers_mut().insert("x-subject-token", secret);
+    Ok(response)
+}
+
+/// `GET` and `HEAD /v3/auth/tokens`.
+async fn validate(asked: &Asked<'_>) -> Result<Response, Refusal> {
+    let caller = asked.caller().await?;
+    let params = params(asked)?;
+    let subject = subject(asked)?;
+    let session = asked.service.session_behind(&caller, subject).await.map_err(|e| Refusal::unknown_token(&e))?;
+    let mut response = Json(show::token(asked, &session, params.get("nocatalog").is_none())).into_response();
+    if let Ok(secret) = HeaderValue::from_str(subject) {
+        response.headers_mut().insert("x-subject-token", secret);
+    }
+    Ok(response)
+}
+
+/// `DELETE /v3/auth/tokens`.
+async fn end(asked: &Asked<'_>) -> Result<Response, Refusal> {
+    let caller = asked.caller().await?;
+    let ended = asked.service.end_session(&caller, subject(asked)?).await;
+    ended.map_err(|e| Refusal::unknown_token(&e))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn subject<'r>(asked: &Asked<'r>) -> Result<&'r str, Refusal> {
+    header(asked.headers, "x-subject-token")
+        .ok_or_else(|| Refusal::bad("Expecting to find the header X-Subject-Token: the token that is meant."))
+}
+
+/// The calls that only look.
+async fn read(asked: &Asked<'_>, place: Place) -> Result<Response, Refusal> {
+    let service = asked.service;
+    let session = service.session(asked.token()?).await?;
+    let caller = &session.caller;
+    let params = params(asked)?;
+    let unknown = |what: &str, id: &str| Refusal::not_found(format!("Could not find {what}: {id}."));
+    let links = |path: &str| json!({ "next": null, "self": asked.base.at(path), "previous": null });
+    let answer = match place {
+        Place::Catalog => json!({ "catalog": show::catalog(asked), "links": links("/identity/v3/auth/catalog") }),
+        Place::OwnProjects | Place::Projects => {
+            let page = Page::first(MAX_LIMIT);
+            let found = match params.get("domain_id").is_some_and(|id| id != DOMAIN.0) {
+                true => Vec::new(),
+                false => service.session_tenants(&session, params.get("name"), page).await?,
+            };
+            let projects: Vec<_> = found.iter().map(|tenant| show::project(asked, tenant)).collect();
+            json!({ "projects": projects, "links": links("/identity/v3/projects") })
+        }
+        Place::Project(text) => {
+            let id = uuid(&text).ok_or_else(|| unknown("project", &text))?;
+            let found = service.find_tenant(caller, TenantRef::Id(id)).await?;
+            let tenant = found.ok_or_else(|| unknown("project", &text))?;
+            json!({ "project": show::project(asked, &tenant) })
+        }
+        Place::User(text) => {
+            let id = uuid(&text).ok_or_else(|| unknown("user", &text))?;
+            let (name, tenant) = match service.holder_name(caller, id).await {
+                Err(e) if e.code == Code::NotFound => return Err(unknown("user", &text)),
+                other => other?,
+            };
+            json!({ "user": user(asked, id, &name, tenant) })
+        }
+        Place::OwnDomains | Place::Domains => {
+            let named = params.get("name").is_none_or(|name| name == DOMAIN.1);
+            let domains: Vec<_> = named.then(|| show::domain(asked)).into_iter().collect();
+            json!({ "domains": domains, "links": links("/identity/v3/domains") })
+        }
+        Place::Domain(id) if id == DOMAIN.0 => json!({ "domain": show::domain(asked) }),
+        Place::Domain(id) => return Err(unknown("domain", &id)),
+        Place::Version | Place::Tokens => return Err(Refusal::no_such_page()),
+    };
+    Ok(Json(answer).into_response())
+}
+
+fn user(asked: &Asked<'_>, id: Uuid, name: &str, tenant: Uuid) -> serde_json::Value {
+    json!({
+        "id": hex(id),
+        "name": name,
+        "domain_id": DOMAIN.0,
+        "default_project_id": hex(tenant),
+        "enabled": true,
+        "password_expires_at": null,
+        "options": {},
+        "links": { "self": asked.base.at(&format!("/identity/v3/users/{}", hex(id))) },
+    })
+}
+
+fn params(asked: &Asked<'_>) -> Result<Params, Refusal> {
+    Params::read(asked.query).map_err(|_| Refusal::bad("The query is not readable: encode it as UTF-8."))
+}
+
+/// How this API ends its answers.
+pub(super) enum Identity {}
+
+impl Shape for Identity {
+    fn finish(response: Response, request_id: &str) -> Response {
+        if let Some(refusal) = response.extensions().get::<Refusal>() {
+            refusal.log(request_id);
+        }
+        finish(response, request_id)
+    }
+
+    fn defect() -> Response {
+        Refusal::from(Error::new(Code::Internal, "the server has a defect and could not answer")).plain()
+    }
+
+    fn takes_id(id: &str) -> bool {
+        takes_id(id)
+    }
+}

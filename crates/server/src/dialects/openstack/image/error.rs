@@ -1,0 +1,187 @@
+//! Refusals as the Image API prints them: as JSON for who names it, as text, or else as a small page (G2). Its own command
+//! line asks for anything, shows what is left of a page without its marks, and breaks on JSON.
+
+use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::Error;
+use domain::error::Kind;
+use serde_json::json;
+
+use super::super::base::Base;
+use crate::dialects::edge;
+
+/// How a refusal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Text,
+    Page,
+}
+
+impl Form {
+    /// What the client names; that it takes anything names nothing.
+    pub(super) fn wished(headers: &HeaderMap) -> Form {
+        let accepted = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        let mut text = false;
+        for range in accepted {
+            match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+                "application/json" => return Form::Json,
+                "text/html" => return Form::Page,
+                "text/plain" => text = true,
+                _ => {}
+            }
+        }
+        if text { Form::Text } else { Form::Page }
+    }
+}
+
+/// A request that was refused or failed.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: String,
+    allow: Option<&'static str>,
+    retry_after: Option<u64>,
+    /// What lies behind it, where it is the server's own fault.
+    fault: Option<Box<Error>>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal { status, message: message.into(), allow: None, retry_after: None, fault: None }
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(super) fn no_such_page() -> Refusal {
+        Refusal::not_found("The resource could not be found.")
+    }
+
+    pub(super) fn too_large(limit: usize) -> Refusal {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {} KiB.", limit / 1024))
+    }
+
+    pub(super) fn not_authorized(action: &str) -> Refusal {
+        Refusal::new(StatusCode::FORBIDDEN, format!("You are not authorized to complete {action} action."))
+    }
+
+    pub(super) fn method_not_allowed(method: &str, allow: &'static str) -> Refusal {
+        let message = format!("The method {method} is not allowed for this resource.");
+        Refusal { allow: Some(allow), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message) }
+    }
+
+    pub(super) fn not_deleted() -> Refusal {
+        let message = "Tasks cannot be deleted: they expire by themselves some time after they have ended.";
+        Refusal { allow: Some("GET"), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message) }
+    }
+
+    /// What is the server's own fault goes to its log, with the id under which the client knows the request.
+    pub(super) fn log(&self, request_id: &str) {
+        if let Some(fault) = &self.fault {
+            tracing::error!(code = fault.code.name(), request_id, "a request failed: {fault}");
+        }
+    }
+
+    /// The answer.
+    pub(super) fn print(self, form: Form, base: &Base) -> Response {
+        let mut response = self.body(form);
+        let headers = response.headers_mut();
+        let identity = format!("Keystone uri=\"{}\"", base.at("/identity"));
+        if self.status == StatusCode::UNAUTHORIZED
+            && let Ok(value) = HeaderValue::from_str(&identity)
+        {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after.or((self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5)) {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// The answer where nothing is known of the request.
+    pub(super) fn plain(self) -> Response {
+        self.body(Form::Json)
+    }
+
+    fn body(&self, form: Form) -> Response {
+        let (status, message) = (self.status, self.message.as_str());
+        let title = title(status);
+        let code = format!("{} {title}", status.as_u16());
+        match form {
+            Form::Json => {
+                let body = json!({ "message": message, "code": code, "title": title });
+                (status, axum::Json(body)).into_response()
+            }
+            Form::Text => {
+                let content = [(CONTENT_TYPE, "text/plain; charset=UTF-8")];
+                (status, content, format!("{code}\n\n{message}\n")).into_response()
+            }
+            Form::Page => {
+                let content = [(CONTENT_TYPE, "text/html; charset=UTF-8")];
+                let message = escaped(message);
+                let page = format!(
+                    "<html>\n <head>\n  <title>{code}</title>\n </head>\n <body>\n  <h1>{code}</h1>\n  {message}<br />\n </body>\n</html>\n"
+                );
+                (status, content, page).into_response()
+            }
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        let mut message = match error.code.kind() {
+            Kind::Unauthenticated => "This server could not verify that you are authorized to access the document you \
+                                      requested. Send a valid token in the header 'X-Auth-Token'."
+                .to_owned(),
+            _ => crate::dialects::openstack::sentence(&error.message),
+        };
+        if let Some(hint) = error.hint.as_deref().filter(|_| error.code.kind() != Kind::Unauthenticated) {
+            message = format!("{message} {}", crate::dialects::openstack::sentence(hint));
+        }
+        let status = match error.code.kind() {
+            Kind::StorageFull => StatusCode::SERVICE_UNAVAILABLE,
+            _ => edge::status(error.code),
+        };
+        let mut refusal = Refusal::new(status, message);
+        refusal.retry_after = error.retry_after;
+        if matches!(error.code.kind(), Kind::Internal | Kind::StorageFull) {
+            refusal.fault = Some(Box::new(error));
+        }
+        refusal
+    }
+}
+
+/// The name of a status as clients of this API know it.
+fn title(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        other => other.canonical_reason().unwrap_or("Error"),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#x27;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}

@@ -1,0 +1,202 @@
+//! The Image API v2: versions, tasks, the schemas that clients check them against, and images to look at.
+
+mod create;
+mod error;
+mod images;
+mod list;
+mod map;
+mod schemas;
+#[cfg(test)]
+mod tests;
+mod versions;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use domain::task::TaskRef;
+use domain::{Caller, Code, Error, Right};
+
+use self::error::{Form, Refusal};
+use super::params::Params;
+use super::{Asked, NEWEST_MINOR, Services, finish, segments, takes_id, uuid};
+use crate::dialects::edge::Shape;
+
+/// What is answered, below `/image` as without it.
+pub(super) const ROUTES: &[(&str, &str)] = &[
+    ("get", "/versions"),
+    ("get", "/v2/tasks"),
+    ("post", "/v2/tasks"),
+    ("get", "/v2/tasks/{id}"),
+    ("get", "/v2/schemas/task"),
+    ("get", "/v2/schemas/tasks"),
+    ("get", "/v2/schemas/image"),
+    ("get", "/v2/schemas/images"),
+    ("get", "/v2/schemas/metadefs/namespace"),
+    ("get", "/v2/schemas/metadefs/resource_type"),
+    ("get", "/v2/images"),
+    ("get", "/v2/images/{id}"),
+];
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Tasks,
+    Task(String),
+    Schema(&'static str),
+    Images,
+    Image(String),
+}
+
+impl Place {
+    fn of(segments: &[String]) -> Option<Place> {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        Some(match segments.as_slice() {
+            ["tasks"] => Place::Tasks,
+            ["tasks", id] if !id.is_empty() => Place::Task((*id).to_owned()),
+            ["schemas", rest @ ..] => Place::Schema(schemas::NAMES.iter().find(|n| **n == rest.join("/"))?),
+            ["images"] => Place::Images,
+            ["images", id] if !id.is_empty() => Place::Image((*id).to_owned()),
+            _ => return None,
+        })
+    }
+
+    /// The methods that are answered.
+    fn allows(&self) -> &'static str {
+        match self {
+            Place::Tasks => "GET, POST",
+            // The vendor names the deletion that it then refuses.
+            Place::Task(_) => "GET, DELETE",
+            Place::Schema(_) | Place::Images | Place::Image(_) => "GET",
+        }
+    }
+}
+
+/// Every request below `/v2`, `/image` and `/versions`.
+pub(super) async fn answer(State(service): Services, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let asked = Asked::of(&service, &parts);
+    match respond(&asked, &parts, body).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.print(Form::wished(&parts.headers), &asked.base),
+    }
+}
+
+async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Response, Refusal> {
+    let path = parts.uri.path();
+    let (prefix, rest) = match path.strip_prefix("/image") {
+        Some(rest) => ("/image", rest),
+        None => ("", path),
+    };
+    let list = |status| (status, Json(versions::list(&asked.base, prefix))).into_response();
+    let rest = rest.strip_prefix('/').unwrap_or(rest);
+    let (version, rest) = match rest.split_once('/') {
+        Some((version, rest)) => (version, Some(rest)),
+        None => (rest, None),
+    };
+    if version == "versions" {
+        return if rest.is_none_or(str::is_empty) { Ok(list(StatusCode::OK)) } else { Err(Refusal::no_such_page()) };
+    }
+    if !is_known(version) {
+        return Ok(list(StatusCode::MULTIPLE_CHOICES));
+    }
+    let caller = asked.caller().await?;
+    let Some(rest) = rest else {
+        let to = HeaderValue::from_str(&asked.base.at(&format!("{path}/"))).map_err(|_| Refusal::no_such_page())?;
+        return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
+    };
+    let unreadable = || Refusal::bad("The path is not readable: percent-encode it as UTF-8.");
+    let place = Place::of(&segments(rest).ok_or_else(unreadable)?).ok_or_else(Refusal::no_such_page)?;
+    if parts.method == Method::OPTIONS {
+        return Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response());
+    }
+    let call = Call { asked, caller: &caller, prefix };
+    match (place, parts.method.as_str()) {
+        (Place::Tasks, "GET") => call.tasks().await,
+        (Place::Tasks, "POST") => {
+            call.may_write_tasks()?;
+            create::create(&call, body).await
+        }
+        (Place::Task(id), "GET") => call.task(&id).await,
+        (Place::Task(_), "DELETE") => Err(Refusal::not_deleted()),
+        (Place::Schema(name), "GET") => Ok(Json(schemas::document(name)).into_response()),
+        (Place::Images, "GET") => images::list(&call).await,
+        (Place::Image(id), "GET") => images::show(&call, &id).await,
+        (place, method) => Err(Refusal::method_not_allowed(method, place.allows())),
+    }
+}
+
+/// Whether this is the version that is spoken, with any minor number.
+fn is_known(version: &str) -> bool {
+    match version.strip_prefix("v2") {
+        Some("") => true,
+        Some(minor) => minor.strip_prefix('.').and_then(|m| m.parse().ok()).is_some_and(|m: u32| m <= NEWEST_MINOR),
+        None => false,
+    }
+}
+
+/// A call by somebody who is known.
+struct Call<'c> {
+    asked: &'c Asked<'c>,
+    caller: &'c Caller,
+    /// What stands before the version in the request's path, and in links.
+    prefix: &'static str,
+}
+
+impl Call<'_> {
+    fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    fn params(&self) -> Result<Params, Refusal> {
+        Params::read(self.asked.query).map_err(|_| Refusal::bad("The query is not readable: encode it as UTF-8."))
+    }
+
+    /// Tasks may be looked at with the role `reader`, and made with `admin` alone (G4).
+    fn may_read_tasks(&self, action: &str) -> Result<(), Refusal> {
+        self.caller.may(Right::View).map(drop).map_err(|_| Refusal::not_authorized(action))
+    }
+
+    fn may_write_tasks(&self) -> Result<(), Refusal> {
+        self.caller.may(Right::Administer).map(drop).map_err(|_| Refusal::not_authorized("add_task"))
+    }
+
+    async fn tasks(&self) -> Result<Response, Refusal> {
+        self.may_read_tasks("get_tasks")?;
+        let page = list::page(self).await?;
+        Ok(Json(page).into_response())
+    }
+
+    async fn task(&self, id: &str) -> Result<Response, Refusal> {
+        self.may_read_tasks("get_task")?;
+        let unknown = || Refusal::not_found(format!("Could not find task {id}"));
+        let uuid = uuid(id).ok_or_else(unknown)?;
+        let task = self.asked.service.task(self.caller, TaskRef::Uuid(uuid), false).await;
+        let task = task.map_err(|e| if e.code == Code::NotFound { unknown() } else { e.into() })?;
+        let shown = self.asked.service.cloud().shown;
+        Ok(Json(map::whole(&task, self.prefix, shown)).into_response())
+    }
+}
+
+/// How this API ends its answers.
+pub(super) enum Images {}
+
+impl Shape for Images {
+    fn finish(response: Response, request_id: &str) -> Response {
+        if let Some(refusal) = response.extensions().get::<Refusal>() {
+            refusal.log(request_id);
+        }
+        finish(response, request_id)
+    }
+
+    fn defect() -> Response {
+        Refusal::from(Error::new(Code::Internal, "the server has a defect and could not answer")).plain()
+    }
+
+    fn takes_id(id: &str) -> bool {
+        takes_id(id)
+    }
+}
