@@ -1,6 +1,6 @@
 //! `backstay up` as a process: started, waited for by what it says, asked, and ended in every way there is.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -98,6 +98,13 @@ impl<'p> Builder<'p> {
     #[must_use]
     pub fn restoring_below(mut self, path: &Path) -> Builder<'p> {
         self.args.extend(["--restore-root".into(), path.into()]);
+        self
+    }
+
+    /// Starts it with these arguments too.
+    #[must_use]
+    pub fn also<S: AsRef<OsStr>>(mut self, args: &[S]) -> Builder<'p> {
+        self.args.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 

@@ -17,7 +17,11 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.
 const CLIENTS: &str = "target/clients";
-const REQUIREMENTS: [&str; 2] = ["tests/clients/acronis/requirements.txt", "tests/clients/yandex/requirements.txt"];
+const REQUIREMENTS: [&str; 3] = [
+    "tests/clients/acronis/requirements.txt",
+    "tests/clients/yandex/requirements.txt",
+    "tests/clients/openstack/requirements.txt",
+];
 const NODE_PACKAGES: &str = "tests/clients/yandex/package.json";
 
 /// Installs what is missing and runs `cargo test` over the whole project.

@@ -29,6 +29,9 @@ use crate::plan::Plan;
 /// The domain of errors that the agent itself makes.
 const DOMAIN: &str = "agent";
 
+/// Held while a repository is made.
+static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How long a child may take to end by itself when it is asked to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -178,7 +181,11 @@ impl Runner<'_> {
         let mut end = self.job(request, Heed::Orders).await;
         // The first backup of a repository makes it. Asking first would cost every other backup a process.
         if *create && missing(&end) {
-            end = self.job(&Request { job: Job::Init, ..request.clone() }, Heed::Orders).await;
+            end = {
+                // Of two that make one repository at the same time, each takes the other's key for one that was left behind.
+                let _turn = MAKING.lock().await;
+                self.job(&Request { job: Job::Init, ..request.clone() }, Heed::Orders).await
+            };
             if matches!(end, JobEnd::Done(Ok(_))) {
                 end = self.job(request, Heed::Orders).await;
             }

@@ -20,11 +20,13 @@ pub enum Api {
     Rest,
     /// The Clumio dialect.
     Clumio,
+    /// The OpenStack dialect.
+    OpenStack,
 }
 
 impl Api {
     /// All.
-    pub const ALL: [Api; 5] = [Api::Native, Api::Acronis, Api::Grpc, Api::Rest, Api::Clumio];
+    pub const ALL: [Api; 6] = [Api::Native, Api::Acronis, Api::Grpc, Api::Rest, Api::Clumio, Api::OpenStack];
 
     /// Its name in tables.
     #[must_use]
@@ -35,6 +37,7 @@ impl Api {
             Api::Grpc => "yandex grpc",
             Api::Rest => "yandex rest",
             Api::Clumio => "clumio",
+            Api::OpenStack => "openstack",
         }
     }
 }
@@ -77,15 +80,21 @@ pub(crate) fn read(api: Api, holds: Holds, body: &Body) -> Result<Answer> {
 
 fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
     let body: Value = serde_json::from_slice(body).context("the answer is no JSON")?;
+    if holds == Holds::One {
+        let id = if api == Api::OpenStack { &body["id"] } else { &body["uuid"] };
+        return Ok(Answer { rows: vec![text(id).to_owned()], next: None, cut: false });
+    }
     let list = match (holds, api) {
         (Holds::Counts, _) => "groups",
         (Holds::Tasks, Api::Rest) => "tasks",
         (Holds::Machines, Api::Rest) => "resources",
-        (Holds::Tasks | Holds::Machines, _) => "items",
+        (_, Api::OpenStack) => "tasks",
+        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One, _) => "items",
     };
     let next = match api {
         Api::Native => body["next"].as_str().map(|c| format!("cursor={c}")),
         Api::Acronis => body["paging"]["cursors"]["after"].as_str().map(|c| format!("after={c}")),
+        Api::OpenStack => body["next"].as_str().and_then(|n| n.split_once("marker=")).map(|(_, id)| format!("marker={id}")),
         Api::Grpc | Api::Rest => body["nextPageToken"].as_str().map(|c| format!("pageToken={c}")),
         // Its pages have numbers, which the questions name.
         Api::Clumio => None,
@@ -100,8 +109,9 @@ fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
             format!("{} {} {}", text(&item["values"]["tenant"]), text(&item["values"]["result"]), item["count"])
         }
         (Holds::Machines, Api::Rest) => text(&item["resourceId"]).to_owned(),
+        (Holds::Uuids, Api::Native) => text(&item["uuid"]).to_owned(),
         // Numbers are text in JSON of protobuf.
-        (Holds::Tasks | Holds::Machines, _) => {
+        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One, _) => {
             item["id"].as_str().map_or_else(|| item["id"].to_string(), str::to_owned)
         }
     };

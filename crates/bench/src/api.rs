@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::answer::Api;
 use crate::drive::{Driver, Limits};
 use crate::generate::{Manifest, Recipe, generate};
-use crate::question::{Who, listings, pages, questions};
+use crate::question::{Who, image_tasks, listings, pages, questions};
 use crate::report::Report;
 
 /// The ledger that is asked.
@@ -154,6 +154,9 @@ async fn ask(
     if let Some(machine) = ledger.resources.first() {
         say("looking for the longest lists".to_owned());
         all.extend(listings(&driver.busy(*machine).await?));
+    }
+    if apis.contains(&Api::OpenStack) {
+        all.extend(image_tasks(&driver.marker(ledger.tasks).await?));
     }
     let mut lines = Vec::new();
     for question in all.into_iter().filter(|q| q.is_for(apis)) {

@@ -49,6 +49,10 @@ pub(crate) enum Holds {
     Machines,
     /// Counts by tenant and result.
     Counts,
+    /// Tasks, known by their uuids.
+    Uuids,
+    /// One task, known by its uuid.
+    One,
 }
 
 /// Which pages of a list are asked for.
@@ -93,6 +97,7 @@ pub(crate) struct Question {
     pub(crate) acronis: Vec<String>,
     pub(crate) yandex: Option<Listing>,
     pub(crate) clumio: Vec<String>,
+    pub(crate) openstack: Vec<String>,
 }
 
 impl Question {
@@ -102,6 +107,7 @@ impl Question {
         match api {
             Api::Native => get(&self.native),
             Api::Acronis => get(&self.acronis),
+            Api::OpenStack => get(&self.openstack),
             Api::Grpc => self.yandex.iter().map(|listing| Request::Grpc(listing.grpc())).collect(),
             Api::Rest => self.yandex.iter().map(|listing| Request::Get(listing.rest())).collect(),
             Api::Clumio => get(&self.clumio),
@@ -136,6 +142,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
         acronis: vec![acronis_tasks(acronis)],
         yandex: None,
         clumio: Vec::new(),
+        openstack: Vec::new(),
     };
     let search = |who| Question {
         name: "name search",
@@ -144,6 +151,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
         pages: Pages::First,
         yandex: None,
         clumio: Vec::new(),
+        openstack: Vec::new(),
         native: WORDS.map(|w| native_tasks(&format!("contains={w}&limit=100"))).into(),
         acronis: WORDS.map(|w| acronis_tasks(&format!("resourceName=like({w})&limit=100"))).into(),
     };
@@ -167,6 +175,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             pages: Pages::First,
             yandex: None,
             clumio: Vec::new(),
+            openstack: Vec::new(),
             native: resources
                 .clone()
                 .map(|id| native_tasks(&format!("resource_id={id}&order=-completed_at&limit=100")))
@@ -186,6 +195,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             pages: Pages::First,
             yandex: None,
             clumio: Vec::new(),
+            openstack: Vec::new(),
             native: polled
                 .iter()
                 .map(|t| native_tasks(&format!("updated_at_from={}&order=updated_at&limit=1000", after(*t))))
@@ -206,6 +216,7 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             pages: Pages::First,
             yandex: None,
             clumio: Vec::new(),
+            openstack: Vec::new(),
             native: vec![format!("/api/v1/tasks/counts?by=tenant,result&completed_at_from={}", after(day_ago))],
             acronis: vec![acronis_tasks(&format!("lod=count&groupBy=tenant,resultCode&completedAt=gt({day_ago})"))],
         },
@@ -230,6 +241,7 @@ pub(crate) fn listings(busy: &Busy) -> Vec<Question> {
         acronis: Vec::new(),
         yandex: Some(listing),
         clumio: Vec::new(),
+        openstack: Vec::new(),
     };
     let tasks = |name, size, pages| question(name, Holds::Tasks, pages, tasks(size), of_machine(size));
     let machines = |name, size, pages| question(name, Holds::Machines, pages, machines(size), in_folder(size));
@@ -265,10 +277,53 @@ pub(crate) fn pages(manifest: &Manifest) -> Vec<Question> {
         acronis: Vec::new(),
         yandex: None,
         clumio: vec![format!("/tasks?start={page}&limit={PAGE}&filter={filter}")],
+        openstack: Vec::new(),
     };
     // About half of the tasks are such, so this is about in the middle.
     let middle = (manifest.tasks / PAGE / 4).max(1);
     vec![question("three filters with total, page 1", 1), question("three filters with total, middle page", middle)]
+}
+
+/// A task in a ledger, and how many are newer.
+#[derive(Debug, Clone)]
+pub(crate) struct Marker {
+    /// Its uuid.
+    pub(crate) uuid: String,
+    /// It and those that are newer: a multiple of a hundred.
+    pub(crate) place: u64,
+}
+
+/// The lists of the Image API's tasks, and one of them.
+pub(crate) fn image_tasks(marker: &Marker) -> Vec<Question> {
+    let Marker { uuid, place } = marker;
+    let question = |name, holds, native: String, openstack: String| Question {
+        name,
+        who: Who::Root,
+        holds,
+        pages: Pages::First,
+        native: vec![native],
+        acronis: Vec::new(),
+        yandex: None,
+        clumio: Vec::new(),
+        openstack: vec![openstack],
+    };
+    let list = |name, native: &str, openstack: &str| {
+        question(name, Holds::Uuids, native_tasks(native), format!("/image/v2/tasks{openstack}"))
+    };
+    let page = place / 100 + 1;
+    vec![
+        list("image tasks", "limit=25", ""),
+        list("image tasks, failed", "standing=failure&limit=100", "?limit=100&status=failure"),
+        list(
+            "image tasks behind nine tenths",
+            &format!("limit=100&page={page}"),
+            &format!("?limit=100&marker={uuid}"),
+        ),
+        list("image tasks, oldest change", "order=updated_at&limit=25", "?sort_key=updated_at&sort_dir=asc"),
+        list("image tasks by status", "order=-standing&limit=20", "?limit=20&sort_key=status&sort_dir=desc"),
+        list("image tasks by id", "order=-uuid&limit=25", "?sort_key=id"),
+        question("an image task", Holds::One, format!("/api/v1/tasks/{uuid}"), format!("/image/v2/tasks/{uuid}")),
+    ]
 }
 
 fn native_tasks(query: &str) -> String {

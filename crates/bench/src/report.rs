@@ -39,6 +39,7 @@ pub(crate) struct Answers {
     pub(crate) yandex_grpc: Option<Stats>,
     pub(crate) yandex_rest: Option<Stats>,
     pub(crate) clumio: Option<Stats>,
+    pub(crate) openstack: Option<Stats>,
     pub(crate) ready: Option<Stats>,
 }
 
@@ -63,6 +64,8 @@ pub struct Line {
     pub yandex_rest: Option<Beside>,
     /// The Clumio dialect's answers.
     pub clumio: Option<Beside>,
+    /// The OpenStack dialect's answers.
+    pub openstack: Option<Beside>,
     /// The native API's bytes, held in memory and given out by a server that does nothing else.
     pub ready: Option<Stats>,
     /// The Acronis dialect's time at p50 divided by the native API's.
@@ -75,7 +78,7 @@ pub struct Line {
 
 impl Line {
     pub(crate) fn new(question: &str, token: &str, callers: usize, rows: usize, answers: Answers) -> Line {
-        let Answers { native, acronis, yandex_grpc, yandex_rest, clumio, ready } = answers;
+        let Answers { native, acronis, yandex_grpc, yandex_rest, clumio, openstack, ready } = answers;
         let beside = |stats: Option<Stats>| stats.map(|stats| Beside::new(stats, native.as_ref()));
         let acronis = beside(acronis);
         Line {
@@ -89,6 +92,7 @@ impl Line {
             yandex_grpc: beside(yandex_grpc),
             yandex_rest: beside(yandex_rest),
             clumio: beside(clumio),
+            openstack: beside(openstack),
             share_of_ready: native.as_ref().zip(ready.as_ref()).map(|(n, r)| n.per_second / r.per_second),
             native,
             ready,
@@ -159,6 +163,7 @@ impl Report {
                 (Api::Grpc.name(), line.yandex_grpc.as_ref().map(|b| &b.stats), ratios(&line.yandex_grpc)),
                 (Api::Rest.name(), line.yandex_rest.as_ref().map(|b| &b.stats), ratios(&line.yandex_rest)),
                 (Api::Clumio.name(), line.clumio.as_ref().map(|b| &b.stats), ratios(&line.clumio)),
+                (Api::OpenStack.name(), line.openstack.as_ref().map(|b| &b.stats), ratios(&line.openstack)),
                 ("ready", line.ready.as_ref(), [None; 3]),
             ];
             for (api, stats, ratios) in apis {

@@ -129,6 +129,7 @@ enum ApiName {
     Acronis,
     Yandex,
     Clumio,
+    Openstack,
 }
 
 impl ApiName {
@@ -139,6 +140,7 @@ impl ApiName {
             Api::Acronis => ApiName::Acronis,
             Api::Grpc | Api::Rest => ApiName::Yandex,
             Api::Clumio => ApiName::Clumio,
+            Api::OpenStack => ApiName::Openstack,
         }
     }
 }

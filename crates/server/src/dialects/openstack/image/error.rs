@@ -171,6 +171,7 @@ fn title(status: StatusCode) -> &'static str {
     }
 }
 
+/// The text as it stands between marks. Quotes may stay there: the command line shows what it finds as it is.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -178,8 +179,6 @@ fn escaped(text: &str) -> String {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#x27;"),
             other => safe.push(other),
         }
     }
