@@ -85,7 +85,8 @@ async fn the_vendors_programs_work_unchanged() {
         let made = client.create_client(&new).await.expect("a client");
         programs.push(json!({ "id": made.client.id.simple().to_string(), "name": name, "secret": made.secret }));
     }
-    up.interrupt();
+    let stopped = up.interrupt();
+    assert_eq!(stopped.code, Some(0), "{stopped}");
     make_tasks(&place, [acme, root]).await;
 
     let folder = images.to_str().expect("a path in UTF-8");
