@@ -31,6 +31,8 @@ pub struct Wish {
     pub settings: Settings,
     /// The agent; the local one by default.
     pub agent: Option<Uuid>,
+    /// What sort of thing it is; a machine by default.
+    pub kind: Option<ResourceKind>,
 }
 
 impl Machine {
@@ -56,7 +58,7 @@ impl Machine {
         let new = NewResource {
             tenant: wish.tenant,
             instance_id: None,
-            kind: ResourceKind::BareMetal,
+            kind: wish.kind.unwrap_or(ResourceKind::BareMetal),
             name: wish.name.clone(),
             agent: Some(agent),
             sources: Sources { paths: vec![path], excludes: Vec::new() },

@@ -147,7 +147,12 @@ async fn two_tenants_do_not_know_of_each_other() {
     let all = ListQuery::new().total();
     let backup = acme.viewer.backups(&all).await.expect("backups").items.remove(0);
     let target = place.path("restored");
-    let restore = Restore { to: target.to_str().expect("UTF-8").to_owned(), paths: Vec::new(), resource: None };
+    let restore = Restore {
+        to: target.to_str().expect("UTF-8").to_owned(),
+        overwrite_device: false,
+        paths: Vec::new(),
+        resource: None,
+    };
     let denied = acme.viewer.restore(backup.id, &restore).await.expect_err("a viewer only sees");
     assert!(denied.is(Code::Forbidden), "{denied:?}");
     let denied = acme.viewer.cancel_task(task.id).await.expect_err("a viewer only sees");

@@ -114,7 +114,12 @@ async fn the_vendors_programs_work_unchanged() {
     let told = ran.out.lines().find_map(|l| serde_json::from_str::<Value>(l).ok()).expect("what was imported");
     let backup: Uuid = told["backup"].as_str().and_then(|id| id.parse().ok()).expect("a backup");
     let to = place.folder("back");
-    let restore = Restore { to: to.to_str().expect("UTF-8").to_owned(), paths: Vec::new(), resource: None };
+    let restore = Restore {
+        to: to.to_str().expect("UTF-8").to_owned(),
+        overwrite_device: false,
+        paths: Vec::new(),
+        resource: None,
+    };
     let task = up.client().restore(backup, &restore).await.expect("a recovery");
     up.completed(task.id).await;
     let image: Vec<u8> = (0..=255).cycle().take(256 * 4096 * 3).collect();

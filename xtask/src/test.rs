@@ -13,6 +13,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
     ("jq", "jq"),
     ("python3", "python3"),
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("sfdisk", "fdisk"),
+    ("qemu-img", "qemu-utils"),
 ];
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.

@@ -11,7 +11,8 @@ use proto::agent::{json_of, uuid_of};
 
 use crate::destination;
 use crate::engine::{
-    self, BackupJob, CommandsJob, ForgetJob, Image, Job, PackJob, RawPath, RepositorySpec, Request, RestoreJob, VerifyJob,
+    self, BackupJob, CommandsJob, ForgetJob, Image, Job, PackJob, RawPath, RepositorySpec, Request, RestoreJob,
+    SurveyJob, VerifyJob,
 };
 use crate::handover::spooled;
 use crate::host::Host;
@@ -62,6 +63,7 @@ impl Plan {
             }
             Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
             Work::Import(work) => Job::Backup(import_job(uuid, assign, work)),
+            Work::Indexing(work) => Job::Survey(SurveyJob { snapshot: work.snapshot }),
             Work::Forget(work) => {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
             }
@@ -108,7 +110,7 @@ fn backup_job(task: Uuid, assign: &Assign, host: &Host, work: BackupWork) -> Bac
         sector_by_sector: settings.sector_by_sector,
         commands: settings.commands.into_iter().filter(of_the_data).collect(),
         no_commands: host.no_commands,
-        volume: false,
+        volume: work.volume,
         image: None,
         one_file_system: false,
         tags: Vec::new(),
@@ -145,7 +147,7 @@ fn restore_job(host: &Host, work: RecoveryWork) -> RestoreJob {
             Overwrite::Nothing => engine::Overwrite::Never,
         },
         delete: false,
-        device: None,
+        device: work.device.then(|| RawPath::from(work.to.as_str())),
     }
 }
 
@@ -181,6 +183,7 @@ mod tests {
                 repository: Uuid::nil(),
                 paths: paths.iter().map(|p| (*p).to_owned()).collect(),
                 full: false,
+                volume: false,
                 settings: Settings::default(),
             })
         };

@@ -6,9 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::backup::Filesystem;
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
-use domain::work::{BackupDone, DownloadDone, ForgetDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone};
+use domain::work::{
+    BackupDone, DownloadDone, ForgetDone, IndexingDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone,
+};
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ use crate::child::{Child, Program};
 use crate::desk::{Desk, Order};
 use crate::engine::{
     self, BackupSummary, EngineError, ErrorCode, Event as EngineEvent, Job, Output, PackSummary, Request, Step,
-    VerifySummary,
+    SurveySummary, VerifySummary,
 };
 use crate::handover::Handover;
 use crate::host::Host;
@@ -343,6 +346,7 @@ impl Runner<'_> {
                 (json!(done), "packed")
             }
             Output::Verify(found) => return verified(found),
+            Output::Survey(found) => return surveyed(found),
             Output::Forget(made) => {
                 let done = ForgetDone { removed: made.removed, missing: made.missing };
                 (json!(done), "removed")
@@ -432,6 +436,7 @@ fn backup_done(made: BackupSummary, started_at: Timestamp, listed: Vec<Unread>, 
         files_new: made.files_new,
         files_changed: made.files_changed,
         roots: made.roots,
+        sha256: made.sha256.unwrap_or_default(),
         unreadable: listed,
         unreadable_total: total,
     }
@@ -450,6 +455,21 @@ fn verified(found: VerifySummary) -> Outcome {
         failed(task_error(EngineError::new(ErrorCode::RepositoryDamaged, message)))
     };
     Outcome { payload: json!(done), ..outcome }
+}
+
+/// What cannot be read is said, and the task has done what it could.
+fn surveyed(found: SurveySummary) -> Outcome {
+    let warning = |filesystem: &Filesystem| TaskError {
+        domain: crate::engine::error::DOMAIN.to_owned(),
+        code: if filesystem.files.is_some() { "incomplete" } else { "unsupportedFilesystem" }.to_owned(),
+        message: sentence(&format!("{}: {}", filesystem.path, filesystem.failure)),
+        context: json!({ "path": filesystem.path, "type": filesystem.kind, "offset": filesystem.offset }),
+        ..TaskError::default()
+    };
+    let warnings: Vec<TaskError> =
+        found.filesystems.iter().filter(|found| !found.failure.is_empty()).map(warning).collect();
+    let code = if warnings.is_empty() { OutcomeCode::Ok } else { OutcomeCode::Warning };
+    Outcome { warnings, payload: json!(IndexingDone { filesystems: found.filesystems }), ..Outcome::of(code) }
 }
 
 /// Waits for an order to stop; nothing when the lease is void.

@@ -44,6 +44,12 @@ pub struct Backup {
     pub kept_because: Vec<String>,
     /// Whether its files can be listed.
     pub browsable: bool,
+    /// Why they cannot.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub browsing_failed: String,
+    /// Of a volume, the file systems on it, once it was indexed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<Filesystem>,
     /// When the data was read.
     pub created_at: Timestamp,
     /// The last change.
@@ -69,8 +75,64 @@ impl From<&backup::Backup> for Backup {
             files: b.files,
             kept_because: b.kept_because.clone(),
             browsable: b.browsable,
+            browsing_failed: b.browsing_failed.clone(),
+            filesystems: b.filesystems.iter().map(Filesystem::from).collect(),
             created_at: b.created_at,
             updated_at: b.updated_at,
+        }
+    }
+}
+
+/// A file system on a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Filesystem {
+    /// Under which path its files are found in the backup.
+    #[schema(example = "/p1")]
+    pub path: String,
+    /// Its type, like `ext4`, `vfat` or `xfs`; `unknown` where nobody knows it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The id it has itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub native_id: String,
+    /// The name it has itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// Where it was mounted last, as far as it says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mounted_at: String,
+    /// The byte of the volume at which it begins.
+    pub offset: u64,
+    /// Its capacity in bytes.
+    pub size: u64,
+    /// Of them used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Of them free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// How many files and folders were found; absent where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// Why it cannot be read, or not whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failure: String,
+}
+
+impl From<&backup::Filesystem> for Filesystem {
+    fn from(f: &backup::Filesystem) -> Filesystem {
+        Filesystem {
+            path: f.path.clone(),
+            kind: f.kind.clone(),
+            native_id: f.native_id.clone(),
+            label: f.label.clone(),
+            mounted_at: f.mounted_at.clone(),
+            offset: f.offset,
+            size: f.size,
+            used: f.used,
+            available: f.available,
+            files: f.files,
+            failure: f.failure.clone(),
         }
     }
 }
@@ -120,6 +182,10 @@ pub struct Restore {
     /// The folder to write to, on the agent's machine.
     #[schema(example = "/var/restore")]
     pub to: String,
+    /// Of a volume: `to` is a block device that nobody uses, and is written over. Otherwise the image comes to lie in the
+    /// folder `to`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overwrite_device: bool,
     /// Only these paths of the backup; empty = everything.
     #[serde(default)]
     pub paths: Vec<String>,

@@ -24,7 +24,7 @@ pub use activity::Activity;
 pub use agent::{Agent, Join, Joined, Repository};
 pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
-pub use backup::{Backup, File, FileList, Restore};
+pub use backup::{Backup, File, FileList, Filesystem, Restore};
 pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};
 pub use names::{
     ActivityState, ActorKindName, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName,

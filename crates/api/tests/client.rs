@@ -109,7 +109,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         repository: None,
         enabled: true,
     };
-    let restore = &Restore { to: "/tmp/back".into(), paths: Vec::new(), resource: None };
+    let restore = &Restore { to: "/tmp/back".into(), overwrite_device: false, paths: Vec::new(), resource: None };
     let tenant = &NewTenant { name: "branch".into(), parent: None, description: String::new() };
     let token = &NewToken { name: "ci".into(), role: Role::Viewer, tenant: None, expires_at: None };
     let roles = || vec![Role::Viewer];

@@ -94,7 +94,9 @@ fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
     let next = match api {
         Api::Native => body["next"].as_str().map(|c| format!("cursor={c}")),
         Api::Acronis => body["paging"]["cursors"]["after"].as_str().map(|c| format!("after={c}")),
-        Api::OpenStack => body["next"].as_str().and_then(|n| n.split_once("marker=")).map(|(_, id)| format!("marker={id}")),
+        Api::OpenStack => {
+            body["next"].as_str().and_then(|n| n.split_once("marker=")).map(|(_, id)| format!("marker={id}"))
+        }
         Api::Grpc | Api::Rest => body["nextPageToken"].as_str().map(|c| format!("pageToken={c}")),
         // Its pages have numbers, which the questions name.
         Api::Clumio => None,

@@ -384,6 +384,7 @@ fn argument(world: &World, kind: Kind, thing: &Thing, random: &mut Random) -> Va
             repository: world.repository,
             paths: vec!["/home".to_owned(), "/srv/data".to_owned()],
             full: false,
+            volume: false,
             settings: Settings {
                 excludes: vec!["*.tmp".to_owned(), "/home/*/.cache".to_owned()],
                 ..Settings::default()

@@ -314,11 +314,7 @@ pub(crate) fn image_tasks(marker: &Marker) -> Vec<Question> {
     vec![
         list("image tasks", "limit=25", ""),
         list("image tasks, failed", "standing=failure&limit=100", "?limit=100&status=failure"),
-        list(
-            "image tasks behind nine tenths",
-            &format!("limit=100&page={page}"),
-            &format!("?limit=100&marker={uuid}"),
-        ),
+        list("image tasks behind nine tenths", &format!("limit=100&page={page}"), &format!("?limit=100&marker={uuid}")),
         list("image tasks, oldest change", "order=updated_at&limit=25", "?sort_key=updated_at&sort_dir=asc"),
         list("image tasks by status", "order=-standing&limit=20", "?limit=20&sort_key=status&sort_dir=desc"),
         list("image tasks by id", "order=-uuid&limit=25", "?sort_key=id"),

@@ -70,6 +70,12 @@ pub struct Backup {
     pub kept_because: Vec<String>,
     /// Whether its files can be listed.
     pub browsable: bool,
+    /// Why they cannot, in a sentence; empty where they can, or where nobody looked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub browsing_failed: String,
+    /// Of a volume, the file systems on it, once it was indexed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<Filesystem>,
     /// When the data was read.
     pub created_at: Timestamp,
     /// Last change.
@@ -102,4 +108,63 @@ pub struct Root {
     pub free: u64,
     /// Whether the system lies on it: `/`, or the system drive.
     pub system: bool,
+}
+
+/// A file system on a volume, as its indexing found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filesystem {
+    /// Under which path its files are found in the recovery point: `/` where it fills the volume, else `/p` and the number
+    /// of its partition.
+    pub path: String,
+    /// Its type, like `ext4`, `vfat` or `xfs`; `unknown` where nobody knows it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The id it has itself: a uuid, or the serial number of a FAT; empty = unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub native_id: String,
+    /// The name it has itself; empty = none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// Where it was mounted last, as far as it says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mounted_at: String,
+    /// The byte of the volume at which it begins.
+    pub offset: u64,
+    /// Its capacity in bytes.
+    pub size: u64,
+    /// Of them used; none = unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Of them free; none = unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// How many files and folders were found; none = it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// Why it cannot be read, or not whole; empty = it can.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failure: String,
+}
+
+impl Backup {
+    /// Whether it holds the bytes of a disk, of a volume or of an imported image, and not the files of a machine.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.resource_kind, Some(ResourceKind::Volume | ResourceKind::Image))
+    }
+
+    /// Keeps what an indexing found. It can be browsed as soon as there is one file system that can be read.
+    pub fn index(&mut self, filesystems: Vec<Filesystem>) {
+        self.browsable = filesystems.iter().any(|found| found.files.is_some());
+        self.browsing_failed = match (self.browsable, filesystems.as_slice()) {
+            (true, _) => String::new(),
+            (false, []) => "there is no file system on the volume".to_owned(),
+            (false, [one]) => one.failure.clone(),
+            (false, several) => {
+                let kinds: Vec<&str> = several.iter().map(|found| found.kind.as_str()).collect();
+                format!("none of the file systems on the volume can be read here: {}", kinds.join(", "))
+            }
+        };
+        self.filesystems = filesystems;
+    }
 }

@@ -63,6 +63,30 @@ pub struct Sources {
     pub excludes: Vec<String>,
 }
 
+impl Sources {
+    /// Checks that a resource of this kind can be read from here. A single path of a volume is the device or image itself;
+    /// several are folders of it, whose files are read, and without any it goes by what is set on the agent.
+    ///
+    /// # Errors
+    /// `invalid_field` for a path that is not absolute, and for a volume's that cannot be a device or image.
+    pub fn check(&self, kind: ResourceKind) -> Result<()> {
+        if let Some(path) = self.paths.iter().find(|path| !path.starts_with('/')) {
+            return Err(Error::invalid("sources.paths", format!("'{path}' is no absolute path"))
+                .hint("write the path from the top, like /home"));
+        }
+        let ([path], ResourceKind::Volume) = (self.paths.as_slice(), kind) else { return Ok(()) };
+        if path.split('/').any(|part| part == "..") || path.ends_with('/') {
+            return Err(Error::invalid("sources.paths", format!("'{path}' cannot be a block device or a disk image"))
+                .hint("write the path from the top, without `..` and without a slash at the end"));
+        }
+        if self.excludes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid("sources.excludes", "nothing can be left out of a volume")
+            .hint("back up its files as a machine's, or leave the excludes away"))
+    }
+}
+
 /// What is protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
@@ -118,6 +142,12 @@ fn yes() -> bool {
 pub const NAME_TAG: &str = "Name";
 
 impl Resource {
+    /// Whether it is one block device or disk image, whose bytes are backed up.
+    #[must_use]
+    pub fn is_volume(&self) -> bool {
+        self.kind == ResourceKind::Volume && self.sources.paths.len() == 1
+    }
+
     /// Its tags: the texts in `metadata.tags`, and its name.
     #[must_use]
     pub fn tags(&self) -> BTreeMap<String, String> {
@@ -176,6 +206,23 @@ pub fn check_instance_id(id: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_volume_is_read_from_one_place() {
+        let sources = |paths: &[&str], excludes: &[&str]| Sources {
+            paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+            excludes: excludes.iter().map(|e| (*e).to_owned()).collect(),
+        };
+        for good in ["/dev/vdb", "/var/lib/images/db.qcow2"] {
+            assert_eq!(sources(&[good], &[]).check(ResourceKind::Volume), Ok(()), "{good}");
+        }
+        for bad in [&["vdb"][..], &["/dev/"], &["/images/../etc/shadow"]] {
+            assert!(sources(bad, &[]).check(ResourceKind::Volume).is_err(), "{bad:?}");
+        }
+        assert_eq!(sources(&["/srv", "/home"], &["*.tmp"]).check(ResourceKind::Volume), Ok(()));
+        assert!(sources(&["/dev/vdb"], &["*.tmp"]).check(ResourceKind::Volume).is_err());
+        assert_eq!(sources(&["/a/../b", "/c/"], &["*.tmp"]).check(ResourceKind::BareMetal), Ok(()));
+    }
 
     #[test]
     fn ids_of_instances() {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::backup::Root;
+use crate::backup::{Filesystem, Root};
 use crate::error::{Error, Result};
 use crate::import::ImportRules;
 use crate::policy::Settings;
@@ -24,6 +24,9 @@ pub struct BackupWork {
     /// Whether to read everything and take nothing from earlier recovery points. What is stored is deduplicated all the same.
     #[serde(default, skip_serializing_if = "is_default")]
     pub full: bool,
+    /// Whether the one path is a block device or a disk image, whose bytes are stored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volume: bool,
     /// How it runs, with the resource's own excludes among the policy's.
     #[serde(flatten)]
     pub settings: Settings,
@@ -108,6 +111,9 @@ pub struct RecoveryWork {
     /// What becomes of files that are there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overwrite: Overwrite,
+    /// Whether `to` is a block device that the whole volume is written over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: bool,
     /// Whether a restart of the machine was allowed. It is kept and never done (contract for Yandex clients, Y74).
     #[serde(default, skip_serializing_if = "is_default")]
     pub reboot_if_needed: bool,
@@ -178,6 +184,17 @@ pub struct VerificationWork {
     pub snapshot: String,
 }
 
+/// The argument of an `indexing`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexingWork {
+    /// The recovery point, of a volume.
+    pub backup: Uuid,
+    /// Where it lies.
+    pub repository: Uuid,
+    /// Its restic snapshot id.
+    pub snapshot: String,
+}
+
 /// A recovery point to be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
@@ -214,6 +231,8 @@ pub enum Work {
     Download(DownloadWork),
     /// Read again what was stored.
     Verification(VerificationWork),
+    /// Look for file systems in what was stored.
+    Indexing(IndexingWork),
     /// Remove.
     Forget(ForgetWork),
     /// Fetch and store.
@@ -233,6 +252,7 @@ impl Work {
             }
             kind::RECOVERY | kind::FILE_RECOVERY => argument(&spec.argument).map(Work::Recovery),
             kind::VERIFICATION => argument(&spec.argument).map(Work::Verification),
+            kind::INDEXING => argument(&spec.argument).map(Work::Indexing),
             kind::BACKUP_DELETION | kind::ARCHIVE_DELETION | kind::RETENTION => {
                 argument(&spec.argument).map(Work::Forget)
             }
@@ -251,6 +271,7 @@ impl Work {
             Work::Recovery(w) => w.repository,
             Work::Download(w) => w.repository,
             Work::Verification(w) => w.repository,
+            Work::Indexing(w) => w.repository,
             Work::Forget(w) => w.repository,
             Work::Import(w) => w.repository,
         }
@@ -289,6 +310,9 @@ pub struct BackupDone {
     /// What was read, as found by the agent where the work named nothing, with the file systems it lies on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Root>,
+    /// Of a volume, the SHA-256 of its bytes in hexadecimal digits; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
     /// What could not be read, capped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unread>,
@@ -366,6 +390,13 @@ pub struct VerificationDone {
     pub damaged_total: u64,
 }
 
+/// What an `indexing` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexingDone {
+    /// What there is on the volume, in the order of the disk.
+    pub filesystems: Vec<Filesystem>,
+}
+
 /// What a finished deletion or retention says. What was gone already counts as removed: the wish is fulfilled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetDone {
@@ -412,6 +443,7 @@ mod tests {
             repository: Uuid::nil(),
             paths: Vec::new(),
             full: true,
+            volume: false,
             settings: Settings { compression: Compression::Off, read_all: true, ..Settings::default() },
         };
         let argument = json!(work);

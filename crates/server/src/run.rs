@@ -54,7 +54,8 @@ pub struct Running {
 /// # Errors
 /// When the folder is held by another server, something in it is damaged, or an address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history, region, imports } = config;
+    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history, region, imports } =
+        config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
     // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
@@ -87,7 +88,8 @@ pub async fn start(config: Config) -> Result<Running> {
     if !names.iter().any(|name| name == public_host) {
         names.push(public_host.to_owned());
     }
-    let service = Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate).as_cloud(cloud);
+    let service =
+        Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate).as_cloud(cloud);
 
     let files = tls::CertFiles::in_folder(&data.keys());
     let tls_config = files.server_config(&names, service.moment().now)?;

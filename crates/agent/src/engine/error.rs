@@ -39,6 +39,8 @@ pub enum ErrorCode {
     PathTaken,
     /// The device to restore to is mounted or otherwise in use.
     DeviceInUse,
+    /// A program is needed that is not installed.
+    ToolMissing,
     /// A command of the policy failed that the run depends on.
     CommandFailed,
     /// Reading or writing failed for another reason the system gave.
@@ -69,6 +71,7 @@ impl ErrorCode {
             Self::NotADirectory => "notADirectory",
             Self::PathTaken => "pathTaken",
             Self::DeviceInUse => "deviceInUse",
+            Self::ToolMissing => "toolMissing",
             Self::CommandFailed => "commandFailed",
             Self::Io => "io",
             Self::Stopped => "stopped",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileList, ForgetJob,
     ForgetSummary, InitSummary, Job, ListFilesJob, Outcome, Output, PackJob, PackSummary, Progress, PruneSummary,
-    Reporter, RestoreJob, RestoreSummary, SnapshotList, Step, VerifyJob, VerifySummary,
+    Reporter, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob, VerifySummary,
 };
 
 /// What a fake job does, in order, and what it ends with.
@@ -147,6 +147,13 @@ impl Engine for FakeEngine {
     fn verify(&self, _job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError> {
         self.play_for(reporter, |output| match output {
             Output::Verify(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn survey(&self, _job: &SurveyJob, reporter: &Reporter) -> Result<SurveySummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Survey(summary) => Some(summary),
             _ => None,
         })
     }

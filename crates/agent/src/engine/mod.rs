@@ -1,6 +1,8 @@
 //! The backup engine: what a job is, what it reports and what it answers, as plain data that crosses a
 //! process boundary as JSON. [`rustic`] does the work; [`fake`] plays a script for tests and simulation.
 
+// long: the words that parent and child exchange belong side by side.
+
 pub mod commands;
 pub mod error;
 pub mod fake;
@@ -10,15 +12,17 @@ mod masks;
 pub mod mounts;
 pub mod path;
 mod priority;
+mod qcow;
 pub mod report;
 pub mod rustic;
 pub mod stream;
 mod tries;
+mod volume;
 
 use std::fmt;
 
 use domain::{
-    backup::Root,
+    backup::{Filesystem, Root},
     policy::settings::{Command, Compression, Masks, Retry, When},
     work::Unread,
 };
@@ -105,6 +109,8 @@ pub enum Job {
     Check(CheckJob),
     /// Read all data of one snapshot.
     Verify(VerifyJob),
+    /// Find out what is on the volume of a snapshot.
+    Survey(SurveyJob),
     /// Remove snapshots.
     Forget(ForgetJob),
     /// Give back the space of what no snapshot needs.
@@ -257,6 +263,14 @@ pub struct VerifyJob {
     pub snapshot: String,
 }
 
+/// Which snapshot of a volume to look into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SurveyJob {
+    /// The snapshot's id, or a prefix of it that is unique.
+    pub snapshot: String,
+}
+
 /// Which snapshots to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -297,6 +311,8 @@ pub enum Output {
     Check(CheckSummary),
     /// To [`Job::Verify`].
     Verify(VerifySummary),
+    /// To [`Job::Survey`].
+    Survey(SurveySummary),
     /// To [`Job::Forget`].
     Forget(ForgetSummary),
     /// To [`Job::Prune`].
@@ -528,6 +544,14 @@ pub struct VerifySummary {
     pub damaged_total: u64,
 }
 
+/// What is on a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SurveySummary {
+    /// File systems and what looks like them, in the order of their partitions.
+    pub filesystems: Vec<Filesystem>,
+}
+
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -546,6 +570,18 @@ pub struct PruneSummary {
     pub bytes_removed: u64,
     /// Bytes that a later clean-up gives back if nobody needs them until then.
     pub bytes_marked: u64,
+}
+
+/// The part of a directory that was asked for: in the order of names, after the last one that is known, up to the limit.
+fn sliced(mut entries: Vec<FileEntry>, job: &ListFilesJob) -> FileList {
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(after) = &job.after {
+        entries.drain(..entries.partition_point(|entry| entry.name <= *after));
+    }
+    let limit = job.limit.unwrap_or(usize::MAX);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    FileList { entries, more }
 }
 
 /// What does the jobs. Calls block; they run in a process of their own, and the way to cancel one is to
@@ -574,6 +610,9 @@ pub trait Engine {
 
     /// Read all data of one snapshot. Damage is an answer and no error.
     fn verify(&self, job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError>;
+
+    /// Find out what is on the volume of a snapshot. What cannot be read is an answer and no error.
+    fn survey(&self, job: &SurveyJob, reporter: &Reporter) -> Result<SurveySummary, EngineError>;
 
     /// Remove snapshots. What is not there is removed already.
     fn forget(&self, job: &ForgetJob, reporter: &Reporter) -> Result<ForgetSummary, EngineError>;
@@ -609,6 +648,7 @@ pub trait Engine {
             Job::ListSnapshots => self.list_snapshots().map(Output::Snapshots),
             Job::Check(job) => self.check(job, reporter).map(Output::Check),
             Job::Verify(job) => self.verify(job, reporter).map(Output::Verify),
+            Job::Survey(job) => self.survey(job, reporter).map(Output::Survey),
             Job::Forget(job) => self.forget(job, reporter).map(Output::Forget),
             Job::Prune => self.prune(reporter).map(Output::Prune),
             Job::Commands(job) => self.run_commands(job, reporter).map(|()| Output::Commands),

@@ -85,6 +85,8 @@ pub enum Step {
     Freeze,
     /// Read the data of a snapshot.
     Verify,
+    /// Look for file systems and files on a volume.
+    Survey,
     /// Remove snapshots.
     Forget,
     /// Give back the space of what no snapshot needs.
@@ -113,6 +115,7 @@ impl Step {
             Self::PostDataCommands => "postDataCommands",
             Self::Freeze => "freeze",
             Self::Verify => "verify",
+            Self::Survey => "survey",
             Self::Forget => "forget",
             Self::Prune => "prune",
             Self::Pack => "pack",

@@ -2,6 +2,8 @@
 //! checked and restored by the `restic` program alone. Nothing is locked and files appear in the
 //! repository complete or not at all, so a process that is killed leaves at most unused data behind.
 
+// long: the one implementation of the trait; what needs room of its own has a module.
+
 mod attributes;
 mod backend;
 mod bars;
@@ -14,6 +16,8 @@ mod selection;
 mod source;
 mod stream;
 mod verify;
+mod volume;
+mod volume_pack;
 mod write;
 
 use std::{
@@ -45,8 +49,8 @@ use self::{
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
     ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, Reporter,
-    RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary,
-    error::io_cause, priority, tries::try_again,
+    RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob,
+    VerifySummary, error::io_cause, priority, sliced, tries::try_again,
 };
 
 /// Before the `=` in the tag that ties a snapshot to its task.
@@ -279,7 +283,12 @@ impl Engine for RusticEngine {
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         if stream::is_stream(&snapshot) {
-            let summary = stream::restore(&repository, &snapshot, job, reporter)?;
+            let summary = if job.paths.is_empty() || job.device.is_some() {
+                stream::restore(&repository, &snapshot, job, reporter)?
+            } else {
+                stream::check_target(job)?;
+                volume::restore_files(&volume::open(Arc::new(repository), &snapshot)?, job, reporter)?
+            };
             return Ok(RestoreSummary { duration_ms: millis_since(start), ..summary });
         }
         if job.device.is_some() {
@@ -294,12 +303,20 @@ impl Engine for RusticEngine {
         let Opened { repository, .. } = self.open(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+        if stream::is_stream(&snapshot) {
+            return volume_pack::pack(&volume::open(Arc::new(repository), &snapshot)?, job, reporter);
+        }
         pack::pack(&repository, &snapshot, job, reporter)
     }
 
     fn list_files(&self, job: &ListFilesJob) -> Result<FileList, EngineError> {
         let Opened { repository, .. } = self.open(&Reporter::silent())?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
+        if stream::is_stream(&snapshot) {
+            let repository =
+                repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
+            return volume::list(&volume::open(Arc::new(repository), &snapshot)?, job);
+        }
         let repository =
             repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         let path = Path::new("/").join(job.path.as_path());
@@ -313,15 +330,7 @@ impl Engine for RusticEngine {
             Found::Nothing => return Err(path_not_in_backup(&path)),
         };
         let tree = repository.get_tree(&tree).map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
-        let mut entries: Vec<FileEntry> = tree.nodes.iter().map(|node| entry(&path, node)).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(after) = &job.after {
-            entries.drain(..entries.partition_point(|entry| entry.name <= *after));
-        }
-        let limit = job.limit.unwrap_or(usize::MAX);
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        Ok(FileList { entries, more })
+        Ok(sliced(tree.nodes.iter().map(|node| entry(&path, node)).collect(), job))
     }
 
     fn list_snapshots(&self) -> Result<SnapshotList, EngineError> {
@@ -353,6 +362,10 @@ impl Engine for RusticEngine {
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         verify::verify(&repository, &snapshot, reporter)
+    }
+
+    fn survey(&self, job: &SurveyJob, reporter: &Reporter) -> Result<SurveySummary, EngineError> {
+        self.look_at(job, reporter)
     }
 
     fn forget(&self, job: &ForgetJob, reporter: &Reporter) -> Result<ForgetSummary, EngineError> {

@@ -15,7 +15,10 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use nix::libc;
 
-use super::{EngineError, ErrorCode, RawPath};
+use super::{
+    EngineError, ErrorCode, RawPath,
+    qcow::{self, QcowReader},
+};
 
 /// How much is read at a time.
 const BUFFER: usize = 1 << 20;
@@ -39,12 +42,22 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// The bytes of a block device or of a regular file as they are, stored under its path.
+    /// The bytes of a block device or of a regular file, stored under its path. Of an image in the format qcow2 it is what
+    /// the disk in it holds, stored under the path with `.raw` behind it.
     ///
     /// # Errors
-    /// `sourceMissing` where there is none, `invalidJob` for anything else than a device or file, and those of the system.
+    /// `sourceMissing` where there is none, `invalidJob` for anything else than a device or file, `toolMissing` where qcow2
+    /// cannot be read, and those of the system.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let (file, size) = open_volume(path)?;
+        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+        if is_file && qcow::is_qcow2(path, &file)? {
+            let modified = file.metadata().and_then(|meta| meta.modified()).ok();
+            let reader = QcowReader::open(path)?;
+            let mut path = path.as_os_str().to_owned();
+            path.push(".raw");
+            return Ok(Self { path: path.into(), size: Some(reader.size()), modified, reader: Box::new(reader) });
+        }
         let modified = file.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|meta| meta.modified().ok());
         Ok(Self {
             path: path.to_path_buf(),

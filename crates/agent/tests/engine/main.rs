@@ -12,3 +12,4 @@ mod roundtrip;
 mod settings;
 mod streams;
 mod support;
+mod volumes;

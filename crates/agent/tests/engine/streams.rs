@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::support::{Bench, noise, run_job};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A disk of 64 MiB, of which 8 MiB hold something.
 fn disk(path: &Path) -> File {
@@ -32,7 +32,7 @@ fn disk(path: &Path) -> File {
     file
 }
 
-fn volume_job(path: &Path) -> BackupJob {
+pub(crate) fn volume_job(path: &Path) -> BackupJob {
     BackupJob {
         task: Uuid::new_v4(),
         host: "bench".to_owned(),
@@ -43,19 +43,19 @@ fn volume_job(path: &Path) -> BackupJob {
     }
 }
 
-fn stored(bench: &Bench, path: &Path) -> BackupSummary {
+pub(crate) fn stored(bench: &Bench, path: &Path) -> BackupSummary {
     let (summary, heard) = bench.backup(&volume_job(path));
     assert_eq!(heard.warnings(), []);
     summary.expect("a backup")
 }
 
 /// The SHA-256 that the `sha256sum` program finds.
-fn digest(path: &Path) -> String {
+pub(crate) fn digest(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().expect("sha256sum of coreutils");
     String::from_utf8_lossy(&output.stdout).split_whitespace().next().expect("a digest").to_owned()
 }
 
-fn image_job(summary: &BackupSummary, target: &Path) -> RestoreJob {
+pub(crate) fn image_job(summary: &BackupSummary, target: &Path) -> RestoreJob {
     RestoreJob { snapshot: summary.snapshot.clone(), target: target.into(), ..RestoreJob::default() }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::{Backup, FileList, Policy, Repository, Resource};
+use api::{Backup, FileList, Filesystem, Policy, Repository, Resource};
 use clap::{Args, Subcommand};
 
 use super::{Context, done, joined};
@@ -110,7 +110,8 @@ fn show(b: &Backup, ctx: &Context) -> Result<ExitCode> {
         ("added", Some(format::size(b.added).into())),
         ("files", Some(format::count(b.files).into())),
         ("kept because", joined(&b.kept_because)),
-        ("browsable", (!b.browsable).then(|| Cell::toned("no", Tone::Warn))),
+        ("browsable", (!b.browsable).then(|| Cell::toned(unbrowsable(b), Tone::Warn))),
+        ("file systems", joined(&b.filesystems.iter().map(filesystem).collect::<Vec<_>>())),
         ("repository", Some(b.repository.to_string().into())),
         ("snapshot", Some((&b.snapshot).into())),
         ("policy", b.policy.map(|p| p.to_string().into())),
@@ -118,6 +119,15 @@ fn show(b: &Backup, ctx: &Context) -> Result<ExitCode> {
         ("tenant", Some(b.tenant.to_string().into())),
     ])?;
     done()
+}
+
+fn unbrowsable(b: &Backup) -> String {
+    if b.browsing_failed.is_empty() { "no".to_owned() } else { format!("no: {}", b.browsing_failed) }
+}
+
+fn filesystem(f: &Filesystem) -> String {
+    let files = f.files.map_or_else(|| "not readable".to_owned(), |n| format!("{} entries", format::count(n)));
+    format!("{} ({}, {}, {files})", f.path, f.kind, format::size(f.size))
 }
 
 async fn files(args: FilesArgs, ctx: &Context) -> Result<ExitCode> {

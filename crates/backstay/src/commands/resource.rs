@@ -33,7 +33,8 @@ pub(crate) enum ResourceCommand {
 pub(crate) struct AddArgs {
     /// The name people know
     name: String,
-    /// A folder or file to back up, as the agent's machine knows it; can be given several times
+    /// A folder or file to back up, as the agent's machine knows it; can be given several times. Of a volume, its block
+    /// device or disk image
     #[arg(long = "path", value_name = "P", required = true)]
     paths: Vec<String>,
     /// A glob of what to leave out, beside those of the policy; can be given several times

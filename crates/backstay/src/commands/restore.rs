@@ -19,6 +19,9 @@ pub(crate) struct RestoreArgs {
     /// The folder to write to, on the machine of the resource's agent; files lie below it under their whole path
     #[arg(long, value_name = "DIR")]
     to: String,
+    /// Of a volume: --to is a block device that nobody uses, and is written over
+    #[arg(long)]
+    overwrite_device: bool,
     /// Only this path of the backup; can be given several times
     #[arg(long = "path", value_name = "P")]
     paths: Vec<String>,
@@ -32,7 +35,12 @@ pub(crate) struct RestoreArgs {
 pub(crate) async fn run(args: RestoreArgs, ctx: &Context) -> Result<ExitCode> {
     let backup = resolve::backup(&ctx.client, &args.backup).await?;
     let resource = resolve::maybe::<Resource>(&ctx.client, args.resource.as_deref()).await?;
-    let restore = Restore { to: ctx.path(&args.to)?, paths: args.paths, resource: resource.map(|r| r.id) };
+    let restore = Restore {
+        to: ctx.path(&args.to)?,
+        overwrite_device: args.overwrite_device,
+        paths: args.paths,
+        resource: resource.map(|r| r.id),
+    };
     let task = ctx.client.restore(backup.id, &restore).await?;
     if !args.wait.wanted() {
         if ctx.out.json {

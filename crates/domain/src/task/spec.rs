@@ -17,6 +17,8 @@ pub mod kind {
     pub const FILE_RECOVERY: &str = "file_recovery";
     /// Read all data of a recovery point.
     pub const VERIFICATION: &str = "verification";
+    /// Find out which file systems and files there are in a recovery point of a volume.
+    pub const INDEXING: &str = "indexing";
     /// Remove the recovery points that the rules of a policy let go.
     pub const RETENTION: &str = "retention";
     /// Remove one recovery point.
@@ -41,8 +43,17 @@ pub mod kind {
     /// A tenant is deleted; the server does it.
     pub const ORGANIZATIONAL_UNIT_DELETE: &str = "organizational_unit_delete";
     /// Those of agents.
-    pub const ALL: &[&str] =
-        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION, IMPORT];
+    pub const ALL: &[&str] = &[
+        BACKUP,
+        RECOVERY,
+        FILE_RECOVERY,
+        VERIFICATION,
+        INDEXING,
+        RETENTION,
+        BACKUP_DELETION,
+        ARCHIVE_DELETION,
+        IMPORT,
+    ];
 }
 
 named_enum! {

@@ -150,6 +150,8 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         files: 2,
         kept_because: vec!["last".into()],
         browsable: true,
+        browsing_failed: String::new(),
+        filesystems: Vec::new(),
         created_at,
         updated_at,
         deleted_at: Some(w.moment.now),

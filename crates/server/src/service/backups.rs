@@ -25,6 +25,8 @@ pub struct RestoreRequest {
     pub backup: Uuid,
     /// The folder to write to, on the machine of the resource's agent.
     pub to: String,
+    /// Whether `to` is a block device that the whole volume is written over.
+    pub device: bool,
     /// Only these paths of the backup; empty = everything.
     pub paths: Vec<String>,
     /// The resource on whose machine to write; the one that was backed up by default.
@@ -133,9 +135,9 @@ impl Service {
     /// Asks for a recovery: a task for the agent of the machine to write to.
     ///
     /// # Errors
-    /// `forbidden` below operator, `not_found`, `invalid_field`.
+    /// `forbidden` below operator, and below editor where a device is written over; `not_found`, `invalid_field`.
     pub async fn restore(&self, caller: &Caller, request: RestoreRequest) -> Result<Task> {
-        let scope = caller.may(Right::Operate)?;
+        let scope = caller.may(if request.device { Right::Edit } else { Right::Operate })?;
         let backup = self.backup(caller, request.backup).await.map_err(|e| e.field("backup"))?;
         if !request.to.starts_with('/') {
             return Err(Error::invalid("to", format!("'{}' is no absolute path", request.to))
@@ -144,6 +146,9 @@ impl Service {
         if let Some(path) = request.paths.iter().find(|p| !p.starts_with('/')) {
             return Err(Error::invalid("paths", format!("'{path}' is no absolute path"))
                 .hint("a path as `backup files` shows it, from the top"));
+        }
+        if request.device {
+            check_device(&backup, &request)?;
         }
         let resource = request.resource.unwrap_or(backup.resource);
         let resource = self
@@ -168,6 +173,7 @@ impl Service {
             paths: request.paths,
             layout: Layout::Below,
             overwrite: Overwrite::IfChanged,
+            device: request.device,
             reboot_if_needed: false,
             place: None,
         });
@@ -215,6 +221,19 @@ impl Service {
             .find(|id| self.hub.online(*id))
             .ok_or_else(|| Error::new(Code::AgentOffline, "no agent that could read the backup is connected"))
     }
+}
+
+/// Refuses to write over a device what is no whole volume.
+fn check_device(backup: &Backup, request: &RestoreRequest) -> Result<()> {
+    if !backup.is_stream() {
+        let message = format!("the backup of '{}' is not of a volume", backup.resource_name);
+        return Err(Error::invalid("device", message).hint("restore its files into a folder"));
+    }
+    if !request.paths.is_empty() {
+        return Err(Error::invalid("paths", "a device is written over with the whole volume")
+            .hint("restore chosen files into a folder, or leave the paths away"));
+    }
+    Ok(())
 }
 
 /// The address without the name and password in it.

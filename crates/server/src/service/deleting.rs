@@ -159,7 +159,8 @@ impl Service {
                 Ok(Work::Download(work)) => backups.contains(&work.backup),
                 Ok(Work::Verification(work)) => backups.contains(&work.backup),
                 Ok(Work::Forget(work)) => work.points.iter().any(|p| backups.contains(&p.backup)),
-                Ok(Work::Backup(_) | Work::Import(_)) | Err(_) => false,
+                // An index of what is gone is of no use to anybody.
+                Ok(Work::Backup(_) | Work::Import(_) | Work::Indexing(_)) | Err(_) => false,
             };
             if uses {
                 return Err(in_use(&task));

@@ -165,8 +165,10 @@ impl Service {
         let addresses = addresses(&source).await;
         if let Some(refused) = addresses.iter().find(|address| !rules.admit(**address)) {
             let host = source.host_str().unwrap_or_default();
-            return Err(wrong(format!("the location does not pass filtering: {host} is the internal address {refused}"))
-                .hint("the operator can allow networks"));
+            return Err(wrong(format!(
+                "the location does not pass filtering: {host} is the internal address {refused}"
+            ))
+            .hint("the operator can allow networks"));
         }
         Ok(source)
     }

@@ -79,6 +79,7 @@ impl Service {
             repository,
             paths: resource.sources.paths.clone(),
             full: false,
+            volume: resource.is_volume(),
             settings: policy.map_or(none, |policy| settings_for(policy, &resource)),
         };
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);

@@ -50,6 +50,7 @@ impl Service {
         let scope = caller.may(Right::Edit)?;
         let made = self.operate(caller, scope, key, || async {
             let (backup, resource) = self.recoverable(scope, backup, resource).await?;
+            check_has_place(&backup)?;
             let agent = self.reached(&resource).await?;
             check_system(&backup, &resource, &agent)?;
             let over_system = backup.paths.iter().any(|p| is_system_root(p)) || backup.roots.iter().any(|r| r.system);
@@ -79,6 +80,9 @@ impl Service {
         let scope = caller.may(Right::Edit)?;
         let made = self.operate(caller, scope, key, || async {
             let (backup, resource) = self.recoverable(scope, wish.backup, wish.resource).await?;
+            if wish.to.is_none() {
+                check_has_place(&backup)?;
+            }
             let agent = self.reached(&resource).await?;
             check_system(&backup, &resource, &agent)?;
             let work = RecoveryWork {
@@ -173,9 +177,19 @@ pub(super) fn work_on(backup: &Backup) -> RecoveryWork {
         paths: Vec::new(),
         layout: Layout::default(),
         overwrite: Overwrite::default(),
+        device: false,
         reboot_if_needed: false,
         place: None,
     }
+}
+
+/// A volume does not go back to where it was: that may be a device in use, and its files are on no machine's tree.
+fn check_has_place(backup: &Backup) -> Result<()> {
+    if !backup.is_stream() {
+        return Ok(());
+    }
+    let message = format!("the volume '{}' is not written back to where it was", backup.resource_name);
+    Err(Error::new(Code::InvalidField, message).field("to").hint("name a folder to restore to"))
 }
 
 /// Files go back to the family of systems that they are of (contract for Yandex clients, Y71).

@@ -111,7 +111,7 @@ impl Service {
         let id = Uuid::now_v7();
         let instance_id = new.instance_id.unwrap_or_else(|| id.simple().to_string());
         check_instance_id(&instance_id)?;
-        check_sources(&new.sources)?;
+        new.sources.check(new.kind)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
         let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?.id;
         let agent = match new.agent {
@@ -174,13 +174,13 @@ impl Service {
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
-        if let Some(sources) = &change.sources {
-            check_sources(sources)?;
-        }
         let resource = self
             .edit::<Resource>(caller, "change", scope, id, |r| {
                 if r.deleted_at.is_some() {
                     return Err(Error::not_found("resource", id));
+                }
+                if let Some(sources) = &change.sources {
+                    sources.check(r.kind)?;
                 }
                 let ResourceChange { name, enabled, sources, metadata, live_recovery } = change.clone();
                 r.name = name.unwrap_or_else(|| r.name.clone());
@@ -204,14 +204,4 @@ impl Service {
             _ => None,
         })
     }
-}
-
-fn check_sources(sources: &Sources) -> Result<()> {
-    for path in &sources.paths {
-        if !path.starts_with('/') {
-            return Err(Error::invalid("sources.paths", format!("'{path}' is no absolute path"))
-                .hint("write the path from the top, like /home"));
-        }
-    }
-    Ok(())
 }

@@ -328,6 +328,7 @@ impl Service {
             paths: resource.sources.paths.clone(),
             // The first one of an archive is full whatever the schedule says.
             full: run.full || of_sets && first,
+            volume: resource.is_volume(),
             settings: settings_for(policy, resource),
         };
         if of_sets || planning.open {

@@ -173,6 +173,7 @@ impl World {
             repository: self.repository,
             paths: vec!["/home".into()],
             full: false,
+            volume: false,
             settings: Settings { excludes: vec!["*.tmp".into()], ..Settings::default() },
         });
         spec.resource = Some(Named { id: Uuid::from_u128(2).to_string(), kind: String::new(), name: "host".into() });

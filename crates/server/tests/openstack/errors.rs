@@ -18,8 +18,7 @@ async fn refusals_follow_what_the_client_names() {
     };
     let json = of("application/json").await;
     assert_eq!(json.header("content-type"), "application/json");
-    let expected =
-        json!({ "message": "Invalid status value: <b>", "code": "400 Bad Request", "title": "Bad Request" });
+    let expected = json!({ "message": "Invalid status value: <b>", "code": "400 Bad Request", "title": "Bad Request" });
     assert_eq!(json.expect(400), expected);
     let page = of("*/*").await;
     assert_eq!(page.header("content-type"), "text/html; charset=UTF-8");

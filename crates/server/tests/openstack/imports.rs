@@ -64,7 +64,10 @@ async fn an_import_is_a_task_and_an_image() {
 
     let image = made["image_id"].as_str().expect("an image");
     let shown = world.get(&format!("/v2/images/{image}"), &token).await.expect(200);
-    assert_eq!((&shown["name"], &shown["disk_format"], &shown["status"]), (&json!("debian"), &json!("qcow2"), &json!("importing")));
+    assert_eq!(
+        (&shown["name"], &shown["disk_format"], &shown["status"]),
+        (&json!("debian"), &json!("qcow2"), &json!("importing"))
+    );
     let list = world.get("/v2/images?name=debian", &token).await.expect(200);
     assert_eq!(list["images"], json!([shown]));
     assert_eq!(world.get("/v2/images?name=other", &token).await.expect(200)["images"], json!([]));
@@ -75,10 +78,18 @@ async fn an_import_is_a_task_and_an_image() {
 #[tokio::test]
 async fn what_is_internal_is_refused_unless_it_is_allowed() {
     let (world, token) = world(ImportRules::default()).await;
-    let refused = async |from: &str| world.post("/v2/tasks", &token, import(json!({ "import_from": from }))).await.refused(400);
+    let refused =
+        async |from: &str| world.post("/v2/tasks", &token, import(json!({ "import_from": from }))).await.refused(400);
     for from in [
-        "http://127.0.0.1:9280/x", "http://localhost/x", "https://[::1]/x", "http://10.0.0.1/", "http://0x7f.1/x",
-        "http://2130706433/", "http://169.254.169.254/latest", "http://[::ffff:127.0.0.1]/", "http://0/",
+        "http://127.0.0.1:9280/x",
+        "http://localhost/x",
+        "https://[::1]/x",
+        "http://10.0.0.1/",
+        "http://0x7f.1/x",
+        "http://2130706433/",
+        "http://169.254.169.254/latest",
+        "http://[::ffff:127.0.0.1]/",
+        "http://0/",
     ] {
         let message = refused(from).await;
         assert!(message.contains("does not pass filtering"), "{from}: {message}");

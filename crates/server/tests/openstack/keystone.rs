@@ -56,7 +56,8 @@ async fn people_sign_in_by_name_or_id_for_a_project() {
     assert_eq!(said["user"]["name"], json!("ada"));
     assert_eq!(said["user"]["domain"], json!({ "id": "default", "name": "Default" }));
     assert_eq!(said["project"]["id"], json!(hex(world.acme)), "the user's own");
-    let roles: Vec<&str> = said["roles"].as_array().expect("roles").iter().map(|r| r["name"].as_str().unwrap()).collect();
+    let roles: Vec<&str> =
+        said["roles"].as_array().expect("roles").iter().map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(roles, ["admin", "member", "reader"]);
     let image = said["catalog"].as_array().expect("a catalog").iter().find(|s| s["type"] == "image").expect("images");
     assert_eq!(image["endpoints"][0]["url"], json!("http://cloud.example.com:8774/image"));
@@ -68,10 +69,9 @@ async fn people_sign_in_by_name_or_id_for_a_project() {
     world.get("/v2/tasks", &token).await.expect(200);
 
     let by_id = json!({ "methods": ["password"], "password": { "user": { "id": hex(ada), "password": PASSWORD } } });
-    for scope in [
-        of_project(world.acme_east),
-        json!({ "project": { "name": "acme east", "domain": { "name": "Default" } } }),
-    ] {
+    for scope in
+        [of_project(world.acme_east), json!({ "project": { "name": "acme east", "domain": { "name": "Default" } } })]
+    {
         let (_, said) = world.sign_in(by_id.clone(), scope).await.ok().expect("a token");
         assert_eq!(said["project"]["name"], json!("acme east"));
     }
@@ -84,7 +84,8 @@ async fn programs_sign_in_for_their_own_project_alone() {
     let world = World::new().await;
     let (id, secret) = world.client(world.acme, "nightly", Role::Viewer).await;
     let ada = world.user(world.acme, "ada", Role::Admin).await;
-    let credential = |members: Value| json!({ "methods": ["application_credential"], "application_credential": members });
+    let credential =
+        |members: Value| json!({ "methods": ["application_credential"], "application_credential": members });
     let ways = [
         json!({ "id": hex(id), "secret": secret }),
         json!({ "id": id.to_string(), "secret": secret }),
@@ -190,7 +191,8 @@ async fn tokens_are_looked_at_and_revoked() {
     let world = World::new().await;
     world.user(world.acme, "ada", Role::Admin).await;
     world.user(world.acme, "bob", Role::Viewer).await;
-    let sign_in = async |login: &str| world.sign_in(by_name(login, PASSWORD), Value::Null).await.ok().expect("a token").0;
+    let sign_in =
+        async |login: &str| world.sign_in(by_name(login, PASSWORD), Value::Null).await.ok().expect("a token").0;
     let (ada, bob) = (sign_in("ada").await, sign_in("bob").await);
     let stranger = world.token(world.globex, Role::Admin).await;
     let of = async |method: Method, token: &str, subject: &str| {

@@ -146,9 +146,8 @@ async fn rows_show_no_null_and_no_input() {
 #[tokio::test]
 async fn markers_are_uuids_of_tasks_that_the_caller_sees() {
     let many = Many::new().await;
-    let refused = async |marker: &str| {
-        many.world.get(&format!("/v2/tasks?marker={marker}"), &many.token).await.refused(400)
-    };
+    let refused =
+        async |marker: &str| many.world.get(&format!("/v2/tasks?marker={marker}"), &many.token).await.refused(400);
     assert_eq!(refused("x").await, "Invalid marker format");
     assert_eq!(refused("").await, "Invalid marker format");
     let foreign = many.world.waiting(many.world.globex, "import").await.spec.uuid;

@@ -135,7 +135,8 @@ impl World {
     /// A call by a client that wants JSON. An empty token is none, a null body is none.
     pub(crate) async fn call(&self, method: Method, path: &str, token: &str, body: Value) -> Answer {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        self.send(request(method, path, token).header("accept", "application/json").body(body).expect("a request")).await
+        self.send(request(method, path, token).header("accept", "application/json").body(body).expect("a request"))
+            .await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

@@ -70,11 +70,11 @@ pub(super) fn pack<S: IndexedFull>(
     Ok(PackSummary { name: name.unwrap_or_default(), packed: true, files, bytes: size(job)? })
 }
 
-fn target_error(job: &PackJob, error: &io::Error) -> EngineError {
+pub(super) fn target_error(job: &PackJob, error: &io::Error) -> EngineError {
     EngineError::io("cannot write the file that is to be handed over", error).with("target", &job.target)
 }
 
-fn size(job: &PackJob) -> Result<u64, EngineError> {
+pub(super) fn size(job: &PackJob) -> Result<u64, EngineError> {
     fs::metadata(&job.target).map(|meta| meta.len()).map_err(|error| target_error(job, &error))
 }
 
@@ -203,7 +203,7 @@ impl<S: IndexedFull, W: Write> Visitor for Packing<'_, S, W> {
     }
 }
 
-fn header(node: &Node, kind: EntryType, usual: u32) -> Header {
+pub(super) fn header(node: &Node, kind: EntryType, usual: u32) -> Header {
     let meta = &node.meta;
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

@@ -31,7 +31,8 @@ use super::{
     parent_of, snapshot_of_task, write::write_around_holes,
 };
 use crate::engine::{
-    BackupJob, BackupSummary, EngineError, ErrorCode, Image, RawPath, Reporter, RestoreJob, RestoreSummary, Step, priority,
+    BackupJob, BackupSummary, EngineError, ErrorCode, Image, RawPath, Reporter, RestoreJob, RestoreSummary, Step,
+    priority,
     stream::{Fate, Stream, StreamReader, Whole},
 };
 
@@ -339,6 +340,11 @@ impl<S: IndexedFull> StoredFile<S> {
         Ok(Self { repository, file, size, position: 0 })
     }
 
+    /// How many bytes it has.
+    pub(super) fn length(&self) -> u64 {
+        self.size
+    }
+
     /// What lies at `offset`: as much as fits and is there.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX));
@@ -384,13 +390,19 @@ pub(super) fn restore<S: IndexedFull + Sync>(
     if let Some(device) = &job.device {
         return restore_device(repository, &file, device.as_path(), reporter);
     }
-    if job.target.as_path().parent().is_none() {
-        // Its own place may be a device, and nothing is written over one that nobody has named.
-        let message = "a volume is restored into a folder or over a device that is named, not to where it was";
-        return Err(EngineError::new(ErrorCode::InvalidJob, message));
-    }
+    check_target(job)?;
     let name = file.path.file_name().unwrap_or_default();
     restore_image(repository, &file, &job.target.as_path().join(name), reporter)
+}
+
+/// Refuse what is meant for where it was: its own place may be a device, or is on a disk that only the volume's own system
+/// mounts.
+pub(super) fn check_target(job: &RestoreJob) -> Result<(), EngineError> {
+    if job.target.as_path().parent().is_some() {
+        return Ok(());
+    }
+    let message = "a volume is restored into a folder or over a device that is named, not to where it was";
+    Err(EngineError::new(ErrorCode::InvalidJob, message))
 }
 
 /// Write the file of a snapshot to a disk image at `place`, where nothing may be. It appears there when it is complete; what

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use domain::Code;
-use domain::backup::Backup;
+use domain::backup::{Backup, Filesystem};
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply, get, time};
@@ -28,8 +28,9 @@ const AT_ONCE: u64 = 10_000;
 async fn list_backup_filesystems(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
     let backup = backup_of(&call).await?;
-    let total = backup.paths.len() as u64;
-    let places = paging.of((1..=backup.paths.len()).collect());
+    let count = tops(&backup).len();
+    let total = count as u64;
+    let places = paging.of((1..=count).collect());
     let items = places.into_iter().filter_map(|place| filesystem(&backup, place)).collect();
     Ok(call.list(Pages::Numbered, Listing { paging, items, total, filter_applied: None }))
 }
@@ -104,10 +105,44 @@ fn filesystem_of(call: &Call, backup: &Backup) -> Result<(usize, String), Failur
 /// The place of the file system with this id, and what it is mounted on.
 pub(super) fn mounted(backup: &Backup, id: &str) -> Option<(usize, String)> {
     let place: usize = id.parse().ok().filter(|place: &usize| place.to_string() == id)?;
-    Some((place, backup.paths.get(place.checked_sub(1)?)?.clone()))
+    Some((place, (*tops(backup).get(place.checked_sub(1)?)?).to_owned()))
+}
+
+/// Where browsing begins: the file systems of a volume that was indexed, else what was backed up.
+fn tops(backup: &Backup) -> Vec<&str> {
+    if backup.filesystems.is_empty() {
+        return backup.paths.iter().map(String::as_str).collect();
+    }
+    backup.filesystems.iter().map(|found| found.path.as_str()).collect()
+}
+
+/// A file system of a volume, as its indexing found it.
+fn indexed(backup: &Backup, found: &Filesystem, place: usize) -> Value {
+    let own = format!("/backups/{}/filesystems/{place}", backup.id);
+    let readable = found.files.is_some();
+    json!({
+        "id": place.to_string(),
+        "mount_path": found.path,
+        "filesystem_native_id": (!found.native_id.is_empty()).then_some(&found.native_id),
+        "type": found.kind,
+        "available": found.available,
+        "used": found.used,
+        "size": found.size,
+        "num_files_indexed": found.files,
+        "is_encrypted": false,
+        "is_indexed": readable,
+        "indexing_failed_reason": (!readable).then_some(&found.failure),
+        "_links": {
+            "_self": get(&own),
+            "read-backup-filesystem-directory": get(&browse_path(backup, place, ROOT)),
+        },
+    })
 }
 
 fn filesystem(backup: &Backup, place: usize) -> Option<Value> {
+    if let Some(found) = backup.filesystems.get(place.checked_sub(1)?) {
+        return Some(indexed(backup, found, place));
+    }
     let path = backup.paths.get(place.checked_sub(1)?)?;
     let root = backup.roots.iter().find(|root| root.path == *path && root.size > 0);
     let files = (backup.paths.len() == 1).then_some(backup.files);

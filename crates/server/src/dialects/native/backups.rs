@@ -85,7 +85,13 @@ pub(super) async fn restore(
     PathId(backup): PathId,
     Body(body): Body<api::Restore>,
 ) -> Result<(StatusCode, Json<api::Task>), Failure> {
-    let request = RestoreRequest { backup, to: body.to, paths: body.paths, resource: body.resource };
+    let request = RestoreRequest {
+        backup,
+        to: body.to,
+        device: body.overwrite_device,
+        paths: body.paths,
+        resource: body.resource,
+    };
     let task = state.service.restore(&caller, request).await?;
     Ok((StatusCode::ACCEPTED, Json((&task).into())))
 }

@@ -111,6 +111,22 @@ pub(super) fn roots(backup: &Backup) -> Vec<Root> {
     backup.paths.iter().map(|path| Root { path: path.clone(), ..Root::default() }).collect()
 }
 
+/// Where browsing a recovery point begins: at what was backed up, or at the file systems of a volume.
+pub(super) fn tops(backup: &Backup) -> Vec<Root> {
+    if backup.filesystems.is_empty() {
+        return if backup.browsable { roots(backup) } else { Vec::new() };
+    }
+    let readable = backup.filesystems.iter().filter(|found| found.files.is_some());
+    readable
+        .map(|found| Root {
+            path: found.path.clone(),
+            size: found.size,
+            free: found.available.unwrap_or_default(),
+            system: false,
+        })
+        .collect()
+}
+
 fn disk(root: &Root) -> Disk {
     let name = domain::path::shown(&domain::path::bytes_of(&root.path));
     let volume = Volume {

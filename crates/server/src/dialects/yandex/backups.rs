@@ -181,7 +181,7 @@ async fn get(call: Call, request: GetBackupRequest) -> Result<wire::Backup, Fail
 async fn list_files(call: Call, request: ListFilesRequest) -> Result<ListFilesResponse, Failure> {
     let backup = in_folder(&call, &request.backup_id, &request.folder_id).await?;
     if request.source_id.is_empty() {
-        let files = backup_map::roots(&backup).iter().map(|root| backup_map::root(&backup, root)).collect();
+        let files = backup_map::tops(&backup).iter().map(|root| backup_map::root(&backup, root)).collect();
         return pages::whole(ListFilesResponse { files }, WHOLE);
     }
     let path = file_id::decode(&request.source_id).ok_or_else(|| Failure::field("source_id", "Field is not an id"))?;

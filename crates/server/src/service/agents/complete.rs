@@ -7,12 +7,12 @@ use domain::backup::{Backup, BackupKind};
 use domain::policy::Settings;
 use domain::resource::Resource;
 use domain::task::{
-    Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, State, Task, TaskError, TaskId, TaskRef,
-    TaskSpec, kind,
+    Affinity, Event, LeaseToken, Outcome, OutcomeCode, Priority, Progress, Rules, State, Task, TaskError, TaskId,
+    TaskRef, TaskSpec, kind,
 };
 use domain::work::{
-    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, ImportDone, ImportWork, OwnTerms, VerificationDone,
-    VerificationWork, Work,
+    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, ImportDone, ImportWork, IndexingDone, IndexingWork,
+    OwnTerms, VerificationDone, VerificationWork, Work,
 };
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use jiff::tz::TimeZone;
@@ -73,12 +73,14 @@ impl Service {
                 let facts = json!({ "size": done.backup.size, "sha256": done.sha256 });
                 let paths = vec![format!("/{}", work.name)];
                 let (archive, repository) = (work.archive, work.repository);
-                let work = BackupWork { archive, repository, paths, full: true, settings: Settings::default() };
+                let work =
+                    BackupWork { archive, repository, paths, full: true, volume: false, settings: Settings::default() };
                 self.backup_made(agent, task, Made { id, work, done: done.backup, facts }, good).await
             }
             End::Forgotten(work) => self.forgotten(&work).await,
             End::Verified(work, done) => self.verified(&work, &done).await,
             End::HandedOver(work, done) => self.handed_over(task, &work, done).await,
+            End::Indexed(work, found) => self.indexed(&work, found).await,
             End::Nothing => Ok(Vec::new()),
         }
     }
@@ -99,14 +101,26 @@ impl Service {
         Ok(vec![Write::Put(Box::new(value.into()), Expect::Rev(rev))])
     }
 
-    /// What the ledger is to keep of a backup that was made.
-    async fn backup_made(
+    /// What the ledger is to keep of an indexing: what was found on the volume, or why nothing was.
+    async fn indexed(
         &self,
-        agent: &AgentIdentity,
-        task: &Task,
-        made: Made,
-        good: bool,
+        work: &IndexingWork,
+        found: std::result::Result<IndexingDone, String>,
     ) -> Result<Vec<Write>> {
+        // Removed meanwhile; then nobody browses it.
+        let backup = if_found(self.ledger.get::<Backup>(&Scope::everything(), work.backup).await)?;
+        let Some(Stored { rev, mut value }) = backup else { return Ok(Vec::new()) };
+        match found {
+            Ok(done) => value.index(done.filesystems),
+            // What an earlier one found still holds.
+            Err(_) if value.browsable => return Ok(Vec::new()),
+            Err(reason) => value.browsing_failed = reason,
+        }
+        Ok(vec![Write::Put(Box::new(value.into()), Expect::Rev(rev))])
+    }
+
+    /// What the ledger is to keep of a backup that was made.
+    async fn backup_made(&self, agent: &AgentIdentity, task: &Task, made: Made, good: bool) -> Result<Vec<Write>> {
         let Made { id, work, done, facts } = made;
         let scope = &agent.scope;
         let resource = task.spec.resource.clone().unwrap_or_default();
@@ -163,7 +177,9 @@ impl Service {
             system: machine.map(|machine| machine.value.system).unwrap_or_default(),
             files: done.files,
             kept_because: Vec::new(),
-            browsable: true,
+            browsable: !work.volume,
+            browsing_failed: if work.volume { NOT_INDEXED.to_owned() } else { String::new() },
+            filesystems: Vec::new(),
             created_at: done.created_at,
             updated_at: now,
             deleted_at: None,
@@ -174,6 +190,9 @@ impl Service {
         };
         if let Some(keep) = terms.keep {
             backup.kept_because = vec![format!("it was asked for with an end of its own, after {keep}")];
+        }
+        if work.volume {
+            writes.push(Write::CreateTask(Box::new(indexing(agent, task, &backup))));
         }
         if work.settings.verify {
             writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
@@ -187,12 +206,35 @@ impl Service {
     }
 }
 
-/// The task that reads all data of a new backup, where that is wished. It is for the agent that can reach the repository.
+/// Why a volume cannot be browsed yet.
+const NOT_INDEXED: &str = "the volume has not been indexed yet";
+
+/// The task that looks for files in the new backup of a volume. Nobody cancels it (contract for Clumio clients, D31).
+fn indexing(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskSpec {
+    let work = IndexingWork { backup: backup.id, repository: backup.repository, snapshot: backup.snapshot.clone() };
+    let title = format!("Indexing the backup of '{}'", backup.resource_name);
+    let spec = follow_up(agent, made_by, backup, kind::INDEXING, title, json!(work));
+    TaskSpec { rules: Rules { cancellable: false, ..spec.rules }, ..spec }
+}
+
+/// The task that reads all data of a new backup, where that is wished.
 fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskSpec {
     let work = VerificationWork { backup: backup.id, repository: backup.repository, snapshot: backup.snapshot.clone() };
     let title = format!("Verifying the backup of '{}'", backup.resource_name);
+    follow_up(agent, made_by, backup, kind::VERIFICATION, title, json!(work))
+}
+
+/// A task that comes after a backup. It is for the agent that can reach the repository.
+fn follow_up(
+    agent: &AgentIdentity,
+    made_by: &Task,
+    backup: &Backup,
+    kind: &str,
+    title: String,
+    argument: serde_json::Value,
+) -> TaskSpec {
     TaskSpec {
-        argument: json!(work),
+        argument,
         context: json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: "scheduled" }),
         priority: Priority::BelowNormal,
         policy: made_by.spec.policy.clone(),
@@ -200,7 +242,7 @@ fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskS
         workflow_id: made_by.spec.workflow_id,
         affinity: Affinity { agent: Some(agent.id.to_string()), cluster: None },
         rules: own_rules(),
-        ..TaskSpec::new(Uuid::now_v7(), kind::VERIFICATION, AGENT_QUEUE, backup.tenant)
+        ..TaskSpec::new(Uuid::now_v7(), kind, AGENT_QUEUE, backup.tenant)
     }
 }
 
@@ -224,6 +266,8 @@ enum End {
     Verified(VerificationWork, VerificationDone),
     /// A file was handed over.
     HandedOver(DownloadWork, DownloadDone),
+    /// A volume was looked into, or it failed.
+    Indexed(IndexingWork, std::result::Result<IndexingDone, String>),
     /// Retention has removed recovery points.
     Forgotten(ForgetWork),
     /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
@@ -265,12 +309,21 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             Ok(done) => (outcome, End::Verified(work, done)),
             Err(_) => (outcome, End::Nothing),
         },
+        Ok(Work::Indexing(work)) => {
+            let found = match (good, serde_json::from_value::<IndexingDone>(outcome.payload.clone())) {
+                (true, Ok(done)) => Ok(done),
+                _ => Err(outcome.error.as_ref().map_or_else(|| NOT_INDEXED.to_owned(), |e| e.message.clone())),
+            };
+            (outcome, End::Indexed(work, found))
+        }
         Ok(Work::Forget(work)) if good && task.spec.kind == kind::RETENTION => (outcome, End::Forgotten(work)),
         Ok(Work::Download(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
             Ok(done) => (outcome, End::HandedOver(work, done)),
             Err(_) => (outcome, End::HandedOver(work, DownloadDone::default())),
         },
-        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Import(_)) | Err(_) => (outcome, End::Nothing),
+        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Import(_)) | Err(_) => {
+            (outcome, End::Nothing)
+        }
     }
 }
 
@@ -278,7 +331,6 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
 fn imported(task: &Task, outcome: Outcome, work: ImportWork, done: ImportDone) -> (Outcome, End) {
     let id = Uuid::now_v7();
     let image = task.spec.resource.as_ref().map(|image| image.id.clone());
-    let payload =
-        json!({ "image_id": image, "backup_id": id, "size": done.backup.size, "sha256": done.sha256 });
+    let payload = json!({ "image_id": image, "backup_id": id, "size": done.backup.size, "sha256": done.sha256 });
     (Outcome { payload, ..outcome }, End::Imported(id, Box::new(work), Box::new(done)))
 }

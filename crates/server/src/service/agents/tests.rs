@@ -101,6 +101,7 @@ impl World {
             repository: self.repository,
             paths: vec!["/home".into()],
             full: false,
+            volume: false,
             settings: Settings::default(),
         });
         spec.resource = Some(Named { id: self.resource.to_string(), kind: "bare_metal".into(), name: "host".into() });
@@ -161,6 +162,7 @@ fn done(snapshot: &str) -> BackupDone {
         files: 3,
         files_new: 1,
         files_changed: 1,
+        sha256: String::new(),
         unreadable: vec![],
         unreadable_total: 0,
     }
@@ -283,6 +285,7 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
         paths: vec![],
         layout: Layout::Below,
         overwrite: Overwrite::IfChanged,
+        device: false,
         reboot_if_needed: false,
         place: None,
     });

@@ -422,4 +422,3 @@ impl Service {
         Ok(Session { token: None, id, caller, login, tenant, system, method, issued_at, expires_at })
     }
 }
-

@@ -111,7 +111,8 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
         "v3" => "",
         other => other.strip_prefix("v3/").ok_or_else(Refusal::no_such_page)?,
     };
-    let segments = segments(rest).ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))?;
+    let segments =
+        segments(rest).ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))?;
     let place = Place::of(&segments).ok_or_else(Refusal::no_such_page)?;
     // A GET without its body; the server leaves that out.
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };

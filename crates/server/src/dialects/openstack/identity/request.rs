@@ -20,13 +20,16 @@ impl Wish {
         if body.trim_ascii().is_empty() {
             return Err(Refusal::missing("auth", "request body"));
         }
-        let body: Value = serde_json::from_slice(body).map_err(|e| Refusal::bad(format!("The body is no JSON: {e}.")))?;
+        let body: Value =
+            serde_json::from_slice(body).map_err(|e| Refusal::bad(format!("The body is no JSON: {e}.")))?;
         let auth = object(&body, "auth", "request body")?;
         let identity = member(auth, "identity", "auth")?;
         let methods = identity.get("methods").and_then(Value::as_array);
         let methods = methods.ok_or_else(|| Refusal::missing("methods", "identity"))?;
         let [method] = methods.as_slice() else {
-            return Err(Refusal::bad("Expecting to find one method in methods: password, token or application_credential."));
+            return Err(Refusal::bad(
+                "Expecting to find one method in methods: password, token or application_credential.",
+            ));
         };
         let shown = match method.as_str() {
             Some("password") => password(member(identity, "password", "identity")?)?,
@@ -104,7 +107,11 @@ fn reach(scope: Option<&Value>) -> Result<Reach, Refusal> {
         return uuid(id).map(Reach::Tenant).ok_or_else(Refusal::unauthenticated);
     }
     let name = text(project, "name", "project, or id")?.to_owned();
-    if is_ours(member(project, "domain", "project")?)? { Ok(Reach::Named(name)) } else { Err(Refusal::unauthenticated()) }
+    if is_ours(member(project, "domain", "project")?)? {
+        Ok(Reach::Named(name))
+    } else {
+        Err(Refusal::unauthenticated())
+    }
 }
 
 fn object<'v>(value: &'v Value, name: &str, within: &str) -> Result<&'v Object, Refusal> {

@@ -119,7 +119,8 @@ pub(super) fn domain(asked: &Asked<'_>) -> Value {
 
 fn made_up(name: &str) -> String {
     // Not a hash of anything secret: only so that the same name always has the same id.
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[NAMESPACE.as_bytes(), name.as_bytes()].concat());
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[NAMESPACE.as_bytes(), name.as_bytes()].concat());
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest.as_ref()[..16]);
     hex(Uuid::from_bytes(bytes))

@@ -16,8 +16,18 @@ use crate::service::NewImport;
 
 /// What the schema knows beside `type` and `input`; it is accepted, and has no effect.
 const IGNORED: [&str; 12] = [
-    "id", "status", "owner", "message", "result", "image_id", "request_id", "user_id", "expires_at", "created_at",
-    "updated_at", "self",
+    "id",
+    "status",
+    "owner",
+    "message",
+    "result",
+    "image_id",
+    "request_id",
+    "user_id",
+    "expires_at",
+    "created_at",
+    "updated_at",
+    "self",
 ];
 /// The types that the vendor's schema accepts.
 const TYPES: [&str; 3] = [kind::IMPORT, "api_image_import", "location_import"];
@@ -78,7 +88,9 @@ fn read(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(bytes) {
         Err(_) => Err(Refusal::bad("Malformed JSON in request body.")),
         Ok(Value::Object(members)) => Ok(members),
-        Ok(Value::Array(_)) => Err(Refusal::bad("Provided object does not match schema 'task': a list is not of type 'object'")),
+        Ok(Value::Array(_)) => {
+            Err(Refusal::bad("Provided object does not match schema 'task': a list is not of type 'object'"))
+        }
         Ok(_) => Err(Refusal::bad("Unexpected body type. Expected list/dict.")),
     }
 }
@@ -86,7 +98,10 @@ fn read(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
 /// What is asked for, once it fits the schema.
 fn task(members: &Map<String, Value>) -> Result<(&str, &Map<String, Value>), Refusal> {
     let mismatch = |what: String| Refusal::bad(format!("Provided object does not match schema 'task': {what}"));
-    if let Some(name) = members.keys().find(|name| !["type", "input", "schema"].contains(&name.as_str()) && !IGNORED.contains(&name.as_str())) {
+    if let Some(name) = members
+        .keys()
+        .find(|name| !["type", "input", "schema"].contains(&name.as_str()) && !IGNORED.contains(&name.as_str()))
+    {
         return Err(mismatch(format!("Additional properties are not allowed ('{name}' was unexpected)")));
     }
     if let Some(id) = members.get("id").filter(|id| !id.as_str().is_some_and(|id| uuid(id).is_some())) {
@@ -129,4 +144,3 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Refu
 fn not_of_type(name: &str, wanted: &str) -> Refusal {
     Refusal::bad(format!("Invalid input: '{name}' is not of type {wanted}."))
 }
-

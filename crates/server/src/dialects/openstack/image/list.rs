@@ -58,7 +58,8 @@ pub(super) async fn page(call: &Call<'_>) -> Result<serde_json::Value, Refusal> 
     let path = call.link("/v2/tasks");
     let mut body = Map::new();
     let shown = service.cloud().shown;
-    let rows = tasks.iter().map(|task| serde_json::Value::from(map::listed(task, call.prefix, shown))).collect::<Vec<_>>();
+    let rows =
+        tasks.iter().map(|task| serde_json::Value::from(map::listed(task, call.prefix, shown))).collect::<Vec<_>>();
     body.insert("tasks".to_owned(), rows.into());
     body.insert("first".to_owned(), params.clone().without("marker").link(&path).into());
     if let Some(last) = tasks.last().filter(|_| tasks.len() == wish.limit as usize) {
@@ -103,9 +104,10 @@ impl Wish {
 
     fn filters(&mut self, params: &Params) -> Result<(), Refusal> {
         if let Some(text) = params.get("status") {
-            let standings = words(text).into_iter().filter(|w| !w.is_empty()).map(|word| {
-                Standing::parse(word).ok_or_else(|| Refusal::bad(format!("Invalid status value: {word}")))
-            });
+            let standings = words(text)
+                .into_iter()
+                .filter(|w| !w.is_empty())
+                .map(|word| Standing::parse(word).ok_or_else(|| Refusal::bad(format!("Invalid status value: {word}"))));
             let standings: Vec<Standing> = standings.collect::<Result<_, _>>()?;
             self.any_of(TaskField::Standing, standings.iter().map(|s| Value::Enum(s.ordinal())).collect())?;
         }
@@ -143,7 +145,9 @@ impl Wish {
             _ => ("eq", text),
         };
         let wrong = || {
-            Refusal::bad(format!("Invalid value for {name}: {text} is not of the form YYYY-MM-DDTHH:MM:SS, with a Z or without"))
+            Refusal::bad(format!(
+                "Invalid value for {name}: {text} is not of the form YYYY-MM-DDTHH:MM:SS, with a Z or without"
+            ))
         };
         let from = time::read(text).ok_or_else(wrong)?;
         let from = Timestamp::from_second(from.as_second()).map_err(|_| wrong())?;

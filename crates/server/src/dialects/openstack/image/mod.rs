@@ -10,13 +10,13 @@ mod schemas;
 mod tests;
 mod versions;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use domain::task::TaskRef;
 use domain::{Caller, Code, Error, Right};
 

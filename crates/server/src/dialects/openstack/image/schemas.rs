@@ -4,8 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// The documents, as the path behind `/v2/schemas/` names them.
-pub(super) const NAMES: &[&str] =
-    &["task", "tasks", "image", "images", "metadefs/namespace", "metadefs/resource_type"];
+pub(super) const NAMES: &[&str] = &["task", "tasks", "image", "images", "metadefs/namespace", "metadefs/resource_type"];
 
 /// A document.
 pub(super) fn document(name: &str) -> Value {

@@ -68,7 +68,8 @@ fn minor_versions_are_the_same_and_others_are_unknown() {
 #[test]
 fn only_who_names_json_gets_it() {
     let form = |accept: &'static str| {
-        let headers = axum::http::HeaderMap::from_iter([(axum::http::header::ACCEPT, HeaderValue::from_static(accept))]);
+        let headers =
+            axum::http::HeaderMap::from_iter([(axum::http::header::ACCEPT, HeaderValue::from_static(accept))]);
         Form::wished(&headers)
     };
     assert_eq!((form("application/json"), form("*/*"), form("text/plain")), (Form::Json, Form::Page, Form::Text));

@@ -1,10 +1,10 @@
 //! Kinds of work beside plain backups: what agents are given for them, and what the ledger keeps of their ends.
 
 use domain::archive::Archive;
-use domain::backup::Root;
+use domain::backup::{Filesystem, Root};
 use domain::query::{RecordField, Value};
 use domain::task::Priority;
-use domain::work::{ForgetWork, Point, VerificationDone, VerificationWork};
+use domain::work::{ForgetWork, IndexingDone, IndexingWork, Point, VerificationDone, VerificationWork};
 
 use super::*;
 
@@ -113,6 +113,45 @@ async fn a_backup_that_shall_be_verified_is_followed_by_a_verification() {
         let archive = ledger.get::<Archive>(&Scope::everything(), ARCHIVE).await.expect("the archive").value;
         assert_eq!(archive.damaged, damaged_total > 0);
         world.create(TaskSpec { uuid: Uuid::now_v7(), ..(*on.task.spec).clone() }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_volume_is_looked_into_when_it_is_there() {
+    let world = World::new().await;
+    let Connected { agent, .. } = world.connect(&[]).await;
+    let work = || BackupWork { paths: vec!["/dev/vdb".into()], volume: true, ..world.work() };
+    let filesystem = |files, failure: &str| Filesystem {
+        path: "/p1".into(),
+        kind: "xfs".into(),
+        files,
+        failure: failure.into(),
+        ..Filesystem::default()
+    };
+    let found = |filesystem| json!(IndexingDone { filesystems: vec![filesystem] });
+    let unreadable = "xfs cannot be read here";
+    let cases = [
+        (OutcomeCode::Ok, found(filesystem(Some(3), "")), None, true, ""),
+        (OutcomeCode::Warning, found(filesystem(None, unreadable)), None, false, unreadable),
+        (OutcomeCode::Ok, json!(IndexingDone::default()), None, false, "there is no file system on the volume"),
+        (OutcomeCode::Error, Json::Null, Some("No disk."), false, "No disk."),
+    ];
+    for (code, payload, error, browsable, reason) in cases {
+        let made = world.backed_up(&agent, work(), OutcomeCode::Ok, done("a")).await;
+        assert_eq!((made.browsable, made.browsing_failed.as_str()), (false, "the volume has not been indexed yet"));
+        let on = world.claim_one(&agent).await;
+        assert_eq!((on.task.spec.kind.as_str(), on.task.spec.rules.cancellable), (kind::INDEXING, false));
+        assert_eq!(on.task.spec.resource, world.backup().resource);
+        let argument: IndexingWork = serde_json::from_value(on.argument.clone()).expect("readable");
+        assert_eq!((argument.backup, argument.snapshot.as_str()), (made.id, "a"));
+
+        world.report(&agent, &on, ReportEvent::Started).await.expect("started");
+        let error = error.map(|message| TaskError::server("x", message));
+        let outcome = Outcome { payload, error, ..Outcome::of(code) };
+        let event = ReportEvent::Completed { outcome, progress: None };
+        assert_eq!(world.report(&agent, &on, event).await, Ok(DURABLE));
+        let made = world.backups().await.into_iter().find(|backup| backup.id == made.id).expect("the backup");
+        assert_eq!((made.browsable, made.browsing_failed.as_str()), (browsable, reason));
     }
 }
 

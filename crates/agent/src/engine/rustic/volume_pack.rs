@@ -1,0 +1,155 @@
+//! Puts chosen files of a volume into one file outside of it, as [`super::pack`] does it with those of other snapshots.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use tar::{Builder, EntryType};
+
+use super::{
+    pack::{header, size, target_error},
+    volume::{MAX_DEPTH, chosen, node_of, places},
+};
+use crate::engine::{
+    EngineError, FileKind, PackJob, PackSummary, RawPath, Reporter, Step,
+    volume::{Entry, FileTree, Volume},
+};
+
+/// Pack what `job` asks for.
+pub(super) fn pack(volume: &Volume, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
+    reporter.step(Step::Pack);
+    let chosen = chosen(volume, &job.paths)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&job.target);
+    let mut file = BufWriter::new(file.map_err(|error| target_error(job, &error))?);
+    if let [one] = chosen.as_slice()
+        && one.entry.kind == FileKind::File
+    {
+        reporter.progress(|progress| {
+            (progress.files_total, progress.bytes_total) = (Some(1), Some(one.entry.size));
+        });
+        let mut content = Content::new(one.tree, &one.below, &one.entry, reporter).map_err(|error| unread(&error))?;
+        io::copy(&mut content, &mut file).and_then(|_| file.flush()).map_err(|error| target_error(job, &error))?;
+        let name = RawPath::from(one.entry.name.as_os_str());
+        return Ok(PackSummary { name, packed: false, files: 1, bytes: size(job)? });
+    }
+    let places = places(&chosen, true)?;
+    let archive = Builder::new(GzEncoder::new(file, Compression::default()));
+    let mut packing = Packing { job, reporter, archive, files: 0 };
+    for (one, place) in chosen.iter().zip(&places) {
+        packing.add(one.tree, &one.below, &one.entry, place, 0)?;
+    }
+    let files = packing.files;
+    let done = packing.archive.into_inner().and_then(GzEncoder::finish).and_then(|mut file| file.flush());
+    done.map_err(|error| target_error(job, &error))?;
+    let name = match &job.paths[..] {
+        [path] => path.as_path().file_name().map(RawPath::from),
+        _ => None,
+    };
+    Ok(PackSummary { name: name.unwrap_or_default(), packed: true, files, bytes: size(job)? })
+}
+
+fn unread(error: &io::Error) -> EngineError {
+    EngineError::io("the volume cannot be read", error)
+}
+
+struct Packing<'a, W: Write> {
+    job: &'a PackJob,
+    reporter: &'a Reporter,
+    archive: Builder<W>,
+    files: u64,
+}
+
+impl<W: Write> Packing<'_, W> {
+    fn add(
+        &mut self,
+        tree: &dyn FileTree,
+        below: &Path,
+        entry: &Entry,
+        place: &Path,
+        depth: usize,
+    ) -> Result<(), EngineError> {
+        let node = node_of(entry);
+        let done = match entry.kind {
+            FileKind::Directory => return self.add_directory(tree, below, entry, place, depth),
+            FileKind::File => {
+                let mut content = match Content::new(tree, below, entry, self.reporter) {
+                    Ok(content) => content,
+                    Err(error) => return self.left_out(place, &error),
+                };
+                let mut header = header(&node, EntryType::Regular, 0o644);
+                header.set_size(entry.size);
+                self.archive.append_data(&mut header, place, &mut content)
+            }
+            FileKind::Symlink => {
+                let target = entry.link_target.as_deref().unwrap_or(Path::new(""));
+                self.archive.append_link(&mut header(&node, EntryType::Symlink, 0o777), place, target)
+            }
+            // They are of no use anywhere else.
+            FileKind::Fifo | FileKind::Socket | FileKind::BlockDevice | FileKind::CharDevice => return Ok(()),
+        };
+        // Half of it may be written, which nobody can take back.
+        done.map_err(|error| target_error(self.job, &error))?;
+        self.files += 1;
+        self.reporter.progress(|progress| progress.files_done += 1);
+        Ok(())
+    }
+
+    fn add_directory(
+        &mut self,
+        tree: &dyn FileTree,
+        below: &Path,
+        entry: &Entry,
+        place: &Path,
+        depth: usize,
+    ) -> Result<(), EngineError> {
+        if !place.as_os_str().is_empty() {
+            let mut header = header(&node_of(entry), EntryType::Directory, 0o755);
+            // The slash at the end is how older programs know a directory.
+            let done = self.archive.append_data(&mut header, place.join(""), io::empty());
+            done.map_err(|error| target_error(self.job, &error))?;
+        }
+        let listed =
+            if depth > MAX_DEPTH { Err(io::Error::other("its folders go in circles")) } else { tree.list(below) };
+        match listed {
+            Ok(entries) => entries.iter().try_for_each(|entry| {
+                self.add(tree, &below.join(&entry.name), entry, &place.join(&entry.name), depth + 1)
+            }),
+            Err(error) => self.left_out(place, &error),
+        }
+    }
+
+    fn left_out(&self, place: &Path, error: &io::Error) -> Result<(), EngineError> {
+        self.reporter.warn(Some(&Path::new("/").join(place)), format!("cannot be read: {error}"));
+        Ok(())
+    }
+}
+
+/// The content of a file, as long as it is said to be.
+struct Content<'a> {
+    content: Box<dyn Read + 'a>,
+    left: u64,
+    reporter: &'a Reporter,
+}
+
+impl<'a> Content<'a> {
+    fn new(tree: &'a dyn FileTree, below: &Path, entry: &Entry, reporter: &'a Reporter) -> io::Result<Self> {
+        Ok(Self { content: tree.open(below)?, left: entry.size, reporter })
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.content.read(&mut buffer[..wanted])?;
+        if read == 0 && wanted > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= read as u64;
+        self.reporter.progress(|progress| progress.bytes_done += read as u64);
+        Ok(read)
+    }
+}
