@@ -150,6 +150,11 @@ fn cancelling_ends_a_waiting_task_and_asks_a_running_one() {
     assert_eq!(fixed.apply(Event::Cancel { by: "operator".into() }, at(2)).unwrap_err().code, Code::NotCancellable);
 
     let rules = Rules { cancellable: true, heartbeat_interval: Some(S * 10), ..Rules::default() };
+    let given = after(task(rules.clone()), [claim(1)]);
+    let ended = given.apply(Event::Cancel { by: "operator".into() }, at(2)).unwrap();
+    assert_eq!(reason(&ended.task), (ResultCode::Cancelled, "cancelRequested".into()));
+    assert!(ended.effects.contains(&Effect::LeaseVoid(lease(1))), "it has not begun, and must not");
+
     let running = after(task(rules), [claim(1), Event::Start { lease: lease(1) }]);
     let asked = running.apply(Event::Cancel { by: "operator".into() }, at(3)).unwrap();
     assert_eq!(asked.effects, [Effect::StopRequested(lease(1))]);

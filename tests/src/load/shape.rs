@@ -133,7 +133,8 @@ impl Shape {
                     next.executor = None;
                 }
             }
-            (Act::Cancel, State::Enqueued) => {
+            // Whoever was given it has not begun.
+            (Act::Cancel, State::Enqueued | State::Assigned) => {
                 next.cancel_requested = true;
                 next.end(ResultCode::Cancelled);
             }

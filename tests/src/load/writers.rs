@@ -241,7 +241,14 @@ impl Common {
             let held = worker.held[at].clone();
             let act = next(&held, &mut random);
             let Some(state) = self.act(&held, &act, &mut random).await? else {
-                panic!("a report under the present lease was refused: {act:?} on {held:?}");
+                // Somebody cancelled it before it began.
+                assert_eq!(
+                    held.state,
+                    State::Assigned,
+                    "a report under the present lease was refused: {act:?} on {held:?}"
+                );
+                drop(worker.held.swap_remove(at));
+                continue;
             };
             match act {
                 Act::Complete(_) | Act::Abandon => drop(worker.held.swap_remove(at)),
@@ -292,7 +299,7 @@ impl Common {
         self.attempted(held.uuid, act);
         let answer = self.round.calls.act(held.id, &held.lease, act, step).await;
         self.answered(held.uuid, act, &answer);
-        let refusable: &[u16] = if *act == Act::Cancel { &[409] } else { &[] };
+        let refusable: &[u16] = if *act == Act::Cancel || held.state == State::Assigned { &[409] } else { &[] };
         let Some(body) = self.heard(answer, refusable)? else { return Ok(None) };
         if *act == Act::Step {
             // It was answered with the step, and the task is where it was.

@@ -96,13 +96,11 @@ impl Task {
                 Ok(next.reported())
             }
             (Phase::Enqueued, Event::Cancel { by }) => {
-                next.status.cancel_requested = true;
-                let result = TaskResult::server(
-                    ResultCode::Cancelled,
-                    "cancelRequested",
-                    format!("Cancelled by {by} before it was handed out."),
-                );
-                Ok(next.complete(result, None, now))
+                Ok(next.cancelled(format!("Cancelled by {by} before it was handed out."), now))
+            }
+            // It has not begun: whoever was given it finds the lease void.
+            (Phase::Assigned(_), Event::Cancel { by }) if self.spec.rules.cancellable => {
+                Ok(next.cancelled(format!("Cancelled by {by} before it began."), now))
             }
             (
                 Phase::Assigned(a)
@@ -203,6 +201,12 @@ impl Task {
                 self.time_out("lifeTime", format!("It was open longer than its life time; {who} had it."), now)
             }
         }
+    }
+
+    /// The task ends because somebody wished it, and nobody has to stop for that.
+    fn cancelled(mut self, message: String, now: Timestamp) -> Applied {
+        self.status.cancel_requested = true;
+        self.complete(TaskResult::server(ResultCode::Cancelled, "cancelRequested", message), None, now)
     }
 
     fn time_out(self, reason: &str, message: String, now: Timestamp) -> Applied {
