@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::settings::is_default;
 use crate::resource::ResourceKind;
 use crate::{Timestamp, Uuid, named_enum};
 
@@ -108,6 +109,12 @@ pub struct Root {
     pub free: u64,
     /// Whether the system lies on it: `/`, or the system drive.
     pub system: bool,
+    /// Whether it is no directory.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub file: bool,
+    /// When it was last changed; none = unknown.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub modified_at: Option<Timestamp>,
 }
 
 /// A file system on a volume, as its indexing found it.

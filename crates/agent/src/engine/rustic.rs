@@ -279,6 +279,10 @@ impl Engine for RusticEngine {
 
     fn restore(&self, job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError> {
         let start = Instant::now();
+        if job.device.is_none() && !job.target.as_path().is_absolute() {
+            let message = "the directory to restore into must be an absolute path";
+            return Err(EngineError::new(ErrorCode::InvalidJob, message).with("target", &job.target));
+        }
         let Opened { repository, .. } = self.open(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
@@ -401,7 +405,11 @@ fn read_and_write(
     let repository = repository.to_indexed_ids().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
     // Which one is the parent was decided already.
     let parent = match earlier.filter(|_| !job.read_all) {
-        Some(id) => ParentOptions::default().group_by(SnapshotGroupCriterion::new()).parents(vec![id.to_owned()]),
+        // A file is as before when its size and the time of its last change are; its other times move with every touch.
+        Some(id) => ParentOptions::default()
+            .group_by(SnapshotGroupCriterion::new())
+            .parents(vec![id.to_owned()])
+            .ignore_ctime(true),
         None => ParentOptions::default().force(true),
     };
     let options = BackupOptions::default().no_scan(true).parent_opts(parent);

@@ -1,6 +1,6 @@
 //! Backups: what they take, what they leave out, what they say, and what happens on a second try.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use agent::engine::{
     BackupJob, CheckJob, Engine, ErrorCode, FileKind, ListFilesJob, RawPath, Reporter, RepositorySpec, RestoreJob,
@@ -119,6 +119,14 @@ fn sources_may_overlap_be_links_be_files_and_have_odd_names() {
     assert_eq!(heard.warnings(), []);
     let summary = summary.expect("a backup");
     assert_eq!(files(&bench, &summary.snapshot), ["a.b", "a/b", "a/c", "d"]);
+    // Of a link, what is behind it: there the files lie, and by that name they are found again.
+    let roots: Vec<_> = summary.roots.iter().map(|root| (root.path.clone(), root.file)).collect();
+    let wanted = [("source/d", true), ("source/a.b", true), ("source/a/c", true), ("source/a", false)];
+    let text = |path: &Path| RawPath::from(path).to_string();
+    let mut wanted: Vec<_> = wanted.map(|(name, file)| (text(&bench.path(name)), file)).to_vec();
+    wanted.push((text(&odd), false));
+    assert_eq!(roots, wanted);
+    assert!(summary.roots.iter().all(|root| root.modified_at.is_some()));
 
     let target = bench.path("target");
     let job = RestoreJob { snapshot: summary.snapshot, target: target.clone().into(), ..RestoreJob::default() };

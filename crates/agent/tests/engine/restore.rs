@@ -189,3 +189,10 @@ fn an_unknown_snapshot_is_an_error() {
     let missing = RestoreJob { snapshot: "f".repeat(64), ..case.job.clone() };
     assert_eq!(case.bench.restore(&missing).0.expect_err("no snapshot").code, ErrorCode::SnapshotNotFound);
 }
+
+#[test]
+fn a_target_that_depends_on_where_the_agent_runs_is_refused() {
+    let case = restored();
+    let job = RestoreJob { target: "back".into(), ..case.job.clone() };
+    assert_eq!(case.bench.restore(&job).0.expect_err("a refusal").code, ErrorCode::InvalidJob);
+}

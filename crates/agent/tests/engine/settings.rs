@@ -89,6 +89,10 @@ fn a_full_backup_and_one_that_trusts_nothing_read_what_looks_unchanged() {
     let run = |full, read_all| bench.backup(&BackupJob { full, read_all, ..bench.backup_job() }).0.expect("a backup");
     let facts = |made: &BackupSummary| (made.incremental, made.parent.is_some(), made.bytes_read);
     assert_eq!(facts(&run(false, false)), (true, true, 0));
+    // A touch of anything but the content does not count.
+    let (file, away) = (bench.source().join("a"), bench.source().join("away"));
+    fs::rename(&file, &away).and_then(|()| fs::rename(&away, &file)).expect("it has its name again");
+    assert_eq!(facts(&run(false, false)), (true, true, 0));
     assert_eq!(facts(&run(false, true)), (true, false, 3));
     let full = run(true, false);
     assert_eq!(facts(&full), (false, false, 3));

@@ -145,7 +145,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         added: 1,
         added_raw: 2,
         changed: 3,
-        roots: vec![Root { path: "/home".into(), size: 9, free: 4, system: false }],
+        roots: vec![Root { path: "/home".into(), size: 9, free: 4, ..Root::default() }],
         system: "linux".into(),
         files: 2,
         kept_because: vec!["last".into()],

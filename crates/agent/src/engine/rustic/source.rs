@@ -15,8 +15,7 @@ use std::{
     vec,
 };
 
-use domain::backup::Root;
-
+use domain::{Timestamp, backup::Root};
 use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
@@ -34,7 +33,7 @@ pub(super) struct Source {
     paths: Vec<PathBuf>,
     /// Sorted the way trees are sorted, none inside another.
     roots: Vec<PathBuf>,
-    /// Of them, what the job wished for.
+    /// Of them, what the job wished for; of links, where they lead.
     wanted: Vec<PathBuf>,
     excludes: Gitignore,
     includes: Option<Gitignore>,
@@ -80,7 +79,8 @@ impl Source {
         let mut paths = wanted.clone();
         let mut roots = Vec::new();
         let mut problems = Vec::new();
-        for path in wanted.clone() {
+        for wish in &mut wanted {
+            let path = wish.clone();
             match fs::symlink_metadata(&path) {
                 Ok(meta) => {
                     // Whoever names a link wants what is behind it; the link alone would be a backup
@@ -89,6 +89,7 @@ impl Source {
                         match fs::canonicalize(&path) {
                             Ok(target) => {
                                 paths.push(target.clone());
+                                wish.clone_from(&target);
                                 roots.push(target);
                             }
                             Err(error) => reporter.warn(Some(&path), format!("cannot follow the link: {error}")),
@@ -105,6 +106,8 @@ impl Source {
         for (path, error) in problems {
             reporter.warn(Some(&path), format!("cannot be backed up: {error}"));
         }
+        let mut seen = HashSet::new();
+        wanted.retain(|path| seen.insert(path.clone()));
         roots.sort();
         roots.dedup_by(|inner, outer| inner.starts_with(outer));
         let file_systems: HashSet<PathBuf> = file_systems.into_iter().collect();
@@ -138,11 +141,15 @@ impl Source {
         let root = |path: &PathBuf| {
             let space = statvfs(path).ok();
             let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+            let meta = self.metadata(path).ok();
+            let modified = meta.as_ref().and_then(|meta| meta.modified().ok());
             Root {
                 path: RawPath::from(path.as_path()).to_string(),
                 size: space.map_or(0, |s| bytes(s.blocks(), s.fragment_size())),
                 free: space.map_or(0, |s| bytes(s.blocks_available(), s.fragment_size())),
                 system: path.parent().is_none(),
+                file: meta.is_some_and(|meta| !meta.is_dir()),
+                modified_at: modified.and_then(|time| Timestamp::try_from(time).ok()),
             }
         };
         self.wanted.iter().map(root).collect()

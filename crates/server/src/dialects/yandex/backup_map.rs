@@ -146,12 +146,13 @@ pub(super) fn root(backup: &Backup, root: &Root) -> BackupFile {
     BackupFile {
         id: file_id::encode(&path),
         parent_id: None,
-        r#type: backup_file::Type::Dir as i32,
+        r#type: if root.file { backup_file::Type::File } else { backup_file::Type::Dir } as i32,
         full_path: domain::path::shown(&path),
         name: domain::path::shown(&path),
         size: 0,
-        actions: Some(backup_file::Actions { restore_to_disk: true, go_to_location: true }),
-        modified_at: Some(stamp(backup.created_at)),
+        actions: Some(backup_file::Actions { restore_to_disk: true, go_to_location: !root.file }),
+        // It must be there; agents of before did not say it.
+        modified_at: Some(stamp(root.modified_at.unwrap_or(backup.created_at))),
     }
 }
 

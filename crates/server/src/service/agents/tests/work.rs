@@ -52,7 +52,7 @@ fn point(backup: &Backup) -> Point {
 async fn a_backup_says_what_it_read_and_what_it_cost() {
     let world = World::new().await;
     let Connected { agent, .. } = world.connect(&[]).await;
-    let root = Root { path: "/".into(), size: 1000, free: 400, system: true };
+    let root = Root { path: "/".into(), size: 1000, free: 400, system: true, ..Root::default() };
     let work = BackupWork { paths: Vec::new(), full: true, ..world.work() };
     let done = BackupDone { roots: vec![root.clone()], ..done("a") };
     let made = world.backed_up(&agent, work, OutcomeCode::Ok, done).await;
