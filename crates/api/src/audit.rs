@@ -27,6 +27,9 @@ pub struct AuditEntry {
     pub object: String,
     /// Its name at that time; empty when it has none.
     pub object_name: String,
+    /// What it was before and is after, where that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<serde_json::Value>,
     /// When.
     pub created_at: Timestamp,
 }
@@ -42,6 +45,7 @@ impl From<&audit::AuditEntry> for AuditEntry {
             action: e.action.clone(),
             object: e.object.clone(),
             object_name: e.object_name.clone(),
+            detail: Some(e.detail.clone()).filter(|d| !d.is_null()),
             created_at: e.created_at,
         }
     }

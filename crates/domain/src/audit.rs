@@ -26,6 +26,9 @@ pub struct AuditEntry {
     pub object: String,
     /// Its name at that time; empty when it has none.
     pub object_name: String,
+    /// What it was before and is after, where that is kept; null = nothing is said.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub detail: serde_json::Value,
     /// When.
     pub created_at: Timestamp,
     /// As `created_at`.

@@ -80,16 +80,12 @@ pub fn plan(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
 }
 
 fn plan_simple(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
-    let next = if policy.enabled { policy.schedule.next_after(around.now, around.zone) } else { None };
+    let runs = policy.enabled && around.active;
+    let next = if runs { policy.schedule.next_after(around.now, around.zone) } else { None };
     let (decision, next) = match app.next_run_at {
-        Some(due) if policy.enabled && due <= around.now => {
+        Some(due) if runs && due <= around.now => {
             let run = Run { at: due, full: false, run_later: true, queue_timeout: None, until: None, repeats: None };
-            let decision = match (around.active, around.open) {
-                (false, _) => Decision::Wait,
-                (true, true) => Decision::Skip,
-                (true, false) => Decision::Run(run),
-            };
-            (decision, next)
+            (if around.open { Decision::Skip } else { Decision::Run(run) }, next)
         }
         // Not due yet: keep the time, unless the policy no longer runs by itself.
         Some(due) if next.is_some() => (Decision::Wait, Some(due)),
@@ -140,7 +136,7 @@ pub fn reschedule(app: &mut Application, policy: &Policy, around: &Around<'_>) {
         app.agenda.due = None;
         app.agenda.repeat = None;
         let next = || policy.schedule.next_after(around.now, around.zone);
-        app.next_run_at = if policy.enabled { next() } else { None };
+        app.next_run_at = if policy.enabled && around.active { next() } else { None };
         return;
     };
     if !runs_by_itself(policy, sets, around) {

@@ -253,6 +253,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         action: "token.create".into(),
         object: token.id.to_string(),
         object_name: "monitor".into(),
+        detail: serde_json::json!({ "before": 1 }),
         created_at,
         updated_at,
     };

@@ -18,8 +18,10 @@ use domain::task::{
 };
 use domain::tenant::{MAX_NAME, check_name};
 use domain::token::{Token, TokenKind};
+use domain::work::ForgetDone;
 use domain::{Code, Error, Result, Scope, Uuid};
 use ledger::{Committed, Expect, Stored, Write, Written};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::needs::Needs;
@@ -350,6 +352,11 @@ impl Service {
     /// The task with what its agent needs, or nothing when it cannot be carried out and was completed for that.
     async fn assigned(&self, agent: &AgentIdentity, task: Task) -> Result<Option<Assigned>> {
         let Some(lease) = task.lease().cloned() else { return Ok(None) };
+        if self.is_outdated(&task).await? {
+            let outcome = Outcome { payload: json!(ForgetDone::default()), ..Outcome::of(OutcomeCode::Ok) };
+            self.event(agent, task.id, Event::Complete { lease, outcome, progress: None }).await?;
+            return Ok(None);
+        }
         match self.needs(&task).await {
             Ok(Needs { repository, create_repository, argument }) => {
                 Ok(Some(Assigned { task, lease, argument, repository, create_repository }))

@@ -14,9 +14,10 @@ use domain::task::{
 };
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
-use ledger::{Expect, Write};
+use ledger::{Expect, Stored, Write};
 use serde_json::json;
 
+use super::agents::{ATTEMPTS, came_between};
 use super::operations::Change;
 use super::queue::MAINTENANCE;
 use super::runs::named_resource;
@@ -103,16 +104,17 @@ impl Service {
         let scope = caller.may(Right::Operate)?;
         loop {
             let policy = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policy"))?.value;
-            let resource = self.live_resource(scope, resource).await.map_err(|e| e.field("resource"))?;
-            if let Some(found) = self.application(scope, policy.id, resource.id).await? {
+            let resource = self.live_stored(scope, resource).await.map_err(|e| e.field("resource"))?;
+            if let Some(found) = self.application(scope, policy.id, resource.value.id).await? {
                 return Ok(found.value);
             }
-            let app = self.new_application(&policy, &resource).await?;
+            let app = self.new_application(&policy, &resource.value).await?;
             let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New)];
             writes.push(self.audit(caller, "create", &app.clone().into()));
+            writes.extend(still_registering(resource));
             match self.ledger.commit(scope, self.moment(), writes).await {
-                // Somebody else applied it just now.
-                Err(e) if e.code == Code::AlreadyExists => {}
+                // Somebody else applied it just now, or the machine is registered by now.
+                Err(e) if matches!(e.code, Code::AlreadyExists | Code::RevisionConflict) => {}
                 Err(e) => return Err(e),
                 Ok(committed) => {
                     self.deliver(&committed);
@@ -138,13 +140,15 @@ impl Service {
         let made = self
             .operate(caller, scope, key, || async {
                 let policy = self.applicable_policy(caller, policy).await?;
-                let resource = self.live_resource(scope, resource).await?;
-                let mut change = change_of(OperationKind::ApplyPolicy, &policy, &resource);
+                let stored = self.live_stored(scope, resource).await?;
+                let resource = &stored.value;
+                let mut change = change_of(OperationKind::ApplyPolicy, &policy, resource);
                 if resource.registration == Registration::Failed {
-                    return Err(registration_failed(&resource));
+                    return Err(registration_failed(resource));
                 }
                 if self.application(scope, policy.id, resource.id).await?.is_none() {
-                    let (_, task, writes) = self.application_writes(caller, &policy, &resource).await?;
+                    let (_, task, mut writes) = self.application_writes(caller, &policy, resource).await?;
+                    writes.extend(still_registering(stored));
                     (change.task, change.writes) = (Some(task), writes);
                 }
                 Ok(change)
@@ -157,10 +161,11 @@ impl Service {
     /// Takes a policy from a resource; its backups stay, a backup that runs ends, those that wait are cancelled.
     ///
     /// # Errors
-    /// `forbidden` below operator, `not_found` when it is not applied.
+    /// `forbidden` below operator and for a policy of a tenant above the caller's, `not_found` when it is not applied.
     pub async fn revoke_policy(&self, caller: &Caller, policy: Uuid, resource: Uuid) -> Result<()> {
         let scope = caller.may(Right::Operate)?;
         let app = self.applied(scope, policy, resource).await?;
+        self.applicable_policy(caller, policy).await?;
         let mut writes = self.taking_away(caller, &app).await?;
         writes.push(self.audit(caller, "delete", &app.into()));
         let committed = self.ledger.commit(scope, self.moment(), writes).await?;
@@ -182,7 +187,7 @@ impl Service {
         let scope = caller.may(Right::Operate)?;
         let made = self.operate(caller, scope, key, || async {
             let app = self.applied(scope, policy, resource).await?;
-            let policy = self.ledger.get::<Policy>(&Scope::everything(), policy).await?.value;
+            let policy = self.applicable_policy(caller, policy).await?;
             let resource = self.ledger.get::<Resource>(scope, resource).await?.value;
             let mut change = change_of(OperationKind::RevokePolicy, &policy, &resource);
             let (task, writes) = self.revocation(caller, &policy, &app).await?;
@@ -194,8 +199,13 @@ impl Service {
 
     /// A resource that takes part.
     pub(super) async fn live_resource(&self, scope: &Scope, id: Uuid) -> Result<Resource> {
-        let resource = self.ledger.get::<Resource>(scope, id).await?.value;
-        if resource.deleted_at.is_some() {
+        Ok(self.live_stored(scope, id).await?.value)
+    }
+
+    /// As `live_resource`, with the revision it was read at.
+    async fn live_stored(&self, scope: &Scope, id: Uuid) -> Result<Stored<Resource>> {
+        let resource = self.ledger.get::<Resource>(scope, id).await?;
+        if resource.value.deleted_at.is_some() {
             return Err(Error::not_found("resource", id));
         }
         Ok(resource)
@@ -206,19 +216,26 @@ impl Service {
         let policy = self.visible_policy(caller, id).await?;
         if if_found(self.ledger.get::<Policy>(caller.may(Right::Operate)?, id).await)?.is_none() {
             // Apply and Revoke need their level on both tenants.
-            return Err(Error::new(
-                Code::Forbidden,
-                format!("the policy '{id}' belongs to a tenant above the caller's"),
-            )
-            .hint("ask an administrator of that tenant"));
+            return Err(self.not_own_policy(id).await?);
         }
         Ok(policy)
+    }
+
+    /// Why a policy that was seen just now is not in the caller's scope: it belongs to a tenant above, unless somebody
+    /// deleted it in between.
+    pub(super) async fn not_own_policy(&self, id: Uuid) -> Result<Error> {
+        let message = format!("the policy '{id}' belongs to a tenant above the caller's");
+        self.ledger.get::<Policy>(&Scope::everything(), id).await?;
+        Ok(Error::new(Code::Forbidden, message).hint("ask an administrator of that tenant"))
     }
 
     async fn applied(&self, scope: &Scope, policy: Uuid, resource: Uuid) -> Result<Application> {
         match self.application(scope, policy, resource).await? {
             Some(app) => Ok(app.value),
-            None => Err(Error::new(Code::NotFound, "the policy is not applied to this resource")),
+            None => {
+                let message = format!("the policy '{policy}' is not applied to the resource '{resource}'");
+                Err(Error::new(Code::NotFound, message))
+            }
         }
     }
 
@@ -277,11 +294,28 @@ impl Service {
         Ok((uuid, writes))
     }
 
-    /// What an application takes with it when it goes: the runs that wait.
+    /// What an application takes with it when it goes: the runs that wait, with what goes before each.
     pub(super) async fn taking_away(&self, caller: &Caller, app: &Application) -> Result<Vec<Write>> {
+        let waiting = self.waiting_runs(app).await?;
+        let mut ending = Vec::new();
+        for run in &waiting {
+            ending.extend(self.waiting_before(run).await?);
+        }
+        ending.extend(waiting);
         let cancel = |task: Task| Write::Task(TaskRef::Id(task.id), Event::Cancel { by: caller.name.clone() });
-        let waiting = self.waiting_runs(app).await?.into_iter().map(cancel);
-        Ok(std::iter::once(Write::Remove(RecordKind::Application, app.id)).chain(waiting).collect())
+        let gone = Write::Remove(RecordKind::Application, app.id);
+        Ok(std::iter::once(gone).chain(ending.into_iter().map(cancel)).collect())
+    }
+
+    /// The application that goes when a task is cancelled: that of a task of applying which waits for its machine.
+    pub(super) async fn undone_with(&self, task: &Task) -> Result<Option<Write>> {
+        if task.spec.kind != kind::APPLY_POLICY || task.state() != State::Enqueued || task.spec.queue != SERVER_QUEUE {
+            return Ok(None);
+        }
+        let id = |named: &Option<Named>| named.as_ref().and_then(|n| Uuid::parse_str(&n.id).ok());
+        let (Some(policy), Some(resource)) = (id(&task.spec.policy), id(&task.spec.resource)) else { return Ok(None) };
+        let app = self.application(&Scope::everything(), policy, resource).await?;
+        Ok(app.map(|app| Write::Remove(RecordKind::Application, app.value.id)))
     }
 
     /// The backups of an application that wait in the queue, and the tasks that apply it.
@@ -296,7 +330,8 @@ impl Service {
         Ok(self.ledger.tasks(&Scope::everything(), &Query::newest(filter, domain::query::MAX_LIMIT)).await?.items)
     }
 
-    /// Ends the tasks that waited for a machine to be registered: done where it is, and undone where that failed.
+    /// Follows the end of a machine's registration: the tasks that waited for it are done where it went well, and undone
+    /// where it failed; what was applied to it before runs again from now on.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -304,28 +339,46 @@ impl Service {
         let everything = Scope::everything();
         let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource.id))?;
         for app in self.ledger.all::<Application>(&everything, filter).await? {
-            let waiting = self.waiting_runs(&app.value).await?;
-            // Where it was applied together with others, no task waits.
-            let task = waiting.into_iter().find(|t| t.spec.kind == kind::APPLY_POLICY);
-            let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
-            let mut writes = Vec::new();
-            if resource.registration == Registration::Failed {
-                let error =
-                    TaskError::server(Code::RegistrationFailed.name(), "The registration of the machine failed.");
-                let outcome = Outcome { error: Some(error), ..Outcome::of(OutcomeCode::Error) };
-                writes.extend(task.into_iter().flat_map(|task| carried_out(task.spec.uuid, outcome.clone())));
-                writes.push(Write::Remove(RecordKind::Application, app.value.id));
-            } else {
-                let done = Outcome::of(OutcomeCode::Ok);
-                writes.extend(task.into_iter().flat_map(|task| carried_out(task.spec.uuid, done.clone())));
-                let planned = self.replanned(&app.value, &policy, resource).await?;
-                writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(app.rev)));
+            let mut attempts = 0..ATTEMPTS;
+            loop {
+                let app = if_found(self.ledger.get::<Application>(&everything, app.value.id).await)?;
+                let Some(app) = app else { break };
+                let writes = self.settling(app, resource).await?;
+                match self.ledger.commit(&everything, self.moment(), writes).await {
+                    // Somebody changed the policy meanwhile, or cancelled the task.
+                    Err(e) if (came_between(&e) || e.code == Code::AlreadyCompleted) && attempts.next().is_some() => {}
+                    other => {
+                        self.deliver(&other?);
+                        break;
+                    }
+                }
             }
-            let committed = self.ledger.commit(&everything, self.moment(), writes).await?;
-            self.deliver(&committed);
         }
         self.nudge();
         Ok(())
+    }
+
+    /// What the end of a machine's registration writes for something that is applied to it.
+    async fn settling(&self, app: Stored<Application>, resource: &Resource) -> Result<Vec<Write>> {
+        let Stored { rev, value: app } = app;
+        let waiting = self.waiting_runs(&app).await?.into_iter();
+        let applying: Vec<Uuid> = waiting.filter(|t| t.spec.kind == kind::APPLY_POLICY).map(|t| t.spec.uuid).collect();
+        let failed = resource.registration == Registration::Failed;
+        let outcome = if failed {
+            let error = TaskError::server(Code::RegistrationFailed.name(), "The registration of the machine failed.");
+            Outcome { error: Some(error), ..Outcome::of(OutcomeCode::Error) }
+        } else {
+            Outcome::of(OutcomeCode::Ok)
+        };
+        let mut writes: Vec<Write> = applying.iter().flat_map(|task| carried_out(*task, outcome.clone())).collect();
+        if !failed {
+            let policy = self.ledger.get::<Policy>(&Scope::everything(), app.policy).await?.value;
+            let planned = self.replanned(&app, &policy, resource).await?;
+            writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(rev)));
+        } else if !applying.is_empty() {
+            writes.push(Write::Remove(RecordKind::Application, app.id));
+        }
+        Ok(writes)
     }
 
     /// Refuses a policy for a resource that is not of the policy's tenant or below (contract for Yandex clients, Y81).
@@ -344,6 +397,13 @@ impl Service {
 pub(super) fn registration_failed(resource: &Resource) -> Error {
     Error::new(Code::RegistrationFailed, format!("the registration of '{}' failed", resource.name))
         .hint("see its metadata for the reason")
+}
+
+/// Guards what is written for a machine that is still registering: when that ends in between, the tasks that wait for it
+/// were looked at already.
+fn still_registering(resource: Stored<Resource>) -> Option<Write> {
+    let Stored { rev, value } = resource;
+    (value.registration == Registration::Registering).then(|| Write::Put(Box::new(value.into()), Expect::Rev(rev)))
 }
 
 /// A change that is about a policy and a resource.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use domain::agent::AGENT_QUEUE;
+use domain::agent::{AGENT_QUEUE, Agent};
 use domain::archive::Archive;
 use domain::backup::Backup;
 use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::{Affinity, Named, Task, TaskSpec, kind};
+use domain::tenant::Tenant;
 use domain::work::{Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::Write;
@@ -119,13 +120,13 @@ impl Service {
         let agent = match self.ledger.get::<Resource>(scope, backup.resource).await {
             // Any other one will do while its own is away.
             Ok(resource) => resource.value.agent.filter(|agent| self.hub.online(*agent)),
-            // The resource is gone; any agent of the scope that is there may look.
+            // The resource is gone; any agent that reaches the repository may look.
             Err(e) if e.code == Code::NotFound => None,
             Err(e) => return Err(e),
         };
         let agent = match agent {
             Some(agent) => agent,
-            None => self.any_agent(scope).await?,
+            None => self.any_agent(&backup).await?,
         };
         let repository = self.access(backup.repository).await?;
         let path = path.to_owned();
@@ -184,6 +185,7 @@ impl Service {
             spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
         }
         spec.started_by = Some(caller.name.clone());
+        spec.issuer.id = caller.issuer_id();
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
         spec.rules = own_rules();
         let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
@@ -213,13 +215,20 @@ impl Service {
         Ok(RepositoryAccess { password: self.sealer.open(&found.sealed_password)?, url: found.url })
     }
 
-    async fn any_agent(&self, scope: &Scope) -> Result<Uuid> {
-        let agents = self.ledger.all::<domain::agent::Agent>(scope, domain::query::Filter::all()).await?;
-        agents
-            .iter()
-            .map(|a| a.value.id)
-            .find(|id| self.hub.online(*id))
-            .ok_or_else(|| Error::new(Code::AgentOffline, "no agent that could read the backup is connected"))
+    /// An agent that is connected and reaches the repository of a backup: one of its owner's, or else of whoever shares the
+    /// repository. It only reads names for the caller, who may see them.
+    async fn any_agent(&self, backup: &Backup) -> Result<Uuid> {
+        let everything = Scope::everything();
+        let owner = self.ledger.get::<Repository>(&everything, backup.repository).await?.value.tenant;
+        for tenant in [backup.tenant, owner] {
+            let tenant = self.ledger.get::<Tenant>(&everything, tenant).await?.value;
+            let agents = self.ledger.all::<Agent>(&Scope::subtree(&tenant), Filter::all()).await?;
+            if let Some(agent) = agents.iter().map(|a| a.value.id).find(|id| self.hub.online(*id)) {
+                return Ok(agent);
+            }
+        }
+        let message = format!("no agent that could read the backup '{}' is connected", backup.id);
+        Err(Error::new(Code::AgentOffline, message))
     }
 }
 

@@ -145,13 +145,14 @@ impl Service {
         Ok(spec)
     }
 
-    /// Refuses to delete what a task that is not done reads or removes.
+    /// Refuses to delete what a task that is under way reads or removes. One that waits finds it gone when its turn comes.
     async fn check_unused(&self, backups: &HashSet<Uuid>) -> Result<()> {
         let types = [kind::RECOVERY, kind::FILE_RECOVERY, kind::VERIFICATION, kind::RETENTION];
         let types = types.map(|k| Pattern::Is(Value::Text(k.to_owned()))).to_vec();
-        let filter = Filter::all()
-            .and(TaskField::Type, Test::AnyOf(types))?
-            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
+        let states = [State::Assigned, State::Started, State::Paused];
+        let states = states.map(|s| Pattern::Is(Value::Enum(s.ordinal()))).to_vec();
+        let filter =
+            Filter::all().and(TaskField::Type, Test::AnyOf(types))?.and(TaskField::State, Test::AnyOf(states))?;
         let query = Query::newest(filter, domain::query::MAX_LIMIT);
         for task in self.ledger.tasks(&Scope::everything(), &query).await?.items {
             let uses = match Work::of(&task.spec) {

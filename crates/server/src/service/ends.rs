@@ -10,7 +10,7 @@ use domain::plan;
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
 use domain::resource::Resource;
-use domain::task::{Effect, ResultCode, Task, TaskId, TaskRef, kind};
+use domain::task::{Effect, Event, ResultCode, Task, TaskId, TaskRef, kind};
 use domain::{Code, Moment, Result, Scope, Uuid, if_found};
 use ledger::{Committed, Expect, Stored, Write, Written};
 
@@ -107,12 +107,27 @@ impl Service {
         if task.spec.kind != kind::BACKUP || !is_agent_queue(&task.spec.queue) {
             return Ok(());
         }
+        self.end_what_went_before(&task, moment).await?;
         let resource = task.spec.resource.as_ref().and_then(|r| Uuid::parse_str(&r.id).ok());
         let Some(resource) = resource else { return Ok(()) };
         let filter = Filter::all().is(RecordField::Resource, Value::Uuid(resource))?;
         for app in self.ledger.all::<Application>(&everything, filter).await? {
             if app.value.agenda.open.iter().any(|run| run.task == task.spec.uuid) {
                 self.run_ended(app.value.id, &task, moment).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A retention that waits to go before a run goes with it: without the backup, nothing is to be removed.
+    async fn end_what_went_before(&self, run: &Task, moment: Moment) -> Result<()> {
+        for task in self.waiting_before(run).await? {
+            let event = Event::Cancel { by: format!("the end of task {}", run.id) };
+            match self.ledger.commit(&Scope::everything(), moment, vec![Write::Task(TaskRef::Id(task.id), event)]).await
+            {
+                // It was handed out or ended in between.
+                Err(e) if matches!(e.code, Code::AlreadyCompleted | Code::NotCancellable) => {}
+                other => self.deliver(&other?),
             }
         }
         Ok(())

@@ -66,13 +66,7 @@ impl Service {
         let scope = caller.may(Right::Operate)?;
         let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?;
         for id in &joins.policies {
-            let policy = self.ledger.get::<Policy>(scope, *id).await.map_err(|e| e.field("policies"))?.value;
-            let owner = self.ledger.get::<Tenant>(&Scope::everything(), policy.tenant).await?.value;
-            if !Scope::subtree(&owner).contains(&tenant.locator) {
-                let message = format!("the policy '{}' belongs to a tenant that '{}' is not below", id, tenant.name);
-                return Err(Error::new(Code::ForeignPolicy, message)
-                    .hint("take a policy of the tenant of the machines, or of one above it"));
-            }
+            self.check_joins(scope, &tenant, *id).await?;
         }
         let secret = Uuid::new_v4().to_string();
         let name = "machines that join".to_owned();
@@ -81,6 +75,27 @@ impl Service {
         let expires_at = token.created_at.checked_add(VALID).ok();
         let token = Token { expires_at, joins: Some(joins), ..token };
         Ok((self.create(caller, scope, token).await?, secret))
+    }
+
+    /// Refuses a policy that machines which join a tenant cannot get.
+    ///
+    /// # Errors
+    /// As [`Service::registration_token`].
+    pub async fn check_policy_for_machines(&self, caller: &Caller, tenant: Uuid, policy: Uuid) -> Result<()> {
+        let scope = caller.may(Right::Operate)?;
+        let tenant = self.ledger.get::<Tenant>(scope, tenant).await.map_err(|e| e.field("tenant"))?.value;
+        self.check_joins(scope, &tenant, policy).await
+    }
+
+    async fn check_joins(&self, scope: &Scope, tenant: &Tenant, policy: Uuid) -> Result<()> {
+        let found = self.ledger.get::<Policy>(scope, policy).await.map_err(|e| e.field("policies"))?.value;
+        let owner = self.ledger.get::<Tenant>(&Scope::everything(), found.tenant).await?.value;
+        if Scope::subtree(&owner).contains(&tenant.locator) {
+            return Ok(());
+        }
+        let message = format!("the policy '{policy}' belongs to a tenant that '{}' is not below", tenant.name);
+        Err(Error::new(Code::ForeignPolicy, message)
+            .hint("take a policy of the tenant of the machines, or of one above it"))
     }
 
     /// Whom a registration token stands for: machines that join its tenant, which may do there what joining needs.
@@ -165,11 +180,20 @@ impl Service {
         let resource = match former {
             Place::Own(Stored { rev, value: former }) => {
                 let again = Resource {
-                    // What people said of it stays, unless it was taken out meanwhile.
-                    sources: if former.deleted_at.is_none() { former.sources.clone() } else { Sources::default() },
                     metadata: former.metadata.clone(),
                     agent: former.agent,
                     ..resource.in_place_of(&former)
+                };
+                let again = match former.deleted_at {
+                    Some(_) => again,
+                    // What people said of it stays, unless it was taken out meanwhile.
+                    None => Resource {
+                        name: former.name,
+                        sources: former.sources,
+                        enabled: former.enabled,
+                        live_recovery: former.live_recovery,
+                        ..again
+                    },
                 };
                 writes.push(Write::Put(Box::new(again.clone().into()), Expect::Rev(rev)));
                 again
@@ -293,7 +317,7 @@ fn registrar(scope: &Scope) -> Caller {
 }
 
 /// An id for a machine that has none: 20 characters, as long as those that clouds give.
-fn issued_id() -> String {
+pub(super) fn issued_id() -> String {
     const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let random = SystemRandom::new();
     let mut id = "bst".to_owned();

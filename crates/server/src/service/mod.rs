@@ -380,6 +380,19 @@ impl Service {
         object: String,
         object_name: String,
     ) -> Write {
+        self.audit_entry_of(by, action, tenant, object, object_name, serde_json::Value::Null)
+    }
+
+    /// As `audit_entry`, with what changed.
+    pub(crate) fn audit_entry_of(
+        &self,
+        by: &Caller,
+        action: &str,
+        tenant: Uuid,
+        object: String,
+        object_name: String,
+        detail: serde_json::Value,
+    ) -> Write {
         let now = self.moment().now;
         let entry = AuditEntry {
             id: Uuid::now_v7(),
@@ -390,6 +403,7 @@ impl Service {
             action: action.to_owned(),
             object,
             object_name,
+            detail,
             created_at: now,
             updated_at: now,
         };

@@ -40,12 +40,15 @@ pub(super) struct Change {
     pub(super) policy: Option<domain::policy::Policy>,
     /// What the audit shall name.
     pub(super) object: (Uuid, String),
+    /// What the audit shall say of it; null = nothing more.
+    pub(super) detail: serde_json::Value,
     pub(super) writes: Vec<Write>,
 }
 
 impl Change {
     pub(super) fn new(kind: OperationKind, tenant: Uuid, about: About, object: (Uuid, String)) -> Change {
-        Change { kind, tenant, about, task: None, policy: None, object, writes: Vec::new() }
+        let detail = serde_json::Value::Null;
+        Change { kind, tenant, about, task: None, policy: None, object, detail, writes: Vec::new() }
     }
 }
 
@@ -129,7 +132,16 @@ impl Service {
     ) -> Result<OperationView> {
         let mut attempts = 0..ATTEMPTS;
         loop {
-            let change = plan().await?;
+            let change = match plan().await {
+                Ok(change) => change,
+                // The same call at the same time may have changed what this one found.
+                Err(e) => {
+                    return match &key {
+                        Some(key) => self.repeated(key).await?.ok_or(e),
+                        None => Err(e),
+                    };
+                }
+            };
             match self.operate_once(caller, scope, key.clone(), change).await {
                 Err(e) if overtaken(e.code) && attempts.next().is_some() => {
                     // The same call at the same time, on another connection.
@@ -151,7 +163,7 @@ impl Service {
         key: Option<Idempotency>,
         change: Change,
     ) -> Result<OperationView> {
-        let Change { kind, tenant, about, task, policy, object: (object, name), mut writes } = change;
+        let Change { kind, tenant, about, task, policy, object: (object, name), detail, mut writes } = change;
         let moment = self.moment();
         if let Some(key) = &key
             && let Some(Stored { rev, mut value }) =
@@ -181,7 +193,7 @@ impl Service {
             updated_at: moment.now,
         };
         writes.push(Write::Put(Box::new(operation.into()), Expect::New));
-        writes.push(self.audit_entry(caller, kind.event(), tenant, object.to_string(), name));
+        writes.push(self.audit_entry_of(caller, kind.event(), tenant, object.to_string(), name, detail));
         let committed = self.ledger.commit(scope, moment, writes).await?;
         self.deliver(&committed);
         let made = committed.written.into_iter().find_map(|written| match written {

@@ -50,11 +50,20 @@ impl Service {
     async fn agent_for(&self, resource: &Resource, path: &str) -> Result<Uuid> {
         let agent = resource.agent.filter(|agent| self.hub.online(*agent)).ok_or_else(Hub::offline)?;
         let known = if_found(self.ledger.get::<Agent>(&Scope::everything(), agent).await)?;
-        let windows = known.is_some_and(|a| a.value.system == "windows");
-        if !path.is_empty() && windows == path.starts_with('/') {
-            let message = format!("'{path}' is no absolute path on this machine");
-            return Err(Error::new(Code::InvalidField, message).field("path"));
+        if !path.is_empty() {
+            check_absolute(path, known.as_ref().map_or("", |a| &a.value.system)).map_err(|e| e.field("path"))?;
         }
         Ok(agent)
     }
+}
+
+/// Refuses a path that is no absolute one on machines of this family of systems.
+///
+/// # Errors
+/// `invalid_field`, which field is for the caller to say.
+pub(super) fn check_absolute(path: &str, system: &str) -> Result<()> {
+    if (system == "windows") != path.starts_with('/') {
+        return Ok(());
+    }
+    Err(Error::new(Code::InvalidField, format!("'{path}' is no absolute path on this machine")))
 }

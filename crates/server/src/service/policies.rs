@@ -10,6 +10,7 @@ use domain::task::kind;
 use domain::tenant::{Tenant, check_name};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
+use serde_json::json;
 
 use super::operations::Change;
 use super::zones::check_schedule;
@@ -150,8 +151,10 @@ impl Service {
     pub async fn change_policy(&self, caller: &Caller, id: Uuid, change: PolicyChange) -> Result<Policy> {
         let scope = caller.may(Right::Edit)?;
         loop {
-            let (policy, mut writes) = self.changed_policy(scope, id, &change).await?;
-            writes.push(self.audit(caller, "change", &policy.into()));
+            let (before, policy, mut writes) = self.changed_policy(scope, id, &change).await?;
+            let (tenant, object, name) = (policy.tenant, id.to_string(), policy.name.clone());
+            let detail = before_and_after(&before, &policy);
+            writes.push(self.audit_entry_of(caller, "policy.change", tenant, object, name, detail));
             match self.ledger.commit(scope, self.moment(), writes).await {
                 Err(e) if e.code == Code::RevisionConflict => {}
                 Err(e) => return Err(e),
@@ -178,8 +181,9 @@ impl Service {
         let scope = caller.may(Right::Edit)?;
         let made = self
             .operate(caller, scope, key, || async {
-                let (policy, writes) = self.changed_policy(scope, id, &change).await?;
+                let (before, policy, writes) = self.changed_policy(scope, id, &change).await?;
                 let mut done = policy_change(OperationKind::UpdatePolicy, &policy);
+                done.detail = before_and_after(&before, &policy);
                 done.writes = writes;
                 done.policy = Some(policy);
                 Ok(done)
@@ -189,13 +193,14 @@ impl Service {
         Ok(made)
     }
 
-    /// The policy after a change, and what is written with it: first the policy, then when it runs next for each resource.
+    /// The policy before and after a change, and what is written with it: first the policy, then when it runs next for each
+    /// resource.
     pub(super) async fn changed_policy(
         &self,
         scope: &Scope,
         id: Uuid,
         change: &PolicyChange,
-    ) -> Result<(Policy, Vec<Write>)> {
+    ) -> Result<(Policy, Policy, Vec<Write>)> {
         if let Some(name) = &change.name {
             check_name("name", name)?;
         }
@@ -205,6 +210,7 @@ impl Service {
         change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
         change.retention.as_ref().map_or(Ok(()), Retention::validate)?;
         let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
+        let before = policy.clone();
         let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } =
             change.clone();
         if let Some(repository) = repository.filter(|id| *id != policy.repository) {
@@ -231,7 +237,7 @@ impl Service {
                 writes.push(Write::Put(Box::new(planned.into()), Expect::Rev(app.rev)));
             }
         }
-        Ok((policy, writes))
+        Ok((before, policy, writes))
     }
 
     /// Finds out anew when a policy runs next, for everything it is applied to.
@@ -299,10 +305,7 @@ impl Service {
         let found = self.visible_policy(caller, id).await?;
         caller.may(Right::Edit)?;
         match self.ledger.get::<Policy>(caller.may(Right::View)?, found.id).await {
-            Err(e) if e.code == Code::NotFound => {
-                Err(Error::new(Code::Forbidden, format!("the policy '{id}' belongs to a tenant above the caller's"))
-                    .hint("ask an administrator of that tenant"))
-            }
+            Err(e) if e.code == Code::NotFound => Err(self.not_own_policy(id).await?),
             other => other.map(drop),
         }
     }
@@ -384,6 +387,20 @@ impl Service {
 
 fn as_written(text: Option<String>, schedule: &Schedule, retention: &Retention) -> Option<AsWritten> {
     text.map(|text| AsWritten { text, schedule: schedule.clone(), retention: retention.clone() })
+}
+
+/// What the audit keeps of a change (contract for Yandex clients, Y78).
+fn before_and_after(before: &Policy, after: &Policy) -> serde_json::Value {
+    let of = |p: &Policy| {
+        json!({
+            "name": p.name,
+            "enabled": p.enabled,
+            "schedule": p.schedule,
+            "settings": p.settings,
+            "retention": p.retention,
+        })
+    };
+    json!({ "before": of(before), "after": of(after) })
 }
 
 /// A change that is about a policy alone.

@@ -142,7 +142,7 @@ impl Service {
         loop {
             self.policy(caller, id).await?;
             self.check_unlocked(id).await?;
-            let (policy, mut writes) = self.changed_policy(scope, id, change).await?;
+            let (_, policy, mut writes) = self.changed_policy(scope, id, change).await?;
             writes.push(self.audit(caller, "change", &policy.clone().into()));
             writes.extend(policy_task(caller, kind::POLICY_UPDATE, "Changing", &policy, asked));
             match self.ledger.commit(scope, self.moment(), writes).await {

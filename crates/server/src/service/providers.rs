@@ -5,11 +5,12 @@ use domain::operation::{About, Idempotency, OperationKind};
 use domain::policy::calendar::{Interval, Unit, Weekday};
 use domain::policy::retention::{Keep, Rule};
 use domain::policy::sets::{RunKind, RunSet, RunSets, Scheme, When};
+use domain::policy::settings::Retry;
 use domain::policy::timetable::{Period, Timetable};
 use domain::policy::{Policy, Retention, Schedule, Settings};
 use domain::query::{Filter, RecordField, Value};
 use domain::tenant::Tenant;
-use domain::{Caller, Code, Error, Result, Right, Role, Scope, Uuid};
+use domain::{Caller, Code, Result, Right, Role, Scope, SignedDuration, Uuid};
 use jiff::civil::Time;
 use ledger::{Expect, Stored, Write};
 
@@ -21,7 +22,7 @@ use super::policies::NewPolicy;
 const KEPT: u64 = 15;
 /// Over how long their runs are spread.
 const SPREAD: Interval = Interval::of(30, Unit::Minutes);
-/// How many names are remembered of a tenant.
+/// How many names are remembered of a tenant: the newest.
 const MOST: usize = 100;
 
 impl Service {
@@ -29,7 +30,7 @@ impl Service {
     /// none; a policy of the same name stays as it is.
     ///
     /// # Errors
-    /// `forbidden` below operator, `not_found`, `invalid_field` for too many names.
+    /// `forbidden` below operator, `not_found`.
     pub async fn activate_provider(
         &self,
         caller: &Caller,
@@ -49,7 +50,8 @@ impl Service {
             let mut change = Change::new(OperationKind::ActivateProvider, tenant.id, about, object);
             if !tenant.providers.iter().any(|known| known == name) {
                 if tenant.providers.len() >= MOST {
-                    return Err(Error::invalid("name", format!("more than {MOST} providers are activated")));
+                    // Any name is accepted, and nothing depends on one.
+                    tenant.providers.remove(0);
                 }
                 tenant.providers.push(name.to_owned());
                 if first && !without_policies {
@@ -82,7 +84,7 @@ impl Service {
                 tenant: Some(tenant.id),
                 name: name.to_owned(),
                 schedule: schedule(times),
-                settings: Settings::default(),
+                settings: settings(),
                 retention: Retention {
                     rules: vec![Rule { keep: Keep::MaxCount(KEPT), periods: Vec::new(), first_of: None }],
                     before_backup: false,
@@ -102,6 +104,16 @@ impl Service {
             }
         }
         Ok(made)
+    }
+}
+
+/// Those of a policy of which nothing is said (contract for Yandex clients, Y93).
+fn settings() -> Settings {
+    let retry = |attempts, interval| Some(Retry { attempts, interval });
+    Settings {
+        retries: retry(30, SignedDuration::from_secs(30)),
+        snapshot_retries: retry(3, SignedDuration::from_mins(5)),
+        ..Settings::default()
     }
 }
 

@@ -11,6 +11,7 @@ use ledger::Write;
 use serde_json::json;
 
 use super::operations::Change;
+use super::places::check_absolute;
 use super::queue::MAINTENANCE;
 use super::runs::{named_resource, own_rules};
 use super::{OperationView, Service};
@@ -70,7 +71,8 @@ impl Service {
     /// Writes chosen files of a recovery point to a machine.
     ///
     /// # Errors
-    /// `forbidden` below editor, `not_found`, `agent_offline`, `system_mismatch`.
+    /// `forbidden` below editor, `not_found`, `agent_offline`, `system_mismatch`, `invalid_field` for a folder that cannot be
+    /// one of the machine's.
     pub async fn start_files_recovery(
         &self,
         caller: &Caller,
@@ -85,6 +87,9 @@ impl Service {
             }
             let agent = self.reached(&resource).await?;
             check_system(&backup, &resource, &agent)?;
+            if let Some(to) = &wish.to {
+                check_absolute(to, &agent.system).map_err(|e| e.field("to"))?;
+            }
             let work = RecoveryWork {
                 layout: if wish.to.is_some() { Layout::Named } else { Layout::Original },
                 to: wish.to.clone().unwrap_or_default(),

@@ -8,6 +8,7 @@ use domain::{Caller, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Expect, Write};
 
 use super::agents::{ATTEMPTS, came_between};
+use super::joining::issued_id;
 use super::{ResourceView, Service};
 
 /// A resource that is asked for.
@@ -15,7 +16,7 @@ use super::{ResourceView, Service};
 pub struct NewResource {
     /// The owner; the caller's own tenant by default.
     pub tenant: Option<Uuid>,
-    /// The name that the machine or cloud gives it; made from a uuid by default.
+    /// The name that the machine or cloud gives it; one is issued by default.
     pub instance_id: Option<String>,
     /// What sort of thing it is.
     pub kind: ResourceKind,
@@ -109,7 +110,7 @@ impl Service {
         let scope = caller.may(Right::Edit)?;
         check_name("name", &new.name)?;
         let id = Uuid::now_v7();
-        let instance_id = new.instance_id.unwrap_or_else(|| id.simple().to_string());
+        let instance_id = new.instance_id.unwrap_or_else(issued_id);
         check_instance_id(&instance_id)?;
         new.sources.check(new.kind)?;
         let tenant = new.tenant.unwrap_or(scope.tenant());

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::Service;
 use super::queue::policy_type;
-use super::runs::{own_rules, tasks_before};
+use super::runs::{BEFORE, own_rules, tasks_before};
 
 /// For whom recovery points are looked at.
 struct Owner {
@@ -91,12 +91,7 @@ impl Service {
         zone: &TimeZone,
         moment: Moment,
     ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
-        let filter =
-            Filter::all().is(RecordField::Archive, Value::Uuid(archive))?.and(RecordField::EndedAt, Test::Absent)?;
-        // What has an end of its own is none of the policy's.
-        let filter = filter.and(RecordField::ExpiresAt, Test::Absent)?;
-        let stored = self.ledger.all::<Backup>(&Scope::everything(), filter).await?;
-        let candidate = |b: &Backup| Candidate { id: b.id, created_at: b.created_at };
+        let stored = self.ledger.all::<Backup>(&Scope::everything(), of_archive(archive)?).await?;
         let mut candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
         candidates.extend(new.as_deref().map(candidate));
         let frame = Frame { zone, week: policy.schedule.week_starts_on(), now: moment.now };
@@ -127,6 +122,41 @@ impl Service {
             new.kept_because.clone_from(&verdict.because);
         }
         Ok((tasks(policy, owner, archive, going), kept))
+    }
+
+    /// Whether a retention that waited to go before a backup would remove what is to stay by now: the backup is over, nothing
+    /// is applied any more, or the rules have changed. Nothing is removed then; the next one is judged anew.
+    pub(super) async fn is_outdated(&self, task: &Task) -> Result<bool> {
+        let everything = Scope::everything();
+        let Ok(Work::Forget(work)) = Work::of(&task.spec) else { return Ok(false) };
+        // One that was handed out before may have removed something already, and is carried through.
+        if task.spec.kind != kind::RETENTION || work.points.is_empty() || task.status.assign_count > 1 {
+            return Ok(false);
+        }
+        let backup = task.spec.context.get(BEFORE).and_then(|id| Uuid::parse_str(id.as_str()?).ok());
+        let Some(backup) = backup else { return Ok(false) };
+        let backup = if_found(self.ledger.task(&everything, TaskRef::Uuid(backup)).await)?;
+        if backup.is_none_or(|t| t.state() == State::Completed) {
+            return Ok(true);
+        }
+        let id = |named: &Option<Named>| named.as_ref().and_then(|n| Uuid::parse_str(&n.id).ok());
+        let (Some(policy), Some(resource)) = (id(&task.spec.policy), id(&task.spec.resource)) else { return Ok(true) };
+        let Some(resource) = if_found(self.ledger.get::<Resource>(&everything, resource).await)? else {
+            return Ok(true);
+        };
+        if self.application(&everything, policy, resource.value.id).await?.is_none() {
+            return Ok(true);
+        }
+        let Some(policy) = if_found(self.ledger.get::<Policy>(&everything, policy).await)? else { return Ok(true) };
+        let policy = policy.value;
+        let zone = self.zone_of(&policy, &resource.value).await?;
+        let stored = self.ledger.all::<Backup>(&everything, of_archive(work.archive)?).await?;
+        let candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
+        let frame = Frame { zone: &zone, week: policy.schedule.week_starts_on(), now: self.moment().now };
+        let verdicts = policy.retention.judge(&candidates, frame);
+        let mut stays = self.points_in_use().await?;
+        stays.extend(verdicts.iter().filter(|v| v.stays()).map(|v| v.id));
+        Ok(work.points.iter().any(|point| stays.contains(&point.backup)))
     }
 
     /// The recovery points that tasks which are not done write back or read again.
@@ -174,6 +204,16 @@ impl Service {
         }
         Ok(outcome)
     }
+}
+
+/// The recovery points of an archive that are not being deleted. What has an end of its own is none of the policy's.
+fn of_archive(archive: Uuid) -> Result<Filter<RecordField>> {
+    let archive = Filter::all().is(RecordField::Archive, Value::Uuid(archive))?;
+    archive.and(RecordField::EndedAt, Test::Absent)?.and(RecordField::ExpiresAt, Test::Absent)
+}
+
+fn candidate(backup: &Backup) -> Candidate {
+    Candidate { id: backup.id, created_at: backup.created_at }
 }
 
 /// One task for each repository, because the policy may have gone to another one in between.

@@ -42,6 +42,9 @@ const ATTEMPT: &str = "attempt";
 /// The uuids of tasks that must be over before it starts.
 const AFTER: &str = "after";
 
+/// The uuid of the backup that a retention goes before.
+pub(super) const BEFORE: &str = "before";
+
 /// The members of a run's context that are ours.
 pub(super) const RUN_KEYS: [&str; 6] = [TITLE, RUN_MODE, TIME_ZONE, RETRY_OF, ATTEMPT, AFTER];
 
@@ -115,7 +118,8 @@ impl Service {
                 }
                 continue;
             }
-            tasks.push(self.run_now(scope, app, &policy, Some(caller.name.clone()), None).await?);
+            let wish = Some(Box::new(Wish::plain(caller)));
+            tasks.push(self.run_now(scope, app, &policy, Some(caller.name.clone()), wish).await?);
         }
         Ok(tasks)
     }
@@ -296,8 +300,11 @@ impl Service {
     ) -> Result<Vec<Write>> {
         let Stored { rev, value: mut app } = planned;
         let scheduled = matches!(by, By::Schedule);
-        let (before, kept) = self.retention_before(&app, policy, resource, &planning.zone, planning.moment).await?;
+        let (mut before, kept) = self.retention_before(&app, policy, resource, &planning.zone, planning.moment).await?;
         let mut spec = self.backup_spec(&app, policy, resource, run, by, planning).await?;
+        for retention in &mut before {
+            retention.context[BEFORE] = json!(spec.uuid);
+        }
         if !before.is_empty() {
             spec.queue = GATED_QUEUE.to_owned();
             spec.context[AFTER] = before.iter().map(|task| json!(task.uuid)).collect();
@@ -327,7 +334,7 @@ impl Service {
             repository: policy.repository,
             paths: resource.sources.paths.clone(),
             // The first one of an archive is full whatever the schedule says.
-            full: run.full || of_sets && first,
+            full: run.full || first,
             volume: resource.is_volume(),
             settings: settings_for(policy, resource),
         };
@@ -382,6 +389,16 @@ impl Service {
         self.ledger.all::<Backup>(&Scope::everything(), filter).await
     }
 
+    /// Of the tasks that must be over before a run, those that wait to be handed out.
+    pub(super) async fn waiting_before(&self, run: &Task) -> Result<Vec<Task>> {
+        let mut waiting = Vec::new();
+        for before in tasks_before(run) {
+            let before = if_found(self.ledger.task(&Scope::everything(), TaskRef::Uuid(before)).await)?;
+            waiting.extend(before.filter(|t| t.spec.kind == kind::RETENTION && t.state() == State::Enqueued));
+        }
+        Ok(waiting)
+    }
+
     /// The newest task of an application that is not done, if there is one.
     pub(super) async fn open_task(&self, app: &Application) -> Result<Option<Task>> {
         let noted = app.agenda.open.iter().rev().map(|run| run.task);
@@ -413,12 +430,12 @@ fn check_ready(policy: &Policy, resource: &Resource) -> Result<()> {
         Registration::Failed => return Err(registration_failed(resource)),
         Registration::Registered | Registration::Deleted => {}
     }
-    let disabled = match (policy.enabled, resource.enabled) {
-        (false, _) => format!("the policy '{}' is disabled", policy.name),
-        (_, false) => format!("the resource '{}' is disabled", resource.instance_id),
+    let (disabled, field) = match (policy.enabled, resource.enabled) {
+        (false, _) => (format!("the policy '{}' is disabled", policy.name), "policy"),
+        (_, false) => (format!("the resource '{}' is disabled", resource.instance_id), "resource"),
         _ => return Ok(()),
     };
-    Err(Error::new(Code::Disabled, disabled).hint("enable it first"))
+    Err(Error::new(Code::Disabled, disabled).field(field).hint("enable it first"))
 }
 
 /// The refusal of a run while another one of the same policy and resource is not done.

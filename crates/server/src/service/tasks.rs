@@ -122,7 +122,12 @@ impl Service {
         let found = self.ledger.task(scope, task).await?;
         let name = found.spec.resource.as_ref().map(|r| r.name.clone()).unwrap_or_default();
         let entry = self.audit_entry(caller, action, found.spec.tenant, found.id.to_string(), name);
-        let writes = vec![Write::Task(TaskRef::Id(found.id), event), entry];
+        let undone = match event {
+            Event::Cancel { .. } => self.undone_with(&found).await?,
+            _ => None,
+        };
+        let mut writes = vec![Write::Task(TaskRef::Id(found.id), event), entry];
+        writes.extend(undone);
         let committed = self.ledger.commit(scope, self.moment(), writes).await?;
         self.deliver(&committed);
         committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))

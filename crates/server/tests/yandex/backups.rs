@@ -170,7 +170,7 @@ async fn a_deleted_backup_is_gone_at_once_and_comes_back_when_that_fails() {
     let agent = estate.connect(hello()).await;
     let job = estate.next_job(&agent).await.expect("the deletion");
     estate.failed(&job, "repositoryMissing", "There is no repository.").await;
-    assert_eq!(estate.operation(&started).await["error"]["code"], 13);
+    assert_eq!(estate.operation(&started).await["error"]["code"], 14);
     assert_eq!(ids(&estate.get(&list).await), found, "it is back");
     let started = estate.send(Method::DELETE, &delete(&found[0]), Value::Null).await;
     let job = estate.next_job(&agent).await.expect("the deletion");
@@ -213,14 +213,18 @@ async fn recovery_says_why_it_cannot_be() {
     assert_eq!(estate.refused(Method::POST, &whole, to.clone()).await, (9, "OS_MISMATCH".to_owned()));
     estate.disconnect(&windows).await;
     let agent = estate.connect(hello()).await;
+    let mut drive = some.clone();
+    drive["opts"]["custom"]["path"] = json!("C:\\back");
+    let (_, _, refused) = estate.world.rest(Method::POST, &files, &estate.token, drive).await;
+    assert_eq!((&refused["code"], super::world::fields(&refused)), (&json!(3), vec!["opts.custom.path".to_owned()]));
     let started = estate.send(Method::POST, &files, some.clone()).await;
     assert_eq!(started["metadata"]["sourceIds"], json!(["p.L3Nydi9h"]));
     let job = estate.next_job(&agent).await.expect("the recovery");
     let argument = &job.assigned.argument;
     assert_eq!((&argument["paths"], &argument["to"]), (&json!(["/srv/a"]), &json!("/tmp/back")));
     assert_eq!((&argument["layout"], &argument["overwrite"]), (&json!("named"), &json!("older")));
-    let in_use = estate.refused(Method::DELETE, &format!("/backup/v1/backups/{MACHINE}/{id}"), Value::Null).await;
-    assert_eq!(in_use, (9, "IN_USE".to_owned()));
+    let delete = format!("/backup/v1/backups/{MACHINE}/{id}");
+    assert_eq!(estate.refused(Method::DELETE, &delete, Value::Null).await, (9, "IN_USE".to_owned()));
     estate.done(&job, json!({ "files": 1, "bytes": 1 })).await;
     let started = estate.send(Method::POST, &whole, to.clone()).await;
     assert_eq!(started["metadata"]["dstComputeInstanceId"], MACHINE);
@@ -236,6 +240,66 @@ async fn recovery_says_why_it_cannot_be() {
         let (_, _, refused) = estate.world.rest(Method::POST, &path, &operator, body).await;
         assert_eq!(refused["code"], 7, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_only_waits_keeps_nothing_from_being_deleted() {
+    let (estate, _) = backed_up().await;
+    let id = ids(&estate.get(&format!("/backup/v1/backups?computeInstanceId={MACHINE}")).await).remove(0);
+    let agent = estate.connect(hello()).await;
+    let to = json!({ "computeInstanceId": MACHINE });
+    let waiting = estate.send(Method::POST, &format!("/backup/v1/backups/{id}:startRecovery"), to).await;
+    estate.send(Method::DELETE, &format!("/backup/v1/backups/{MACHINE}/{id}"), Value::Null).await;
+    let job = estate.next_job(&agent).await.expect("the deletion");
+    assert_eq!(job.assigned.task.spec.kind, "backup_deletion");
+    assert_eq!(estate.operation(&waiting).await["error"]["code"], 5, "it finds nothing to write back");
+}
+
+#[tokio::test]
+async fn a_backup_is_looked_into_by_whoever_reaches_it() {
+    let (estate, _) = backed_up().await;
+    let world = &estate.world;
+    let id = ids(&estate.get(&format!("/backup/v1/backups?computeInstanceId={MACHINE}")).await).remove(0);
+    let folder = &estate.folder;
+    // The repository is the root's, and so is this agent.
+    let all = domain::Scope::everything();
+    let kind = domain::token::TokenKind::Agent;
+    let issued = world.service.issue(&world.root, &all, kind, "other".into(), Role::Operator, None).await;
+    let other = world.service.agent_connected(&issued.expect("a token").1, hello()).await;
+    let mut other = other.expect("connected");
+    let below = format!("/backup/v1/backups/{id}/files?folderId={folder}&sourceId=p.L3Nydg");
+    let answer = async {
+        loop {
+            if let server::service::Command::ListFiles { request, answer } =
+                other.commands.recv().await.expect("it goes on")
+            {
+                answer.send(Ok(server::service::FileList::default())).expect("somebody waits");
+                return request.path;
+            }
+        }
+    };
+    let (asked, files) = tokio::join!(answer, estate.get(&below));
+    assert_eq!((asked.as_str(), files), ("/srv", json!({})));
+}
+
+#[tokio::test]
+async fn a_root_that_is_a_file_is_shown_as_one() {
+    let estate = Estate::new().await;
+    let policy = estate.policy("nightly").await;
+    estate.apply(&policy).await;
+    let agent = estate.connect(hello()).await;
+    estate.execute(&policy).await;
+    let job = estate.next_job(&agent).await.expect("the backup");
+    let roots = json!([{ "path": "/srv/disk", "size": 1, "free": 1, "system": false, "file": true,
+                         "modified_at": "2026-08-31T01:02:03Z" }]);
+    let done = json!({ "snapshot": "aa", "created_at": "2026-09-01T02:00:00Z", "incremental": false, "size": 1,
+                       "added": 1, "files": 1, "files_new": 1, "files_changed": 0, "roots": roots });
+    estate.done(&job, done).await;
+    let id = ids(&estate.get(&format!("/backup/v1/backups?computeInstanceId={MACHINE}")).await).remove(0);
+    let files = estate.get(&format!("/backup/v1/backups/{id}/files?folderId={}", estate.folder)).await;
+    let root = &files["files"][0];
+    assert_eq!((&root["type"], &root["modifiedAt"]), (&json!("TYPE_FILE"), &json!("2026-08-31T01:02:03Z")));
+    assert_eq!(root["actions"], json!({ "restoreToDisk": true }));
 }
 
 #[tokio::test]

@@ -53,6 +53,12 @@ async fn settings_come_back_as_they_were_written() {
     let path = format!("/backup/v1/policies/{id}");
     let changed = estate.send(Method::PATCH, &path, json!({ "settings": plain })).await;
     assert_eq!(changed["metadata"], metadata("UpdatePolicyMetadata", json!({ "policyId": id })));
+    let everything = domain::Scope::everything();
+    let filter = domain::query::Filter::all();
+    let record = estate.world.ledger.all::<domain::audit::AuditEntry>(&everything, filter).await.expect("the record");
+    let entry = record.iter().find(|e| e.value.action == "UpdatePolicy").expect("it is on record");
+    let compression = |when: &str| entry.value.detail[when]["settings"]["compression"].clone();
+    assert_eq!((compression("before"), compression("after")), (json!("better"), Value::Null));
     let policy = estate.get(&path).await;
     assert_eq!(policy["settings"], plain, "the whole is replaced, and 60 seconds stay 60 seconds");
     assert_eq!(changed["response"]["updatedAt"], policy["updatedAt"], "the answer is the policy as it is stored");
@@ -85,12 +91,15 @@ async fn policies_of_others_are_shown_too() {
     let berlin: Schedule =
         serde_json::from_value(json!({ "kind": "daily", "at": "02:30", "time_zone": "Europe/Berlin" }))
             .expect("a schedule");
+    let seconds: Schedule =
+        serde_json::from_value(json!({ "kind": "daily", "at": "02:30:15", "time_zone": "UTC" })).expect("a schedule");
     let every: Schedule = serde_json::from_value(json!({ "kind": "interval", "every": "6h" })).expect("a schedule");
     let delay = |seconds: &str| json!({ "sinceLastExecTime": { "delay": { "type": "SECONDS", "count": seconds } }, "type": "TYPE_AUTO" });
     let at = json!({ "type": "TYPE_AUTO", "time": { "type": "DAILY", "repeatAt": [{ "hour": "2", "minute": "30" }], "runLater": true } });
     for (schedule, set, enabled) in [
         (daily, at, true),
         (berlin, delay("82800"), true),
+        (seconds, delay("86400"), true),
         (every, delay("21600"), true),
         (Schedule::Manual {}, delay("86400"), false),
     ] {
@@ -101,6 +110,11 @@ async fn policies_of_others_are_shown_too() {
         assert_eq!(scheduling["enabled"].as_bool().unwrap_or(false), enabled);
         assert_eq!(shown["settings"]["splitting"], json!({ "size": "1099511627776" }));
     }
+    let rules = serde_json::from_value(json!([{ "keep": { "max_count": u64::MAX } }])).expect("rules");
+    let all = NewPolicy { retention: Retention { rules, before_backup: false }, ..new("all", Schedule::Manual {}) };
+    let policy = service.create_policy(&estate.world.root, all).await.expect("a policy");
+    let shown = estate.get(&format!("/backup/v1/policies/{}", policy.id)).await;
+    assert_eq!(shown["settings"]["retention"]["rules"][0]["maxCount"], "9007199254740991", "as clients can count");
     // A schedule that was changed elsewhere shows; the rest stays as it was written.
     let id = estate.policy("theirs").await;
     let change = PolicyChange { schedule: Some(Schedule::Manual {}), ..PolicyChange::default() };
@@ -207,7 +221,120 @@ async fn what_waits_or_runs_is_cancelled() {
     let job = estate.next_job(&agent).await.expect("the run");
     estate.failed(&job, "repositoryMissing", "There is no repository.").await;
     let ended = estate.operation(&failing).await;
-    assert_eq!(ended["error"], json!({ "code": 13, "message": "There is no repository." }));
+    assert_eq!(ended["error"], json!({ "code": 14, "message": "There is no repository." }));
+    for (code, wanted) in [
+        ("invalidJob", 3),
+        ("pathNotInBackup", 5),
+        ("snapshotNotFound", 5),
+        ("permissionDenied", 7),
+        ("noSpace", 8),
+        ("wrongPassword", 9),
+        ("io", 14),
+        ("repositoryDamaged", 13),
+        ("anything", 13),
+    ] {
+        let failing = estate.execute(&policy).await;
+        let job = estate.next_job(&agent).await.expect("the run");
+        estate.failed(&job, code, "It failed.").await;
+        assert_eq!(estate.operation(&failing).await["error"]["code"], wanted, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_handed_out_and_has_not_begun_is_cancelled_at_once() {
+    let estate = Estate::new().await;
+    let policy = estate.policy("nightly").await;
+    estate.apply(&policy).await;
+    let agent = estate.connect(hello()).await;
+    let started = estate.execute(&policy).await;
+    let given = estate.world.service.claim(&agent.agent, 1).await.expect("a claim").remove(0);
+    let cancel = format!("/operations/{}:cancel", started["id"].as_str().expect("an id"));
+    let cancelled = estate.send(Method::POST, &cancel, Value::Null).await;
+    assert_eq!((&cancelled["done"], &cancelled["error"]["code"]), (&json!(true), &json!(1)));
+    let (task, lease) = (given.task.id, given.lease);
+    let report = server::service::Report { task, lease, event: server::service::ReportEvent::Started };
+    let reported = estate.world.service.report(&agent.agent, report).await.expect("an answer");
+    assert!(matches!(reported, server::service::Reported::Void), "it must not begin: {reported:?}");
+    assert_eq!(estate.get(&cancel).await, cancelled, "again is harmless");
+}
+
+#[tokio::test]
+async fn what_a_tenant_above_applied_is_not_for_those_below_to_take_away() {
+    let estate = Estate::new().await;
+    let root = estate.world.token(Uuid::nil(), Role::Admin).await;
+    let mut wish = estate.wish("for all", settings());
+    wish["folderId"] = json!(Uuid::nil());
+    let (_, _, made) = estate.world.rest(Method::POST, "/backup/v1/policies", &root, wish).await;
+    let policy = made["metadata"]["policyId"].as_str().expect("an id").to_owned();
+    let pair = json!({ "computeInstanceId": MACHINE });
+    let path = |verb: &str| format!("/backup/v1/policies/{policy}:{verb}");
+    let refused = async |verb: &str| estate.refused(Method::POST, &path(verb), pair.clone()).await.0;
+    assert_eq!(refused("revoke").await, 5, "it is not applied");
+    let (status, _, body) = estate.world.rest(Method::POST, &path("apply"), &root, pair.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!((refused("revoke").await, refused("apply").await), (7, 7));
+    let (status, ..) = estate.world.rest(Method::POST, &path("revoke"), &root, pair.clone()).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_refused_under_its_own_name() {
+    let estate = Estate::new().await;
+    let mut wish = settings();
+    let many = |one: &Value, n: usize| json!(vec![one.clone(); n]);
+    wish["scheduling"]["backupSets"] = many(&wish["scheduling"]["backupSets"][0], 101);
+    wish["scheduling"]["backupSets"][0]["time"]["repeatAt"] = many(&json!({ "hour": "1" }), 1441);
+    wish["retention"]["rules"] = many(&wish["retention"]["rules"][0], 101);
+    let blank = json!({ "cmd": "  ", "enabled": true, "type": "PRE_COMMAND" });
+    wish["prePostCommands"] = many(&blank, 1);
+    let refused = async |wish: &Value| {
+        let wish = estate.wish("much", wish.clone());
+        super::world::fields(&estate.world.post("/backup/v1/policies", &estate.token, wish).await.1)
+    };
+    let mut fields = refused(&wish).await;
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "settings.pre_post_commands[0].cmd",
+            "settings.retention.rules",
+            "settings.scheduling.backup_sets",
+            "settings.scheduling.backup_sets[0].time.repeat_at",
+        ]
+    );
+    let mut wish = settings();
+    wish["prePostCommands"] = many(&wish["prePostCommands"][0], 101);
+    assert_eq!(refused(&wish).await, ["settings.pre_post_commands"]);
+    // The same class twice says no more than once.
+    let mut wish = settings();
+    wish["retention"]["rules"][1]["backupSet"] = many(&json!("DAILY"), 9);
+    estate.send(Method::POST, "/backup/v1/policies", estate.wish("twice", wish)).await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_what_stands_in_the_way() {
+    let estate = Estate::new().await;
+    let policy = estate.policy("nightly").await;
+    estate.apply(&policy).await;
+    let id = Uuid::parse_str(&policy).expect("an id");
+    let change = PolicyChange { enabled: Some(false), ..PolicyChange::default() };
+    estate.world.service.change_policy(&estate.world.root, id, change).await.expect("changed");
+    let path = format!("/backup/v1/policies/{policy}:execute");
+    let (_, body) = estate.world.post(&path, &estate.token, json!({ "computeInstanceId": MACHINE })).await;
+    let violation = &body["details"][0]["violations"][0];
+    assert_eq!((&violation["type"], &violation["subject"]), (&json!("DISABLED"), &json!(policy)));
+}
+
+#[tokio::test]
+async fn a_run_that_a_person_began_elsewhere_is_that_persons() {
+    let estate = Estate::new().await;
+    let policy = estate.policy("nightly").await;
+    estate.apply(&policy).await;
+    let person = estate.world.service.authenticate(&estate.token).await.expect("a caller");
+    let id = Uuid::parse_str(&policy).expect("an id");
+    let task = estate.world.service.run_policy(&person, id, None).await.expect("a run").remove(0);
+    let handle = estate.get(&format!("/operations/task-{}", task.id)).await;
+    assert_eq!(handle["createdBy"], json!(person.name));
 }
 
 #[tokio::test]
@@ -242,8 +369,10 @@ async fn a_repeated_call_with_its_key_runs_once() {
             .body(Body::empty());
         estate.world.send(request.expect("a request")).await
     };
-    let (first, second) = (delete().await, delete().await);
-    assert_eq!((first.0, first.2), (StatusCode::OK, second.2));
+    let (first, second) = tokio::join!(delete(), delete());
+    let third = delete().await;
+    assert_eq!((first.0, &first.2), (StatusCode::OK, &second.2), "at the same time");
+    assert_eq!(first.2, third.2, "and afterwards");
 }
 
 #[tokio::test]

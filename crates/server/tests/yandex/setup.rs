@@ -109,6 +109,27 @@ async fn the_first_activation_brings_policies_and_every_name_is_remembered() {
 }
 
 #[tokio::test]
+async fn policies_to_begin_with_do_what_they_show_and_names_are_never_too_many() {
+    let world = World::new().await;
+    world.with_repository().await;
+    let token = world.token(world.acme, Role::Operator).await;
+    let wish = json!({ "folderId": world.acme });
+    for n in 0..=100 {
+        let path = format!("/backup/v1/providers/p{n}:activate");
+        assert_eq!(world.post(&path, &token, wish.clone()).await.0, StatusCode::OK, "{n}");
+    }
+    let (_, body) = world.get(&format!("/backup/v1/providers?folderId={}", world.acme), &token).await;
+    let names = body["names"].as_array().expect("names");
+    assert_eq!((names.len(), &names[0], &names[100]), (101, &json!("backstay"), &json!("p100")));
+    let filter = domain::query::Filter::all();
+    for policy in world.service.all_policies(&world.root, filter).await.expect("policies") {
+        let retries = policy.settings.retries.map(|r| (r.attempts, r.interval.as_secs()));
+        let freezing = policy.settings.snapshot_retries.map(|r| (r.attempts, r.interval.as_secs()));
+        assert_eq!((retries, freezing), (Some((30, 30)), Some((3, 300))), "{}", policy.name);
+    }
+}
+
+#[tokio::test]
 async fn who_wants_no_policies_gets_none() {
     let world = World::new().await;
     world.with_repository().await;
@@ -200,6 +221,7 @@ async fn the_line_that_installs_an_agent_names_the_digest_of_what_it_fetches() {
     let wish = json!({ "folderId": branch, "name": "theirs", "settings": super::estate::settings() });
     let (_, made) = world.post("/backup/v1/policies", &admin, wish).await;
     let (status, body) = ask("AGENT_INSTALL_BASH_EXTERNAL_VM", json!([made["metadata"]["policyId"]])).await;
-    let unmet = &body["details"][0]["violations"][0]["type"];
-    assert_eq!((status, unmet), (StatusCode::BAD_REQUEST, &json!("FOREIGN_POLICY")), "{body}");
+    let unmet = &body["details"][0]["violations"][0];
+    assert_eq!((status, &unmet["type"]), (StatusCode::BAD_REQUEST, &json!("FOREIGN_POLICY")), "{body}");
+    assert_eq!(unmet["subject"], made["metadata"]["policyId"]);
 }

@@ -126,8 +126,8 @@ async fn known(call: &Call, what: &str, text: &str) -> Result<Uuid, Failure> {
     let id = parse(what, text)?;
     let caller = call.caller()?;
     let (field, found) = match what {
-        "policy" => (RecordField::Policy, call.service().visible_policy(caller, id).await.map(drop)),
-        _ => (RecordField::Resource, call.service().known_instance(caller, text).await.map(drop)),
+        "policy" => (RecordField::Policy, call.service().visible_policy(caller, id).await.map(|policy| policy.id)),
+        _ => (RecordField::Resource, call.service().known_instance(caller, text).await.map(|resource| resource.id)),
     };
     match found {
         Err(e) if e.code == Code::NotFound => {
@@ -135,10 +135,11 @@ async fn known(call: &Call, what: &str, text: &str) -> Result<Uuid, Failure> {
             if call.service().backups(caller, &query).await?.items.is_empty() {
                 return Err(Failure::not_found(what, text));
             }
+            Ok(id)
         }
-        other => other?,
+        // An instance may be named like another one's id; what was found counts.
+        other => Ok(other?),
     }
-    Ok(id)
 }
 
 /// The filter with the comparisons of the time of creation.
@@ -245,7 +246,11 @@ async fn start_files_recovery(call: Call, request: StartFilesRecoveryRequest) ->
         items: request.source_ids,
     };
     let done = call.service().start_files_recovery(call.caller()?, wish, call.idempotency.clone()).await;
-    Ok(operation_message(&call, &done.map_err(|e| Failure::from(e).about(request.compute_instance_id))?))
+    let done = done.map_err(|error| match error.field.as_deref() {
+        Some("to") => Failure::field("opts.custom.path", error.message),
+        _ => Failure::from(error).about(request.compute_instance_id),
+    })?;
+    Ok(operation_message(&call, &done))
 }
 
 async fn delete(call: Call, request: DeleteBackupRequest) -> Result<Operation, Failure> {

@@ -99,9 +99,17 @@ pub(super) async fn answer(
         {
             return Ok(operations::message(&first).encode_to_vec());
         }
-        let call =
-            Call { yandex: yandex.clone(), method, caller, request_id: request_id.to_owned(), idempotency, asked };
-        handler(call, request.encode_to_vec().into()).await
+        let (request_id, key) = (request_id.to_owned(), idempotency.clone());
+        let call = Call { yandex: yandex.clone(), method, caller, request_id, idempotency, asked };
+        let answered = handler(call, request.encode_to_vec().into()).await;
+        if answered.is_err()
+            && let Some(key) = &key
+            && let Ok(Some(first)) = yandex.service.repeated(key).await
+        {
+            // The same call at the same time was quicker, and this one met what it had done.
+            return Ok(operations::message(&first).encode_to_vec());
+        }
+        answered
     };
     let message: Bytes = handled.instrument(span).await?.into();
     let poll_interval = if method.name == POLLED { poll_interval(&message, Timestamp::now()) } else { None };

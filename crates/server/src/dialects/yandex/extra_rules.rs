@@ -3,6 +3,10 @@
 
 use std::borrow::Cow;
 
+use domain::policy::retention::MOST_RULES;
+use domain::policy::sets::MOST_SETS;
+use domain::policy::settings::MAX_COMMANDS;
+use domain::policy::timetable::MOST_ENTRIES;
 use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 
 use super::failure::Violation;
@@ -36,6 +40,8 @@ pub(super) fn check(message: &DynamicMessage, path: &str, wrong: &mut Vec<Violat
         "ListBackupsRequest.InstancePolicy" => fields.need(&["compute_instance_id", "policy_id"]),
         "DeleteArchiveRequest" => delete_archive(&mut fields),
         "CreatePolicyRequest" => policy_name(&mut fields),
+        "PolicySettings" => fields.at_most("pre_post_commands", MAX_COMMANDS),
+        "PolicySettings.Retention" => fields.at_most("rules", MOST_RULES),
         "PolicySettings.TimeOfDay" => {
             fields.within("hour", 0, 23);
             fields.within("minute", 0, 59);
@@ -44,6 +50,9 @@ pub(super) fn check(message: &DynamicMessage, path: &str, wrong: &mut Vec<Violat
             fields.each_within("monthdays", 1, 31);
             fields.each_within("months", 1, 12);
             fields.each_specified("weekdays");
+            for list in ["weekdays", "repeat_at", "monthdays", "months"] {
+                fields.at_most(list, MOST_ENTRIES);
+            }
         }
         "PolicySettings.Retention.RetentionRule" => {
             fields.each_specified("backup_set");
@@ -137,6 +146,13 @@ impl Fields<'_> {
         }
     }
 
+    /// Refuses a list with more elements than a policy can have here.
+    fn at_most(&mut self, field: &str, most: usize) {
+        if self.value(field).is_some_and(|v| v.as_list().is_some_and(|items| items.len() > most)) {
+            self.refuse(field, format!("Field must have at most {most} elements"));
+        }
+    }
+
     fn each_within(&mut self, field: &str, least: i64, most: i64) {
         self.each(field, |v| {
             let right = number(v).is_some_and(|n| (least..=most).contains(&n));
@@ -208,6 +224,7 @@ fn interval(fields: &mut Fields<'_>) {
 }
 
 fn scheduling(fields: &mut Fields<'_>) {
+    fields.at_most("backup_sets", MOST_SETS);
     const CUSTOM: i64 = 6;
     const CDP: i64 = 7;
     match fields.number("scheme") {
@@ -251,7 +268,7 @@ fn command(fields: &mut Fields<'_>) {
     if !fields.has("type") {
         fields.refuse("type", "Field is required in a command that is enabled");
     }
-    if !fields.has("cmd") {
+    if fields.text("cmd").trim().is_empty() {
         fields.refuse("cmd", "Field is required in a command that is enabled");
     }
 }

@@ -101,9 +101,6 @@ impl Failure {
     pub(super) fn invalid(mut violations: Vec<Violation>) -> Failure {
         let left_out = violations.len().saturating_sub(MOST_SHOWN);
         violations.truncate(MOST_SHOWN);
-        if left_out > 0 {
-            violations.push(Violation::new("", format!("and {left_out} more")));
-        }
         let mut pairs = String::new();
         for violation in &violations {
             let between = if pairs.is_empty() { "" } else { "; " };
@@ -114,6 +111,9 @@ impl Failure {
                 break;
             }
             pairs.push_str(&pair);
+        }
+        if left_out > 0 {
+            pairs.push_str(&format!("; and {left_out} more"));
         }
         let mut failure = Failure::new(Grpc::InvalidArgument, format!("Request validation error: {pairs}"));
         failure.0.violations = violations;

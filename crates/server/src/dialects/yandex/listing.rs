@@ -110,9 +110,26 @@ fn time(text: &str) -> Option<Timestamp> {
     if text.len() == 10 {
         return format!("{text}T00:00:00Z").parse().ok();
     }
-    // jiff reads more than RFC 3339, such as a zone in brackets or no `T`.
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"-:.+TtZz".contains(&b));
-    (plain && text.contains(['T', 't'])).then(|| text.parse().ok()).flatten()
+    // jiff reads more than RFC 3339, such as a zone in brackets, no `T`, no separators or no seconds.
+    let digits_for = |shape: &str, text: &[u8]| {
+        shape.len() == text.len()
+            && shape
+                .bytes()
+                .zip(text)
+                .all(|(s, b)| if s == b'0' { b.is_ascii_digit() } else { s == b.to_ascii_uppercase() })
+    };
+    let (time, rest) = text.as_bytes().split_at_checked(19)?;
+    let fraction = rest.strip_prefix(b".").map(|rest| rest.iter().take_while(|b| b.is_ascii_digit()).count());
+    let zone = match fraction {
+        Some(0) => return None,
+        Some(digits) => &rest[1 + digits..],
+        None => rest,
+    };
+    let offset = match zone {
+        [b'+' | b'-', offset @ ..] => digits_for("00:00", offset),
+        zone => digits_for("Z", zone),
+    };
+    (digits_for("0000-00-00T00:00:00", time) && offset).then(|| text.parse().ok()).flatten()
 }
 
 fn split_at_byte(text: &str, at: usize) -> Option<(&str, &str)> {
@@ -179,6 +196,11 @@ mod tests {
             "created_at > 2026-09-31",
             "created_at > yesterday",
             "created_at > 2026-09-01T00:00:00",
+            "created_at > 20260901T000000Z",
+            "created_at > 2026-09-01T00:00Z",
+            "created_at > 2026-09-01T00:00:00.Z",
+            "created_at > 2026-09-01T00:00:00+0300",
+            "created_at > 2026-9-01T00:00:00Z00",
             "created_at > 2026-09-01 OR created_at < 2026-09-02",
             "created_at > 2026-09-01 AND",
             "created_at > 2026-09-01 created_at < 2026-09-02",

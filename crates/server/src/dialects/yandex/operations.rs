@@ -201,12 +201,18 @@ async fn handle(call: &Call, task: &Task) -> Result<op::Operation, Failure> {
         id: format!("{TASK}{}", task.id.0),
         description,
         created_at: Some(stamp(created)),
-        created_by: if task.spec.issuer.id.is_empty() { "scheduler".to_owned() } else { task.spec.issuer.id.clone() },
+        created_by: began(task),
         modified_at: Some(stamp(task.completed_at().unwrap_or(task.status.updated_at).max(created))),
         done: result.is_some(),
         metadata: Some(task_metadata(call, task, known.as_ref())),
         result,
     })
+}
+
+/// Who began a task: the program that issued it, or else a person or credential, known by name; else the scheduler.
+fn began(task: &Task) -> String {
+    let issuer = Some(&task.spec.issuer.id).filter(|id| !id.is_empty());
+    issuer.or(task.spec.started_by.as_ref()).map_or("scheduler", String::as_str).to_owned()
 }
 
 fn task_metadata(call: &Call, task: &Task, resource: Option<&Resource>) -> Any {
@@ -254,13 +260,31 @@ fn outcome(task: &Task) -> Option<Outcome> {
         ResultCode::TimedOut => (Grpc::DeadlineExceeded, "The operation ran out of time."),
         ResultCode::Abandoned => (Grpc::Aborted, "The operation was given up."),
         ResultCode::Error => {
-            let code = result.error.as_ref().and_then(|e| Code::parse(&e.code));
-            let code = code.map(|code| Failure::from(domain::Error::new(code, "")).code());
+            let code = result.error.as_ref().and_then(|e| attached(&e.code));
             (code.filter(|code| ATTACHED.contains(code)).unwrap_or(Grpc::Internal), "The operation failed.")
         }
     };
     let message = said.filter(|m| !m.is_empty()).unwrap_or_else(|| phrase.to_owned());
     Some(Outcome::Error(rpc::Status { code: code as i32, message, details: Vec::new() }))
+}
+
+/// The code of an error that the server wrote into a task, or the agent that carried it out.
+fn attached(code: &str) -> Option<Grpc> {
+    if let Some(code) = Code::parse(code) {
+        return Some(Failure::from(domain::Error::new(code, "")).code());
+    }
+    Some(match code {
+        "invalidJob" | "notADirectory" => Grpc::InvalidArgument,
+        "pathNotInBackup" | "snapshotNotFound" => Grpc::NotFound,
+        "permissionDenied" => Grpc::PermissionDenied,
+        "noSpace" => Grpc::ResourceExhausted,
+        "sourceMissing" | "repositoryUnsupported" | "wrongPassword" | "pathTaken" | "deviceInUse" | "commandFailed" => {
+            Grpc::FailedPrecondition
+        }
+        // A disk that is not mounted and a connection that broke may come back.
+        "repositoryMissing" | "io" => Grpc::Unavailable,
+        _ => return None,
+    })
 }
 
 /// The codes that an executor's error may bring with it; every other one is the server's own (Y35).

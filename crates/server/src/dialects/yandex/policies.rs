@@ -134,7 +134,8 @@ async fn execute(call: Call, request: ExecuteRequest) -> Result<Operation, Failu
 async fn revoke(call: Call, request: RevokeRequest) -> Result<Operation, Failure> {
     let (policy, resource) = pair(&call, &request.policy_id, &request.compute_instance_id).await?;
     let key = call.idempotency.clone();
-    let done = call.service().revoke_policy_operation(call.caller()?, policy, resource, key).await?;
+    let done = call.service().revoke_policy_operation(call.caller()?, policy, resource, key).await;
+    let done = done.map_err(|e| about(e, &request.policy_id, &request.compute_instance_id))?;
     Ok(operation_message(&call, &done))
 }
 
@@ -154,6 +155,7 @@ async fn pair(call: &Call, policy: &str, instance: &str) -> Result<(Uuid, Uuid),
 
 /// The failure of what was asked of a policy and a machine, about the one that stands in the way.
 fn about(error: Error, policy: &str, instance: &str) -> Failure {
-    let subject = if error.code == Code::ForeignPolicy { policy } else { instance };
+    let of_policy = error.code == Code::ForeignPolicy || error.field.as_deref() == Some("policy");
+    let subject = if of_policy { policy } else { instance };
     Failure::from(error).about(subject)
 }

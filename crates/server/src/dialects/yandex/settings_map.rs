@@ -153,9 +153,15 @@ fn interval(wire: &p::Interval) -> Interval {
     Interval { count: u64::try_from(wire.count).unwrap_or(0), unit }
 }
 
+/// A number of ours, as far as clients of JavaScript can count.
+fn number(count: u64) -> i64 {
+    const LARGEST: u64 = (1 << 53) - 1;
+    count.min(LARGEST) as i64
+}
+
 fn print_interval(interval: Interval) -> p::Interval {
     let unit = UNITS.iter().find(|(_, ours)| *ours == interval.unit).map_or(p::interval::Type::Seconds, |(t, _)| *t);
-    p::Interval { r#type: unit as i32, count: i64::try_from(interval.count).unwrap_or(i64::MAX) }
+    p::Interval { r#type: unit as i32, count: number(interval.count) }
 }
 
 const SCHEMES: [(p::scheduling::Scheme, Scheme); 6] = [
@@ -260,7 +266,13 @@ fn retention(wire: &p::Retention) -> Retention {
                 Keep::MaxCount(u64::try_from(*count).unwrap_or(0))
             }
         };
-        Some(Rule { keep, periods: rule.backup_set.iter().filter_map(|n| period(*n)).collect(), first_of: None })
+        let mut periods = Vec::new();
+        for period in rule.backup_set.iter().filter_map(|n| period(*n)) {
+            if !periods.contains(&period) {
+                periods.push(period);
+            }
+        }
+        Some(Rule { keep, periods, first_of: None })
     });
     Retention { rules: rules.collect(), before_backup: wire.before_backup }
 }
@@ -270,9 +282,7 @@ fn print_retention(retention: &Retention) -> p::Retention {
         backup_set: rule.periods.iter().filter_map(|n| theirs(&PERIODS, n)).map(|n| n as i32).collect(),
         condition: Some(match rule.keep {
             Keep::MaxAge(age) => p::retention::retention_rule::Condition::MaxAge(print_interval(age)),
-            Keep::MaxCount(count) => {
-                p::retention::retention_rule::Condition::MaxCount(i64::try_from(count).unwrap_or(i64::MAX))
-            }
+            Keep::MaxCount(count) => p::retention::retention_rule::Condition::MaxCount(number(count)),
         }),
     });
     p::Retention { rules: rules.collect(), before_backup: retention.before_backup }
@@ -285,14 +295,19 @@ fn print_schedule(schedule: &Schedule) -> p::Scheduling {
         Schedule::Sets(sets) => return print_sets(sets),
         Schedule::Manual {} => return never(),
         Schedule::Interval { every } => vec![after_last(every.as_secs())],
-        Schedule::Daily { at, time_zone } if at.second() == 0 && matches!(&**time_zone, "UTC" | "Etc/UTC") => {
+        Schedule::Daily { at, time_zone } if at.second() == 0 && is_utc(time_zone) => {
             let times = When::Times(Timetable { at: vec![*at], ..Timetable::every(Period::Daily) });
             print_set(&RunSet { kind: RunKind::Auto, when: times, run_later: true }).into_iter().collect()
         }
+        Schedule::Daily { time_zone, .. } if is_utc(time_zone) => vec![after_last(24 * 60 * 60)],
         // The day on which clocks are put forward has 23 hours.
         Schedule::Daily { .. } => vec![after_last(23 * 60 * 60)],
     };
     plain(sets)
+}
+
+fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "Etc/UTC")
 }
 
 fn after_last(seconds: i64) -> p::scheduling::BackupSet {

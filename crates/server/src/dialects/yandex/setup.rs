@@ -21,7 +21,10 @@ async fn get_agent_install_command(
     let folder = call.folder(&request.folder_id).await?;
     let mut policies = Vec::with_capacity(request.policy_ids.len());
     for id in &request.policy_ids {
-        policies.push(Uuid::try_parse(id).map_err(|_| Failure::not_found("policy", id))?);
+        let policy = Uuid::try_parse(id).map_err(|_| Failure::not_found("policy", id))?;
+        let fits = call.service().check_policy_for_machines(call.caller()?, folder.id, policy).await;
+        fits.map_err(|e| Failure::from(e).about(id.as_str()))?;
+        policies.push(policy);
     }
     let (kind, shell) = match request.r#type() {
         Kind::AgentInstallBashExternalVm => (ResourceType::ExternalVm, true),

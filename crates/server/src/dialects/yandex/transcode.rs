@@ -211,11 +211,22 @@ fn read_query(message: &mut DynamicMessage, query: &str, wrong: &mut Vec<Violati
     for part in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let Some(name) = percent::form(name) else { continue };
+        if !is_known(&message.descriptor(), &name) {
+            continue;
+        }
         set_parameter(message, &name, percent::form(value).as_deref(), "", wrong);
     }
 }
 
-/// Sets what a parameter like `archive.folderId` names; an unknown one is ignored.
+/// Whether a parameter like `archive.folderId` names a field that can stand in a query: an unknown one is ignored, with
+/// whatever it would be part of.
+fn is_known(message: &MessageDescriptor, name: &str) -> bool {
+    let Some((first, rest)) = name.split_once('.') else { return named(message, name).is_some() };
+    let field = named(message, first).filter(|field| !field.is_list());
+    field.is_some_and(|field| field.kind().as_message().is_some_and(|inner| is_known(inner, rest)))
+}
+
+/// Sets what a parameter like `archive.folderId` names.
 fn set_parameter(
     message: &mut DynamicMessage,
     name: &str,
@@ -309,6 +320,8 @@ mod tests {
         let list = |query: &str| read(Verb::GET, &format!("/backup/v1/resources?{query}"), "").expect("read");
         let wanted = list("folderId=f&pageSize=10&type=BMS");
         assert_eq!(list("folder_id=f&page_size=10&type=2"), wanted);
+        let backups = |query: &str| read(Verb::GET, &format!("/backup/v1/backups?{query}"), "").expect("read");
+        assert_eq!(backups("folderId=f&archive.unknown=1&backup.folderId.more=2"), backups("folderId=f"));
         assert_eq!(list("unknown=1&folderId=e&folderId=f&pageSize=10&type=BMS&also.unknown=%zz"), wanted);
         let create = |body: &str| read(Verb::POST, "/backup/v1/policies", body).expect("read");
         let wanted =

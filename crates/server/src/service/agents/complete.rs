@@ -194,7 +194,7 @@ impl Service {
         if work.volume {
             writes.push(Write::CreateTask(Box::new(indexing(agent, task, &backup))));
         }
-        if work.settings.verify {
+        if good && work.settings.verify {
             writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
         }
         // One with an end of its own is none of the policy's, and no occasion for it either.

@@ -78,6 +78,9 @@ impl Service {
 
     async fn is_that_snapshot(&self, backup: Uuid, repository: Uuid, snapshot: &str) -> Result<()> {
         let backup = self.ledger.get::<Backup>(&Scope::everything(), backup).await?.value;
+        if backup.deleted_at.is_some() {
+            return Err(Error::not_found("backup", backup.id));
+        }
         if (backup.repository, backup.snapshot.as_str()) != (repository, snapshot) {
             return Err(Error::invalid("argument", format!("backup '{}' is not that snapshot", backup.id)));
         }

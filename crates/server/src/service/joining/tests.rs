@@ -10,7 +10,7 @@ use ledger::{Ledger, MemoryLedger};
 
 use super::*;
 use crate::secrets::Sealer;
-use crate::service::{AgentHello, Connected, NewPolicy, NewResource};
+use crate::service::{AgentHello, Connected, NewPolicy, NewResource, PolicyChange, ResourceChange};
 
 struct World {
     service: Service,
@@ -191,6 +191,65 @@ async fn a_machine_that_was_taken_out_comes_back_as_the_same() {
 }
 
 #[tokio::test]
+async fn a_machine_that_joins_again_goes_on_with_its_schedule_and_with_what_people_said() {
+    let world = World::new().await;
+    let policy = world.policy().await;
+    let every = |hours| Some(Schedule::Interval { every: SignedDuration::from_hours(hours) });
+    let change = |schedule| PolicyChange { schedule, ..PolicyChange::default() };
+    world.service.change_policy(&world.root, policy, change(every(6))).await.expect("changed");
+    let token = world.token(Uuid::nil(), Joins { policies: vec![policy], ..Joins::default() }).await;
+    let joined = world.join(&token, Some("m-5")).await.expect("free");
+    let id = joined.resource.id;
+    world.leave(world.connect(&joined.agent_token).await).await;
+    let said = ResourceChange { name: Some("ours".into()), live_recovery: Some(true), ..ResourceChange::default() };
+    world.service.change_resource(&world.root, id, said).await.expect("changed");
+    let next = async || {
+        let ledger: &dyn Ledger = &*world.ledger;
+        let found = ledger.all::<Application>(&Scope::everything(), Filter::all()).await.expect("applications");
+        found[0].value.next_run_at
+    };
+    assert!(next().await.is_some());
+
+    let again = world.join(&token, Some("m-5")).await.expect("nobody is there");
+    world.service.change_policy(&world.root, policy, change(every(7))).await.expect("changed");
+    assert_eq!(next().await, None, "it is not registered");
+    world.leave(world.connect(&again.agent_token).await).await;
+    assert!(next().await.is_some());
+    let resource = world.resource(id).await;
+    assert_eq!((resource.name.as_str(), resource.live_recovery, resource.enabled), ("ours", true, true));
+
+    // One that is switched off stays so, and shows no run to come.
+    let off = ResourceChange { enabled: Some(false), ..ResourceChange::default() };
+    world.service.change_resource(&world.root, id, off).await.expect("changed");
+    assert_eq!(next().await, None);
+    let again = world.join(&token, Some("m-5")).await.expect("nobody is there");
+    world.leave(world.connect(&again.agent_token).await).await;
+    assert!(!world.resource(id).await.enabled);
+    assert_eq!(next().await, None);
+    let on = ResourceChange { enabled: Some(true), ..ResourceChange::default() };
+    world.service.change_resource(&world.root, id, on).await.expect("changed");
+    assert!(next().await.is_some());
+}
+
+#[tokio::test]
+async fn a_policy_whose_applying_is_cancelled_is_not_applied() {
+    let world = World::new().await;
+    let policy = world.policy().await;
+    let token = world.token(Uuid::nil(), Joins::default()).await;
+    let joined = world.join(&token, Some("db-1")).await.expect("free");
+    let applying = world.service.apply_policy_operation(&world.root, policy, joined.resource.id, None).await;
+    let applying = applying.expect("accepted").operation.id;
+    let ledger: &dyn Ledger = &*world.ledger;
+    let applied = async || ledger.all::<Application>(&Scope::everything(), Filter::all()).await.expect("a list").len();
+    assert_eq!(applied().await, 1);
+    let cancelled = world.service.cancel_operation(&world.root, applying).await.expect("it waits");
+    assert_eq!(cancelled.task.and_then(|t| t.result().map(|r| r.code)), Some(ResultCode::Cancelled));
+    assert_eq!(applied().await, 0);
+    world.connect(&joined.agent_token).await;
+    assert_eq!(applied().await, 0);
+}
+
+#[tokio::test]
 async fn a_resource_that_is_made_again_by_hand_is_the_same_too() {
     let world = World::new().await;
     let new = |name: &str| NewResource {
@@ -202,6 +261,9 @@ async fn a_resource_that_is_made_again_by_hand_is_the_same_too() {
         sources: Sources::default(),
         metadata: serde_json::Value::Null,
     };
+    let nameless = NewResource { instance_id: None, ..new("zero") };
+    let issued = world.service.add_resource(&world.root, nameless).await.expect("made").resource.instance_id;
+    assert!(issued.starts_with("bst") && issued.len() == 20, "{issued}");
     let first = world.service.add_resource(&world.root, new("one")).await.expect("free").resource;
     let taken = world.service.add_resource(&world.root, new("two")).await.expect_err("taken");
     assert_eq!(taken.code, Code::AlreadyExists);

@@ -513,6 +513,87 @@ async fn before_a_backup_retention_goes_first_and_its_failure_is_a_warning() {
     assert_eq!(points(&world.claim_one(0).await.task), ["s1", "s2"]);
 }
 
+/// Two backups, and a third that waits behind the retention which is to remove the first.
+async fn two_and_one_that_waits() -> (World, Task) {
+    let world = World::new(1, keep(json!({"keep": {"max_count": 1}}), true)).await;
+    for second in 1..=2 {
+        world.run().await;
+        world.complete(0, &world.claim_one(0).await, Outcome::of(OutcomeCode::Ok)).await;
+        world.complete(0, &world.claim_one(0).await, made(second)).await;
+    }
+    let backup = world.run().await;
+    assert_eq!(world.tasks(kind::RETENTION).await.last().map(points), Some(vec!["s1".to_owned()]));
+    (world, backup)
+}
+
+#[tokio::test]
+async fn without_the_backup_nothing_is_removed_before_it() {
+    let by = Caller::server();
+    let ended = async |world: &World| {
+        let last = world.tasks(kind::RETENTION).await.pop().expect("the retention");
+        last.result().map(|r| r.code)
+    };
+    // Revoked: both end in one commit.
+    let (world, _) = two_and_one_that_waits().await;
+    world.service.revoke_policy(&by, POLICY, machine(0)).await.expect("revoked");
+    assert_eq!(ended(&world).await, Some(ResultCode::Cancelled));
+    assert_eq!((world.claim(0).await.len(), world.snapshots().await.len()), (0, 2));
+    // Cancelled, and the end was heard of.
+    let (world, backup) = two_and_one_that_waits().await;
+    world.service.cancel_task(&by, TaskRef::Id(backup.id)).await.expect("it waits");
+    world.turn(backup.created_at).await;
+    assert_eq!(ended(&world).await, Some(ResultCode::Cancelled));
+    assert_eq!((world.claim(0).await.len(), world.snapshots().await.len()), (0, 2));
+    // The agent asks before that.
+    let (world, backup) = two_and_one_that_waits().await;
+    world.service.cancel_task(&by, TaskRef::Id(backup.id)).await.expect("it waits");
+    assert!(world.claim(0).await.is_empty());
+    assert_eq!((ended(&world).await, world.snapshots().await.len()), (Some(ResultCode::Ok), 2));
+}
+
+#[tokio::test]
+async fn a_retention_that_waited_goes_by_the_rules_of_now() {
+    let (world, backup) = two_and_one_that_waits().await;
+    let rules = json!({"rules": [{"keep": {"max_count": 9}}], "before_backup": true});
+    let change = crate::service::PolicyChange { retention: Some(read(rules)), ..Default::default() };
+    world.service.change_policy(&Caller::server(), POLICY, change).await.expect("changed");
+    assert!(world.claim(0).await.is_empty(), "what was to go stays by now");
+    let work = world.claim_one(0).await;
+    assert_eq!(work.task.id, backup.id);
+    world.complete(0, &work, made(3)).await;
+    assert_eq!(world.snapshots().await, ["s1", "s2", "s3"]);
+    assert_eq!(world.task(backup.spec.uuid).await.result().map(|r| r.code), Some(ResultCode::Ok));
+}
+
+#[tokio::test]
+async fn a_machine_that_is_switched_off_shows_no_run_to_come() {
+    let world = World::new(1, json!({"schedule": {"kind": "interval", "every": "6h"}})).await;
+    assert!(world.app(0).await.next_run_at.is_some());
+    let by = Caller::server();
+    for enabled in [false, true] {
+        let change = crate::service::ResourceChange { enabled: Some(enabled), ..Default::default() };
+        world.service.change_resource(&by, machine(0), change).await.expect("changed");
+        assert_eq!(world.app(0).await.next_run_at.is_some(), enabled);
+    }
+    // The first backup of an archive is full, whatever the schedule.
+    let first = world.run().await;
+    assert!(first.spec.seeding && full(&first));
+    world.complete(0, &world.claim_one(0).await, made(1)).await;
+    assert!(!full(&world.run().await));
+}
+
+#[tokio::test]
+async fn a_run_that_failed_is_not_verified() {
+    let mut policy = sets(every_three_hours(), json!({}));
+    policy["settings"] = json!({"verify": true});
+    let world = World::new(1, policy).await;
+    world.run().await;
+    let work = world.claim_one(0).await;
+    let failed = Outcome { payload: made(1).payload, ..Outcome::of(OutcomeCode::Error) };
+    world.complete(0, &work, failed).await;
+    assert_eq!((world.backups().await.len(), world.tasks(kind::VERIFICATION).await.len()), (1, 0));
+}
+
 #[tokio::test]
 async fn a_point_that_is_written_back_just_now_stays() {
     let world = World::new(1, keep(json!({"keep": {"max_count": 1}}), false)).await;
