@@ -36,6 +36,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Builder<'p> {
     place: &'p Place,
+    verb: &'static str,
     args: Vec<OsString>,
     listen: SocketAddr,
     tls: SocketAddr,
@@ -80,6 +81,7 @@ impl<'p> Builder<'p> {
     pub(crate) fn new(place: &'p Place) -> Builder<'p> {
         Builder {
             place,
+            verb: "up",
             args: Vec::new(),
             listen: ([127, 0, 0, 1], 0).into(),
             tls: ([127, 0, 0, 1], 0).into(),
@@ -105,6 +107,13 @@ impl<'p> Builder<'p> {
     #[must_use]
     pub fn also<S: AsRef<OsStr>>(mut self, args: &[S]) -> Builder<'p> {
         self.args.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts the server alone, without an agent.
+    #[must_use]
+    pub fn alone(mut self) -> Builder<'p> {
+        self.verb = "serve";
         self
     }
 
@@ -176,7 +185,7 @@ impl<'p> Builder<'p> {
             self.place.command(crate::program())
         };
         command
-            .arg("up")
+            .arg(self.verb)
             .arg("--data")
             .arg(self.place.data())
             .arg("--listen")

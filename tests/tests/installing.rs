@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use acceptance::machine::{Machine, only_backup, result};
-use acceptance::{Place, until};
-use api::client::ListQuery;
+use acceptance::{Place, Up, until};
+use api::client::{Client, ListQuery};
 use api::{NewPolicy, ResourceChange, Settings, Sources};
 use domain::Uuid;
 use domain::policy::Schedule;
+use domain::resource::Registration;
 use domain::task::ResultCode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -45,11 +46,25 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).permissions().mode() & 0o7777
 }
 
-#[tokio::test]
-async fn the_printed_line_makes_a_machine_that_is_backed_up() {
-    let place = Place::new();
-    let up = place.up().reached_as_localhost().start();
-    let client = up.client();
+/// Types the line into a shell: the agent that runs then.
+fn typed(place: &Place, line: &str) -> Installed {
+    let data = place.path("agent");
+    let installed = Installed(data.join("agent.pid"));
+    let mut shell = place.command("sh");
+    shell
+        .args(["-c", line])
+        .env("PATH", without_sudo(place))
+        .env("BACKSTAY_BIN_DIR", place.path("local/bin"))
+        .env("BACKSTAY_AGENT_DATA", &data)
+        .env("BACKSTAY_NO_SERVICE", "1");
+    let said = acceptance::place::said(&mut shell).good();
+    assert!(said.out.contains("the agent is installed"), "{said}");
+    assert!(installed.pid().is_some());
+    assert_eq!((mode(&data), mode(&data.join("agent.json"))), (0o700, 0o600));
+    installed
+}
+
+async fn manual_policy(client: &Client) -> Uuid {
     let new = NewPolicy {
         tenant: None,
         name: "by hand".into(),
@@ -59,45 +74,13 @@ async fn the_printed_line_makes_a_machine_that_is_backed_up() {
         repository: None,
         enabled: true,
     };
-    let policy = client.create_policy(&new).await.expect("a policy").id;
+    client.create_policy(&new).await.expect("a policy").id
+}
 
-    let (http, admin) = (up.ready().http.clone(), up.ready().admin_token.clone());
-    let wish = json!({
-        "folderId": Uuid::nil(), "type": "AGENT_INSTALL_BASH_EXTERNAL_SERVER", "policyIds": [policy],
-    });
-    let asked = reqwest::Client::new()
-        .post(format!("{http}/backup/v1/setup/getAgentInstallCommand"))
-        .bearer_auth(&admin)
-        .json(&wish);
-    let answer: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
-    let line = answer["command"].as_str().unwrap_or_else(|| panic!("no line in {answer}")).to_owned();
-
-    let data = place.path("agent");
-    let installed = Installed(data.join("agent.pid"));
-    let mut shell = place.command("sh");
-    shell
-        .args(["-c", &line])
-        .env("PATH", without_sudo(&place))
-        .env("BACKSTAY_BIN_DIR", place.path("local/bin"))
-        .env("BACKSTAY_AGENT_DATA", &data)
-        .env("BACKSTAY_NO_SERVICE", "1");
-    let said = acceptance::place::said(&mut shell);
-    assert_eq!(said.code, Some(0), "{said}");
-    assert!(said.out.contains("the agent is installed"), "{said}");
-    assert!(installed.pid().is_some());
-    assert_eq!((mode(&data), mode(&data.join("agent.json"))), (0o700, 0o600));
-
-    let list = format!("{http}/backup/v1/resources?folderId={}&type=EXTERNAL_SERVER", Uuid::nil());
-    let machine = until("the machine is registered", || async {
-        let asked = reqwest::Client::new().get(&list).bearer_auth(&admin);
-        let answer: Value = asked.send().await.ok()?.json().await.ok()?;
-        let machine = answer["resources"][0].clone();
-        (machine["initStatus"] == "REGISTRED" && machine["online"] == true).then_some(machine)
-    })
-    .await;
-    assert_eq!(machine["type"], "EXTERNAL_SERVER");
-    let resource: Uuid = machine["resourceId"].as_str().expect("an id").parse().expect("an id");
-
+/// Gives the machine a folder, and backs it up once its policy is applied.
+async fn backs_up(place: &Place, up: &Up<'_>, machine: Machine) {
+    let Machine { resource, policy } = machine;
+    let client = up.client();
     // Not the whole machine, which is what it stands for.
     let folder = place.folder("files");
     fs::write(folder.join("file"), "text").expect("a file");
@@ -109,7 +92,56 @@ async fn the_printed_line_makes_a_machine_that_is_backed_up() {
         (!applied.items.is_empty()).then_some(())
     })
     .await;
-    let task = up.completed(Machine { resource, policy }.run(&up).await.id).await;
+    let task = up.completed(machine.run(up).await.id).await;
     assert_eq!(result(&task), ResultCode::Ok, "{:#?}", task.result);
     assert_eq!(only_backup(&client, task.id).await.expect("a recovery point").resource, resource);
+}
+
+#[tokio::test]
+async fn a_server_alone_prints_the_line_and_the_machine_joins() {
+    let place = Place::new();
+    let server = place.up().alone().reached_as_localhost().start();
+    let client = server.client();
+    let policy = manual_policy(&client).await;
+    assert!(client.agents(&ListQuery::new()).await.expect("agents").items.is_empty());
+
+    let line = place.cli(&["agent", "enroll", "--policy", "by hand"]).good().out;
+    let _agent = typed(&place, &line);
+    let resource = until("the machine is registered", || async {
+        let machines = client.resources(&ListQuery::new()).await.ok()?.items;
+        machines.into_iter().next().filter(|m| m.registration == Registration::Registered).map(|m| m.id)
+    })
+    .await;
+    backs_up(&place, &server, Machine { resource, policy }).await;
+}
+
+#[tokio::test]
+async fn the_line_of_the_cloud_makes_a_machine_that_is_backed_up() {
+    let place = Place::new();
+    let up = place.up().reached_as_localhost().start();
+    let policy = manual_policy(&up.client()).await;
+
+    let (http, admin) = (up.ready().http.clone(), up.ready().admin_token.clone());
+    let wish = json!({
+        "folderId": Uuid::nil(), "type": "AGENT_INSTALL_BASH_EXTERNAL_SERVER", "policyIds": [policy],
+    });
+    let asked = reqwest::Client::new()
+        .post(format!("{http}/backup/v1/setup/getAgentInstallCommand"))
+        .bearer_auth(&admin)
+        .json(&wish);
+    let answer: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+    let line = answer["command"].as_str().unwrap_or_else(|| panic!("no line in {answer}")).to_owned();
+    let _agent = typed(&place, &line);
+
+    let list = format!("{http}/backup/v1/resources?folderId={}&type=EXTERNAL_SERVER", Uuid::nil());
+    let machine = until("the machine is registered", || async {
+        let asked = reqwest::Client::new().get(&list).bearer_auth(&admin);
+        let answer: Value = asked.send().await.ok()?.json().await.ok()?;
+        let machine = answer["resources"][0].clone();
+        (machine["initStatus"] == "REGISTRED" && machine["online"] == true).then_some(machine)
+    })
+    .await;
+    assert_eq!(machine["type"], "EXTERNAL_SERVER");
+    let resource: Uuid = machine["resourceId"].as_str().expect("an id").parse().expect("an id");
+    backs_up(&place, &up, Machine { resource, policy }).await;
 }

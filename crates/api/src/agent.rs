@@ -1,8 +1,11 @@
 //! Agents and repositories on the wire.
 
+use domain::resource::ResourceKind;
 use domain::{Timestamp, Uuid, agent, repository};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::names::ResourceKindName;
 
 /// A process on a host that takes tasks and moves data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +99,37 @@ impl std::fmt::Debug for Joined {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the token.
         f.debug_struct("Joined").field("instance_id", &self.instance_id).finish_non_exhaustive()
+    }
+}
+
+/// What machines become that join with the command asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnrolment {
+    /// The tenant that they join; the caller's own if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Uuid>,
+    /// What sort of thing they are; what the agent finds if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ResourceKindName>)]
+    pub kind: Option<ResourceKind>,
+    /// The policies that are applied to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Uuid>,
+}
+
+/// How machines join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolment {
+    /// One line for a shell on the machine: it fetches the agent, installs it, and lets it join. It holds a registration
+    /// token, which is good for a day and any number of machines.
+    pub command: String,
+}
+
+impl std::fmt::Debug for Enrolment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the token.
+        f.debug_struct("Enrolment").finish_non_exhaustive()
     }
 }
 

@@ -21,7 +21,7 @@ mod tenant;
 mod user;
 
 pub use activity::Activity;
-pub use agent::{Agent, Join, Joined, Repository};
+pub use agent::{Agent, Enrolment, Join, Joined, NewEnrolment, Repository};
 pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
 pub use backup::{Backup, File, FileList, Filesystem, Restore};

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     activity, agent, audit, backup, bench, client, completions, explain, key, ledger, policy, repository, resource,
-    restore, task, tenant, token, up, user,
+    restore, serve, task, tenant, token, up, user,
 };
 
 const AFTER: &str = "\
@@ -63,6 +63,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     #[command(after_help = "Example: backstay up --protect ~/documents")]
     Up(up::UpArgs),
+    #[command(after_help = serve::EXAMPLE)]
+    Serve(serve::ServeArgs),
     /// What is protected: machines and their folders
     #[command(subcommand, arg_required_else_help = true)]
     Resource(resource::ResourceCommand),

@@ -72,11 +72,15 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<ExitCode> {
 
 async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCode> {
     let connect = || Context::connect(&wanted, json);
+    let data = || wanted.data.clone().unwrap_or_else(|| connection::DEFAULT_DATA.into());
     match command {
         Command::Up(args) => {
             log_to_stderr();
-            let data = wanted.data.clone().unwrap_or_else(|| connection::DEFAULT_DATA.into());
-            commands::up::run(args, data).await
+            commands::up::run(args, data()).await
+        }
+        Command::Serve(args) => {
+            log_to_stderr();
+            commands::serve::run(args, data()).await
         }
         Command::Resource(c) => commands::resource::run(c, &connect()?).await,
         Command::Policy(c) => commands::policy::run(c, &connect()?).await,
@@ -85,6 +89,9 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
         Command::Backup(c) => commands::backup::run(c, &connect()?).await,
         Command::Restore(args) => commands::restore::run(args, &connect()?).await,
         Command::Agent(AgentCommand::List { page }) => commands::agent::list(&page, &connect()?).await,
+        Command::Agent(AgentCommand::Enroll { policies, tenant }) => {
+            commands::agent::enroll(&policies, tenant.as_deref(), &connect()?).await
+        }
         Command::Agent(AgentCommand::Join(args)) => commands::agent_process::join(args, &wanted).await,
         Command::Agent(AgentCommand::Run(args)) => {
             log_to_stderr();

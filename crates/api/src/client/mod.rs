@@ -18,9 +18,9 @@ pub use query::ListQuery;
 
 use crate::{
     Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
-    FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant,
-    NewToken, NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange, Restore, SigningKey,
-    Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Version,
+    Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewPassword, NewPolicy,
+    NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange,
+    Restore, SigningKey, Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Version,
 };
 
 /// How long a connection may take.
@@ -259,6 +259,11 @@ impl Client {
     /// registration.
     pub async fn join(&self, join: &Join) -> Result<Joined> {
         self.send(Method::POST, &["agents", "join"], join).await
+    }
+
+    /// The one line with which machines install an agent and join; it holds a registration token.
+    pub async fn enrol(&self, enrolment: &NewEnrolment) -> Result<Enrolment> {
+        self.send(Method::POST, &["agents", "enrolments"], enrolment).await
     }
 
     /// Repositories that match.

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::Agent;
+use api::{Agent, NewEnrolment, Policy, Tenant};
 use clap::Subcommand;
 
 use super::Context;
 use crate::cli::PageArgs;
 use crate::output::{Cell, Tone, short_ids};
+use crate::resolve;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -17,6 +18,16 @@ pub(crate) enum AgentCommand {
     List {
         #[command(flatten)]
         page: PageArgs,
+    },
+    /// Print the one line that installs an agent on another machine and lets it join; it is good for a day
+    #[command(after_help = "Example: backstay agent enroll --policy daily")]
+    Enroll {
+        /// Apply this policy to the machine; can be given several times
+        #[arg(long = "policy", value_name = "POLICY")]
+        policies: Vec<String>,
+        /// The tenant that it joins; your own by default
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
     },
     #[command(after_help = super::agent_process::JOIN_EXAMPLE)]
     Join(super::agent_process::JoinArgs),
@@ -39,4 +50,20 @@ pub(crate) async fn list(page: &PageArgs, ctx: &Context) -> Result<ExitCode> {
     };
     let rows = list.items.iter().zip(ids).map(row).collect();
     ctx.list(&list, ("agent", "agents"), &["NAME", "STATUS", "LAST SEEN", "SYSTEM", "VERSION", "ID"], rows)
+}
+
+pub(crate) async fn enroll(policies: &[String], tenant: Option<&str>, ctx: &Context) -> Result<ExitCode> {
+    let tenant = resolve::maybe::<Tenant>(&ctx.client, tenant).await?.map(|t| t.id);
+    let mut enrolment = NewEnrolment { tenant, ..Default::default() };
+    for policy in policies {
+        enrolment.policies.push(resolve::one::<Policy>(&ctx.client, policy).await?.id);
+    }
+    let made = ctx.client.enrol(&enrolment).await?;
+    if ctx.out.json {
+        ctx.out.json(&made)?;
+    } else {
+        ctx.out.line(&made.command)?;
+        ctx.out.note("to be typed on the machine; good for a day and for any number of machines");
+    }
+    Ok(ExitCode::SUCCESS)
 }

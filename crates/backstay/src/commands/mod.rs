@@ -15,6 +15,7 @@ pub(crate) mod policy;
 pub(crate) mod repository;
 pub(crate) mod resource;
 pub(crate) mod restore;
+pub(crate) mod serve;
 pub(crate) mod task;
 pub(crate) mod tenant;
 pub(crate) mod token;

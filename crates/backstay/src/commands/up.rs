@@ -1,6 +1,5 @@
 //! `backstay up`: server and agent on one machine, out of one folder; with `--protect`, the first backup at once.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,14 +11,14 @@ use anyhow::{Context, Result, bail};
 use api::client::{Client, ListQuery};
 use clap::Args;
 use domain::Uuid;
-use domain::import::{ImportRules, Network};
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
-use server::{Config, Running};
+use server::Running;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Connection};
+use super::serve::{ListenArgs, connection_to, note, say, this_machine};
+use crate::connection::Connection;
 use crate::{format, progress};
 
 /// The name of the policy that `--protect` makes.
@@ -30,8 +29,6 @@ const DAILY_AT: jiff::civil::Time = jiff::civil::time(2, 17, 0, 0);
 const AGENT_READY: Duration = Duration::from_secs(60);
 /// How many tasks the local agent works on at once.
 const SLOTS: u32 = 2;
-/// The unit of limits.
-const GIB: u64 = 1 << 30;
 
 /// Run server and agent on this machine.
 #[derive(Debug, Args)]
@@ -39,80 +36,25 @@ pub(crate) struct UpArgs {
     /// Protect this folder or file with a daily policy, and back it up now; can be given several times
     #[arg(long, value_name = "DIR")]
     protect: Vec<PathBuf>,
-    /// Where plain HTTP is answered; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9280")]
-    listen: SocketAddr,
-    /// Where TLS is answered, and agents connect; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9281")]
-    listen_tls: SocketAddr,
-    /// Where programs elsewhere reach this server over TLS: clients are told so, and the certificate has its name; by default
-    /// this machine's name with the port of --listen-tls
-    #[arg(long, value_name = "HOST:PORT", env = "BACKSTAY_PUBLIC", value_parser = public)]
-    public: Option<String>,
-    /// Also take what programs sign for this audience (`aud`) to get a token; can be given several times
-    #[arg(long = "jwt-audience", value_name = "URL")]
-    audiences: Vec<String>,
-    /// How many requests a second a tenant's clients may send to each resource of the Clumio API, twice as many in a burst;
-    /// 0 = as many as they like
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    rate_limit: u32,
-    /// How many GiB files that were taken out of backups to be fetched may take together
-    #[arg(long, value_name = "GIB", default_value_t = 10)]
-    downloads_limit: u64,
+    #[command(flatten)]
+    listening: ListenArgs,
     /// Also restore to places of their own below this folder; can be given several times
     #[arg(long, value_name = "DIR")]
     restore_root: Vec<PathBuf>,
-    /// Images may also be imported from these internal addresses; can be given several times
-    #[arg(long = "import-network", value_name = "NETWORK", value_parser = network)]
-    import_networks: Vec<Network>,
-    /// Images may also be imported from files in this folder, on machines of agents; can be given several times
-    #[arg(long = "import-folder", value_name = "DIR")]
-    import_folders: Vec<PathBuf>,
-    /// The region that OpenStack clients are told; by default RegionOne
-    #[arg(long, value_name = "NAME")]
-    region: Option<String>,
-    /// Write the addresses and an admin token here as JSON (mode 0600) when everything answers
-    #[arg(long, value_name = "FILE")]
-    ready_file: Option<PathBuf>,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     let data = std::path::absolute(data)?;
     let protect = args.protect.iter().map(|p| existing(p)).collect::<Result<Vec<_>>>()?;
-    let roots = args.import_folders.iter().map(|p| folder_of_images(p)).collect::<Result<Vec<_>>>()?;
+
     // Asked for before anything is started, so that an early Ctrl-C stops cleanly too.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
-    if !args.listen.ip().is_loopback() {
-        note(format!("warning: plain HTTP on {} can be read by others on the network; use TLS there", args.listen));
-    }
-    if let Some(file) = &args.ready_file {
-        connection::remove_stale(file);
-    }
-    let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let config = Config {
-        data: server::config::DataFolder::new(data.clone()),
-        listen: args.listen,
-        listen_tls: args.listen_tls,
-        host: host.clone(),
-        public: args.public,
-        audiences: args.audiences,
-        rate: server::service::Rate::per_second(args.rate_limit),
-        downloads: args.downloads_limit.saturating_mul(GIB),
-        history: Default::default(),
-        region: args.region,
-        imports: ImportRules { networks: args.import_networks, roots },
-    };
-    let server = server::start(config).await?;
-    let connection = Connection {
-        http: format!("http://{}", server.http),
-        tls: format!("https://{}", server.tls),
-        ca_file: server.ca_file.clone(),
-        admin_token: server.admin_token.clone(),
-        tenant_id: Uuid::nil(),
-    };
+    let host = this_machine();
+    let server = args.listening.start(data.clone()).await?;
+    let connection = connection_to(&server);
 
     let stop_agent = CancellationToken::new();
     let agent_config = local_agent(&server, &connection, &host, agent_host(&data, &args.restore_root)?)?;
@@ -125,11 +67,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         if !protect.is_empty() {
             tasks = protect_paths(&client, agent, &host, &protect, &data).await?;
         }
-        connection::write(&data, &connection)?;
-        if let Some(file) = &args.ready_file {
-            connection::write_file(file, &connection)?;
-        }
-        print_addresses(&connection, &data, server.admin_token_is_new);
+        args.listening.answers(&data, &connection, server.admin_token_is_new)?;
         for task in tasks {
             show_backup(&client, task).await?;
         }
@@ -145,37 +83,6 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
             other => Err(anyhow::anyhow!("the agent ended: {other:?}")),
         },
     };
-
-    note("stopping");
-    // First the agent, which gives its tasks back while the server still listens.
-    stop_agent.cancel();
-    if !agent.is_finished() && tokio::time::timeout(Duration::from_secs(10), agent).await.is_err() {
-        note("warning: the agent did not stop in time; its tasks are taken up again on the next start");
-    }
-    connection::remove(&data);
-    if let Some(file) = &args.ready_file {
-        // It says that everything answers, which is no longer so.
-        let _ = std::fs::remove_file(file);
-    }
-    server.stop().await;
-    outcome.map(|()| ExitCode::SUCCESS)
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    Network::parse(text).map_err(|e| e.hint.map_or(e.message.clone(), |hint| format!("{}; {hint}", e.message)))
-}
-
-/// A folder as agents compare it: with its whole path.
-fn folder_of_images(folder: &Path) -> Result<String> {
-    let whole = std::path::absolute(folder)?;
-    let text = whole.to_str().with_context(|| format!("the path {} is not UTF-8", whole.display()))?;
-    anyhow::ensure!(text != "/", "images cannot be imported from everywhere; name a folder");
-    Ok(text.to_owned())
-}
-
-fn public(text: &str) -> Result<String, String> {
-    server::config::host_and_port(text).map(|_| text.to_owned())
-}
 
 fn existing(path: &Path) -> Result<String> {
     let path = path.canonicalize().with_context(|| format!("cannot protect {}", path.display()))?;
@@ -331,25 +238,4 @@ async fn show_backup(client: &Client, task: i64) -> Result<()> {
         say(format::recovery_point(backup));
     }
     Ok(())
-}
-
-fn print_addresses(connection: &Connection, data: &Path, token_is_new: bool) {
-    say(format!("data     {}", data.display()));
-    say(format!("http     {}", connection.http));
-    say(format!("tls      {} (authority: {})", connection.tls, connection.ca_file.display()));
-    if token_is_new {
-        say(format!("admin    {}", connection.admin_token));
-        say("         shown once; commands on this machine find it by themselves");
-    }
-    say("");
-}
-
-/// A line on standard output. Whoever closed it does not want to know; serving goes on.
-fn say(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stdout(), "{}", line.as_ref());
-}
-
-/// A line on standard error, likewise.
-fn note(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
 }

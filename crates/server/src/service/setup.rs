@@ -109,13 +109,13 @@ impl Service {
         self.installer.as_ref()
     }
 
-    /// One line for a shell that installs an agent on a machine, which joins this tenant then. It holds a registration
-    /// token, and is good as long as that.
+    /// One line for a shell that installs an agent on a machine, which joins this tenant then, or the caller's own. It holds
+    /// a registration token, and is good as long as that.
     ///
     /// # Errors
     /// `no_installer` where this server hands out no agents, and those of [`Service::registration_token`].
-    pub async fn install_command(&self, caller: &Caller, tenant: Uuid, joins: Joins) -> Result<String> {
-        caller.may(Right::Operate)?;
+    pub async fn install_command(&self, caller: &Caller, tenant: Option<Uuid>, joins: Joins) -> Result<String> {
+        let tenant = tenant.unwrap_or(caller.may(Right::Operate)?.tenant());
         let installer =
             self.installer().ok_or_else(|| Error::new(Code::NoInstaller, "this server hands out no agents"))?;
         let script = installer.script().await?;

@@ -88,6 +88,7 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             });
             Some(Case { who: Who::Everybody, path: Vec::new(), body: Some(body), foreign: None })
         }
+        "enrol" => new(Operate, &[], Some(json!({ "policies": [policy] })), Some(json!({ "tenant": acme }))),
         "me" => of(Who::Callers, Vec::new()),
         "signing_keys" | "rotate_signing_key" => of(Who::Owners, Vec::new()),
         "revoke_signing_key" => of(Who::Owners, vec![key.clone()]),

@@ -17,7 +17,7 @@ use server::Service;
 use server::dialects::native::{ApiState, router};
 use server::secrets::Sealer;
 use server::service::{
-    AgentHello, AgentIdentity, Assigned, Command, FileEntry, FileList, NewTenant, Report, ReportEvent,
+    AgentHello, AgentIdentity, Assigned, Command, FileEntry, FileList, Installer, NewTenant, Report, ReportEvent,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +57,9 @@ impl World {
     pub(crate) async fn new() -> World {
         let ledger = Arc::new(MemoryLedger::new());
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
-        let service = Arc::new(Service::new(ledger.clone(), sealer));
+        let program = std::env::current_exe().expect("this program");
+        let installer = Installer::new(program, "certificate".into(), "ab12".into());
+        let service = Arc::new(Service::new(ledger.clone(), sealer).handing_out(installer));
         let everything = Scope::everything();
         let moment = service.moment();
         let tenant = Tenant::root("root", "UTC", moment.now);

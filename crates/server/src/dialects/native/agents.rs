@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::query::Filter;
+use domain::token::Joins;
 
 use super::auth::Asking;
 use super::error::Failure;
@@ -48,6 +49,26 @@ pub(super) async fn join(State(state): State<ApiState>, Body(body): Body<api::Jo
     let Joined { resource, agent_token } = state.service.join(&registration_token, joining).await?;
     let joined = api::Joined { resource: resource.id, instance_id: resource.instance_id, agent_token };
     Ok(unstored((StatusCode::CREATED, Json(joined)).into_response()))
+}
+
+/// The one line that installs an agent on a machine, which joins then.
+///
+/// It holds a registration token that is good for a day.
+#[utoipa::path(
+    post,
+    path = "/agents/enrolments",
+    tag = "agents",
+    request_body = api::NewEnrolment,
+    responses((status = 201, description = "The line", body = api::Enrolment))
+)]
+pub(super) async fn enrol(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    Body(body): Body<api::NewEnrolment>,
+) -> Result<Response, Failure> {
+    let joins = Joins { kind: body.kind, external: false, policies: body.policies };
+    let command = state.service.install_command(&caller, body.tenant, joins).await?;
+    Ok(unstored((StatusCode::CREATED, Json(api::Enrolment { command })).into_response()))
 }
 
 /// Repositories that match.

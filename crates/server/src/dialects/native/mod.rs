@@ -114,6 +114,7 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(backups::backup_files))
         .routes(routes!(backups::restore))
         .routes(routes!(agents::agents))
+        .routes(routes!(agents::enrol))
         .routes(routes!(agents::repositories))
         .routes(routes!(agents::repository))
         .routes(routes!(tenants::tenants, tenants::create_tenant))

@@ -122,7 +122,7 @@ pub(super) fn tops(backup: &Backup) -> Vec<Root> {
             path: found.path.clone(),
             size: found.size,
             free: found.available.unwrap_or_default(),
-            system: false,
+            ..Root::default()
         })
         .collect()
 }

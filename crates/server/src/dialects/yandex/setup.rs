@@ -37,6 +37,6 @@ async fn get_agent_install_command(
         let none = Error::new(Code::NoInstaller, "there is no agent for Windows yet");
         return Err(Failure::from(none).about(request.r#type().as_str_name()));
     }
-    let command = call.service().install_command(call.caller()?, folder.id, joins(kind, policies)).await?;
+    let command = call.service().install_command(call.caller()?, Some(folder.id), joins(kind, policies)).await?;
     Ok(GetAgentInstallCommandResponse { command })
 }
