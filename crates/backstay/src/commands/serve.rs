@@ -153,21 +153,6 @@ pub(crate) fn this_machine() -> String {
     gethostname::gethostname().to_string_lossy().into_owned()
 }
 
-    note("stopping");
-    // First the agent, which gives its tasks back while the server still listens.
-    stop_agent.cancel();
-    if !agent.is_finished() && tokio::time::timeout(Duration::from_secs(10), agent).await.is_err() {
-        note("warning: the agent did not stop in time; its tasks are taken up again on the next start");
-    }
-    connection::remove(&data);
-    if let Some(file) = &args.ready_file {
-        // It says that everything answers, which is no longer so.
-        let _ = std::fs::remove_file(file);
-    }
-    server.stop().await;
-    outcome.map(|()| ExitCode::SUCCESS)
-}
-
 fn network(text: &str) -> Result<Network, String> {
     Network::parse(text).map_err(|e| e.hint.map_or(e.message.clone(), |hint| format!("{}; {hint}", e.message)))
 }

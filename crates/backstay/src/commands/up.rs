@@ -84,6 +84,17 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         },
     };
 
+    note("stopping");
+    // First the agent, which gives its tasks back while the server still listens.
+    stop_agent.cancel();
+    if !agent.is_finished() && tokio::time::timeout(Duration::from_secs(10), agent).await.is_err() {
+        note("warning: the agent did not stop in time; its tasks are taken up again on the next start");
+    }
+    args.listening.answers_no_more(&data);
+    server.stop().await;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
 fn existing(path: &Path) -> Result<String> {
     let path = path.canonicalize().with_context(|| format!("cannot protect {}", path.display()))?;
     match path.to_str() {

@@ -63,6 +63,14 @@ pub(super) fn types_of(policy: &Policy) -> Vec<String> {
     }
 }
 
+/// The types of the operations that a policy has for a volume.
+pub(super) fn types_on_volume(policy: &Policy) -> Vec<String> {
+    match written(policy) {
+        Some(_) => types_of(policy),
+        None => vec![VOLUME_BACKUP.to_owned()],
+    }
+}
+
 fn operations(view: &PolicyView) -> Vec<Value> {
     match written(&view.policy) {
         Some((sent, _)) => sent.into_iter().map(whole).collect(),

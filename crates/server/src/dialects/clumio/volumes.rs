@@ -1,9 +1,12 @@
 //! Volumes (section 10): what is stored of them is asked of the ledger, and only what follows from other things is looked at
 //! here, for those that are left.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use domain::query::{Filter, RecordField, Test, Value as Wanted};
 use domain::resource::Resource;
-use domain::{Caller, Uuid};
+use domain::{Caller, Code, Uuid};
 use serde_json::{Value, json};
 
 use super::call::{Call, Reply};
@@ -11,6 +14,7 @@ use super::dispatch::Handlers;
 use super::failure::Failure;
 use super::filter::{Fields, Filter as Conditions, Kind, Operand, Shown, Test as Wish};
 use super::listing::{Listing, Pages};
+use super::policy_map;
 use super::stored::{Condition, maybe, passes, split};
 use super::tags;
 use super::volume_map::{backup_status, is_deleted, protection_status, volume};
@@ -72,10 +76,8 @@ async fn list_aws_ebs_volumes(call: Call) -> Result<Reply, Failure> {
         }
     };
     let views = service.volume_views(caller, page, Around::all(days)).await?;
-    let mut items = Vec::with_capacity(views.len());
-    for view in &views {
-        items.push(shown(&call, view).await?);
-    }
+    let policies = embedded_policies(&call, &views).await?;
+    let items = views.iter().map(|view| shown(view, &policies)).collect();
     Ok(call.list(Pages::Numbered, Listing { paging, items, total, filter_applied: None }))
 }
 
@@ -83,7 +85,8 @@ async fn read_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
     let id = call.uuid("volume_id", "volume")?;
     let around = Around::all(lookback_days(&call)?);
     let view = call.service().volume(&call.caller, id, around).await?;
-    Ok(call.ok(shown(&call, &view).await?))
+    let policies = embedded_policies(&call, std::slice::from_ref(&view)).await?;
+    Ok(call.ok(shown(&view, &policies)))
 }
 
 /// The days that are looked back, cut to what there is.
@@ -92,23 +95,29 @@ fn lookback_days(call: &Call) -> Result<Option<u32>, Failure> {
     Ok(days.map(|days| u32::try_from(days.clamp(1, i64::from(MOST_DAYS))).unwrap_or(MOST_DAYS)))
 }
 
-fn operations_of(_: &domain::policy::Policy) -> Vec<String> {
-    vec!["aws_ebs_volume_backup".to_owned()]
-}
-
-async fn embedded_policy(_: &Call, _: &domain::policy::Policy) -> Result<Value, Failure> {
-    Ok(Value::Null)
-}
-
-async fn shown(call: &Call, view: &VolumeView) -> Result<Value, Failure> {
-    let embedded = match &view.policy {
-        Some(policy) if call.params.embeds("read-policy-definition") => {
-            json!({ "read-policy-definition": embedded_policy(call, policy).await? })
+/// The policies of volumes as they are embedded, where that is asked for: each is looked up once. One that belongs to a unit
+/// above the caller's is not shown.
+async fn embedded_policies(call: &Call, views: &[VolumeView]) -> Result<HashMap<Uuid, Value>, Failure> {
+    let mut shown = HashMap::new();
+    if !call.params.embeds("read-policy-definition") {
+        return Ok(shown);
+    }
+    for id in views.iter().filter_map(|view| view.policy.as_ref()).map(|policy| policy.id) {
+        if let Entry::Vacant(place) = shown.entry(id) {
+            match call.service().policy_view(&call.caller, id).await {
+                Ok(view) => place.insert(json!({ "read-policy-definition": policy_map::policy(&view) })),
+                Err(error) if error.code == Code::NotFound => place.insert(Value::Null),
+                Err(error) => return Err(error.into()),
+            };
         }
-        _ => Value::Null,
-    };
-    let operations = view.policy.as_ref().map(operations_of).unwrap_or_default();
-    Ok(volume(view, &operations, embedded))
+    }
+    Ok(shown)
+}
+
+fn shown(view: &VolumeView, policies: &HashMap<Uuid, Value>) -> Value {
+    let policy = view.policy.as_ref();
+    let embedded = policy.and_then(|policy| policies.get(&policy.id)).cloned().unwrap_or_default();
+    volume(view, &policy.map(policy_map::types_on_volume).unwrap_or_default(), embedded)
 }
 
 /// The question with what else the ledger can answer, and what is left then; none if nothing can match.
