@@ -19,6 +19,8 @@ use crate::connection::{self, Connection};
 pub(crate) const EXAMPLE: &str = "Example: backstay serve --data /var/lib/backstay --listen-tls 0.0.0.0:9281 \
      --public backup.example:9281";
 
+/// What is said when everything answers.
+pub(crate) const RUNNING: &str = "Backstay is running. Ctrl-C stops it; started again in this folder, it continues.";
 /// The unit of limits.
 const GIB: u64 = 1 << 30;
 
@@ -74,7 +76,7 @@ pub(crate) async fn run(args: ServeArgs, data: PathBuf) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let server = args.listening.start(data.clone()).await?;
     args.listening.answers(&data, &connection_to(&server), server.admin_token_is_new)?;
-    say("Backstay serves. Ctrl-C stops it; started again in this folder, it continues.");
+    say(RUNNING);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

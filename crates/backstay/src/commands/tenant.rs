@@ -17,7 +17,7 @@ pub(crate) enum TenantCommand {
     #[command(after_help = "Example: backstay tenant create sales --parent acme")]
     Create(CreateArgs),
     /// Change the name or the description of a tenant
-    #[command(after_help = "Example: backstay tenant change sales --name 'Sales Europe'")]
+    #[command(after_help = "Example: backstay tenant change sales --name sales-eu")]
     Change(ChangeArgs),
     /// Delete a tenant that has nothing below it, no resources and no policies
     #[command(after_help = "Example: backstay tenant delete sales")]
@@ -95,7 +95,7 @@ fn show(t: &Tenant, ctx: &Context) -> Result<ExitCode> {
         ("id", Some(t.id.to_string().into())),
         ("number", Some(t.number.to_string().into())),
         ("locator", Some((&t.locator).into())),
-        ("description", Some((&t.description).into())),
+        ("description", (!t.description.is_empty()).then(|| (&t.description).into())),
         ("time zone", Some((&t.time_zone).into())),
     ])?;
     done()

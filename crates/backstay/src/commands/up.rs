@@ -17,7 +17,7 @@ use server::Running;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{ListenArgs, connection_to, note, say, this_machine};
+use super::serve::{ListenArgs, RUNNING, connection_to, note, say, this_machine};
 use crate::connection::Connection;
 use crate::{format, progress};
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
         for task in tasks {
             show_backup(&client, task).await?;
         }
-        say("Backstay is running. Ctrl-C stops it; started again in this folder, it continues.");
+        say(RUNNING);
         std::future::pending::<Result<()>>().await
     };
     let outcome = tokio::select! {

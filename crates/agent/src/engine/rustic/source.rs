@@ -1,6 +1,8 @@
 //! Reads the files to back up: a walk in the order the repository wants, under the rules of the job.
 //! Everything that cannot be read is a warning here, with its path; rustic_core would only log it.
 
+// long: one walk, and the rules that it follows.
+
 use std::{
     collections::{HashSet, VecDeque},
     ffi::OsString,

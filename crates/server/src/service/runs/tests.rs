@@ -1,6 +1,8 @@
 //! The scheduler over a ledger in memory, at moments that are set by hand: what is made when, how many at a time, what
 //! follows an end (contract for Yandex clients, Y99 to Y107).
 
+// long: one world of machines and times for all of them.
+
 use std::sync::Arc;
 
 use domain::archive::Archive;

@@ -47,17 +47,18 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
         let query = Query { filter, order, page: Page::After { key, limit }, total: false };
         service.resources(call.caller, &query).await?.items
     };
-    let path = call.link("/v2/images");
+    // As in the list of tasks.
+    let path = "/v2/images";
     let wanted = params.get("status");
     let shown = images.iter().map(|view| image(&view.resource, call.prefix));
     let shown: Vec<_> = shown.filter(|i| wanted.is_none_or(|w| i["status"] == w)).collect();
     let mut body = json!({
         "images": shown,
-        "first": params.clone().without("marker").link(&path),
+        "first": params.clone().without("marker").link(path),
         "schema": call.link("/v2/schemas/images"),
     });
     if let Some(last) = images.last().filter(|_| images.len() == limit as usize) {
-        body["next"] = params.with("marker", &last.resource.id.to_string()).link(&path).into();
+        body["next"] = params.with("marker", &last.resource.id.to_string()).link(path).into();
     }
     Ok(Json(body).into_response())
 }

@@ -55,15 +55,17 @@ pub(super) async fn page(call: &Call<'_>) -> Result<serde_json::Value, Refusal> 
             check_type(call, name).await?;
         }
     }
-    let path = call.link("/v2/tasks");
+    // Without what stands before the version, whatever was called: clients put their endpoint before these links, and that
+    // has the prefix.
+    let path = "/v2/tasks";
     let mut body = Map::new();
     let shown = service.cloud().shown;
     let rows =
         tasks.iter().map(|task| serde_json::Value::from(map::listed(task, call.prefix, shown))).collect::<Vec<_>>();
     body.insert("tasks".to_owned(), rows.into());
-    body.insert("first".to_owned(), params.clone().without("marker").link(&path).into());
+    body.insert("first".to_owned(), params.clone().without("marker").link(path).into());
     if let Some(last) = tasks.last().filter(|_| tasks.len() == wish.limit as usize) {
-        body.insert("next".to_owned(), params.with("marker", &last.spec.uuid.to_string()).link(&path).into());
+        body.insert("next".to_owned(), params.with("marker", &last.spec.uuid.to_string()).link(path).into());
     }
     body.insert("schema".to_owned(), call.link("/v2/schemas/tasks").into());
     Ok(json!(body))
