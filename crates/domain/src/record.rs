@@ -61,7 +61,6 @@ named_enum! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "each variant is the type of its name")]
-#[expect(clippy::large_enum_variant, reason = "there are few at a time, and those that are kept are boxed")]
 pub enum Record {
     Tenant(Tenant),
     Resource(Resource),

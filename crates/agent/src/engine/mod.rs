@@ -294,6 +294,7 @@ pub struct CommandsJob {
 /// The answer to a job that succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "there is one for each job")]
 pub enum Output {
     /// To [`Job::Init`].
     Init(InitSummary),

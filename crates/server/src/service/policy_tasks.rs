@@ -185,11 +185,11 @@ impl Service {
     pub(super) fn told(&self, committed: &Committed) -> Result<Task> {
         self.deliver(committed);
         self.nudge();
-        let tasks = committed.written.iter().filter_map(|w| match w {
+        let mut tasks = committed.written.iter().filter_map(|w| match w {
             Written::Task { task, .. } => Some(task.clone()),
             _ => None,
         });
-        tasks.last().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
+        tasks.next_back().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
     }
 
     /// Where backups of a tenant's policies go if nobody says otherwise: the oldest repository of the nearest tenant that

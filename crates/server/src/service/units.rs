@@ -305,11 +305,11 @@ impl Service {
     fn unit_changed(&self, committed: Committed) -> Result<(Tenant, Option<Task>)> {
         self.deliver(&committed);
         self.nudge();
-        let tasks = committed.written.iter().filter_map(|w| match w {
+        let mut tasks = committed.written.iter().filter_map(|w| match w {
             Written::Task { task, .. } => Some(task.clone()),
             _ => None,
         });
-        let task = tasks.last();
+        let task = tasks.next_back();
         Ok((super::stamped(committed)?, task))
     }
 }

@@ -453,7 +453,7 @@ fn restore_image<S: IndexedFull + Sync>(
 
     reporter.step(Step::Metadata);
     let done = (|| {
-        let modified = file.node.meta.mtime.and_then(|time| SystemTime::try_from(time).ok());
+        let modified = file.node.meta.mtime.map(SystemTime::from);
         if let Some(time) = modified {
             image.set_modified(time)?;
         }

@@ -66,8 +66,8 @@ async fn read_aws_environment(call: Call) -> Result<Reply, Failure> {
 fn shown(of: &Environment, field: &'static str, filter: &Conditions<&'static str>) -> Shown<'static> {
     match field {
         "account_native_id" => Shown::owned((of.agent.id).to_string()),
-        "account_name" => Shown::owned((&of.agent.name).to_string()),
-        "aws_region" => Shown::owned((&of.repository_name).to_string()),
+        "account_name" => Shown::owned(of.agent.name.to_string()),
+        "aws_region" => Shown::owned(of.repository_name.to_string()),
         // The vendor's example asks for `installed` and means what can be used.
         "connection_status" if of.online && filter.equal_to(field) == Some("installed") => {
             Shown::owned(("installed").to_string())

@@ -126,7 +126,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
     let many = format!("{{\"id\": {{\"$in\": [{}]}}}}", vec!["1"; 1001].join(","));
     let long = format!("{{\"id\": \"{}\"}}", "x".repeat(17 * 1024));
     let cases = [
-        (r#"{"id": "a"b"}"#, "line 1 column 10"),
+        (r#"{"id": "a"b"}"#, "line 1 column 11"),
         ("[]", "no JSON object"),
         ("7", "no JSON object"),
         (r#"{"nothing": 1}"#, "there is no field 'nothing'"),

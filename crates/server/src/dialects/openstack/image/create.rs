@@ -104,7 +104,7 @@ fn task(members: &Map<String, Value>) -> Result<(&str, &Map<String, Value>), Ref
     {
         return Err(mismatch(format!("Additional properties are not allowed ('{name}' was unexpected)")));
     }
-    if let Some(id) = members.get("id").filter(|id| !id.as_str().is_some_and(|id| uuid(id).is_some())) {
+    if let Some(id) = members.get("id").filter(|id| id.as_str().is_none_or(|id| uuid(id).is_none())) {
         return Err(mismatch(format!("'id' is no uuid: {id}")));
     }
     let kind = match members.get("type") {
