@@ -57,7 +57,7 @@ async fn people_sign_in_by_name_or_id_for_a_project() {
     assert_eq!(said["user"]["domain"], json!({ "id": "default", "name": "Default" }));
     assert_eq!(said["project"]["id"], json!(hex(world.acme)), "the user's own");
     let roles: Vec<&str> =
-        said["roles"].as_array().expect("roles").iter().map(|r| r["name"].as_str().unwrap()).collect();
+        said["roles"].as_array().expect("roles").iter().map(|r| r["name"].as_str().expect("a name")).collect();
     assert_eq!(roles, ["admin", "member", "reader"]);
     let image = said["catalog"].as_array().expect("a catalog").iter().find(|s| s["type"] == "image").expect("images");
     assert_eq!(image["endpoints"][0]["url"], json!("http://cloud.example.com:8774/image"));
