@@ -9,24 +9,16 @@ use domain::policy::{Agenda, Application, Policy};
 use domain::query::{Filter, Page, Pattern, Query, RecordField, TaskField, Test, Value};
 use domain::record::RecordKind;
 use domain::resource::{Registration, Resource};
-use domain::task::{
-    Event, Executor, LeaseToken, Named, Outcome, OutcomeCode, State, Task, TaskError, TaskRef, TaskSpec, kind,
-};
+use domain::task::{Event, Named, Outcome, OutcomeCode, State, Task, TaskError, TaskRef, TaskSpec, kind};
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid, if_found};
 use ledger::{Expect, Stored, Write};
-use serde_json::json;
 
 use super::agents::{ATTEMPTS, came_between};
 use super::operations::Change;
-use super::queue::MAINTENANCE;
 use super::runs::named_resource;
+use super::server_tasks::{SERVER_QUEUE, carried_out, done, named_policy, server_task};
 use super::{OperationView, Service};
-
-/// The queue of what the server does itself; nobody takes from it.
-pub(super) const SERVER_QUEUE: &str = "server";
-/// The server as an executor.
-const SERVER: &str = "server";
 
 /// An application with what is known of its policy, its resource and its runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,7 +239,7 @@ impl Service {
         resource: &Resource,
     ) -> Result<(Application, Uuid, Vec<Write>)> {
         let app = self.new_application(policy, resource).await?;
-        let spec = server_task(caller, kind::APPLY_POLICY, policy, resource);
+        let spec = task_of(caller, kind::APPLY_POLICY, policy, resource);
         let uuid = spec.uuid;
         let mut writes = vec![Write::Put(Box::new(app.clone().into()), Expect::New), Write::CreateTask(Box::new(spec))];
         if resource.registration == Registration::Registered {
@@ -287,10 +279,9 @@ impl Service {
     ) -> Result<(Uuid, Vec<Write>)> {
         let resource = self.ledger.get::<Resource>(&Scope::everything(), app.resource).await?.value;
         let mut writes = self.taking_away(caller, app).await?;
-        let spec = server_task(caller, kind::REVOKE_POLICY, policy, &resource);
+        let spec = task_of(caller, kind::REVOKE_POLICY, policy, &resource);
         let uuid = spec.uuid;
-        writes.push(Write::CreateTask(Box::new(spec)));
-        writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
+        writes.extend(done(spec));
         Ok((uuid, writes))
     }
 
@@ -417,29 +408,12 @@ pub(super) fn change_of(kind: OperationKind, policy: &Policy, resource: &Resourc
     Change::new(kind, resource.tenant, about, (policy.id, policy.name.clone()))
 }
 
-/// A task that the server carries out itself.
-fn server_task(caller: &Caller, kind: &str, policy: &Policy, resource: &Resource) -> TaskSpec {
-    let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, resource.tenant);
-    spec.policy = Some(Named { id: policy.id.to_string(), kind: MAINTENANCE.to_owned(), name: policy.name.clone() });
-    spec.resource = Some(named_resource(resource));
+/// The task that applies a policy or takes it back.
+fn task_of(caller: &Caller, kind: &str, policy: &Policy, resource: &Resource) -> TaskSpec {
     let doing = if kind == kind::APPLY_POLICY { "Applying" } else { "Revoking" };
-    spec.context = json!({
-        "title": format!("{doing} plan '{}' for '{}'", policy.name, resource.name),
-        "run_mode": "manual",
-    });
-    spec.started_by = Some(caller.name.clone());
-    spec.issuer.id = caller.issuer_id();
+    let title = format!("{doing} plan '{}' for '{}'", policy.name, resource.name);
+    let mut spec = server_task(caller, kind, resource.tenant, &title);
+    spec.policy = Some(named_policy(policy));
+    spec.resource = Some(named_resource(resource));
     spec
-}
-
-/// What happens to a task of the server's from its queue to its end.
-pub(super) fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
-    let task = TaskRef::Uuid(task);
-    let lease = || LeaseToken(format!("{SERVER}.{}", Uuid::now_v7()));
-    let (executor, lease) = (Executor { id: SERVER.to_owned(), cluster_id: String::new() }, lease());
-    [
-        Write::Task(task, Event::Claim { executor, lease: lease.clone() }),
-        Write::Task(task, Event::Start { lease: lease.clone() }),
-        Write::Task(task, Event::Complete { lease, outcome, progress: None }),
-    ]
 }

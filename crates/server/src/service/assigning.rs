@@ -6,17 +6,16 @@ use std::collections::HashSet;
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
 use domain::resource::{Registration, Resource};
-use domain::task::{Named, Outcome, OutcomeCode, Task, TaskSpec, kind};
+use domain::task::{Task, TaskSpec, kind};
 use domain::{Caller, Error, Result, Right, Scope, Uuid};
 use ledger::{Expect, Stored, Write};
-use serde_json::json;
 
 use super::Service;
-use super::applying::{SERVER_QUEUE, carried_out, registration_failed};
+use super::applying::registration_failed;
 use super::asked::Asked;
 use super::moving::Refused;
-use super::queue::MAINTENANCE;
 use super::runs::named_resource;
+use super::server_tasks::{named_policy, server_task, told_by, untold};
 
 /// How often a commit is tried anew when somebody else came between.
 const ATTEMPTS: usize = 10;
@@ -70,15 +69,13 @@ impl Service {
                 }
             }
             Refused::of(refused)?;
-            let spec = assignment_task(caller, &planned, asked);
-            let uuid = spec.uuid;
+            let spec = assignment_task(caller, &planned);
             let mut writes: Vec<Write> = planned.into_iter().flat_map(|one| one.writes).collect();
-            writes.push(Write::CreateTask(Box::new(spec)));
-            writes.extend(carried_out(uuid, Outcome::of(OutcomeCode::Ok)));
+            writes.extend(told_by(spec, asked));
             match self.ledger.commit(scope, self.moment(), writes).await {
                 Err(e) if super::operations::overtaken(e.code) && attempts.next().is_some() => {}
                 Err(e) => return Err(e.into()),
-                Ok(committed) => return Ok(self.told(&committed)?),
+                Ok(committed) => return Ok(self.told(&committed).ok_or_else(untold)?),
             }
         }
     }
@@ -122,7 +119,7 @@ impl Service {
 }
 
 /// The task that tells of assignments; it lies with its resource or policy.
-fn assignment_task(caller: &Caller, planned: &[Planned], asked: &Asked) -> TaskSpec {
+fn assignment_task(caller: &Caller, planned: &[Planned]) -> TaskSpec {
     let assigns = planned.iter().any(|one| one.policy.is_some());
     let policy = planned.iter().find_map(|one| one.policy.as_ref());
     let policy = policy.or_else(|| planned.iter().find_map(|one| one.former.as_ref()));
@@ -133,10 +130,6 @@ fn assignment_task(caller: &Caller, planned: &[Planned], asked: &Asked) -> TaskS
     let seen = |policy: &&Policy| caller.tenant().is_nil() || assigns || policy.tenant == caller.tenant();
     let tenant = single.map(|r| r.tenant).or(policy.filter(seen).map(|p| p.tenant)).unwrap_or(caller.tenant());
     let kind = if assigns { kind::APPLY_POLICY } else { kind::REVOKE_POLICY };
-    let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, tenant);
-    let named = |p: &Policy| Named { id: p.id.to_string(), kind: MAINTENANCE.to_owned(), name: p.name.clone() };
-    spec.policy = policy.map(named);
-    spec.resource = single.map(named_resource);
     let what = match (single, planned.len()) {
         (Some(resource), _) => format!("'{}'", resource.name),
         (None, n) => format!("{n} resources"),
@@ -146,10 +139,8 @@ fn assignment_task(caller: &Caller, planned: &[Planned], asked: &Asked) -> TaskS
         (false, Some(policy)) => format!("Revoking plan '{}' for {what}", policy.name),
         _ => format!("Revoking plans for {what}"),
     };
-    spec.context = json!({ "title": title, "run_mode": "manual" });
-    spec.argument = json!({});
-    spec.started_by = Some(caller.name.clone());
-    spec.issuer.id = caller.issuer_id();
-    asked.clone().write_into(&mut spec);
+    let mut spec = server_task(caller, kind, tenant, &title);
+    spec.policy = policy.map(named_policy);
+    spec.resource = single.map(named_resource);
     spec
 }

@@ -34,6 +34,7 @@ mod resources;
 mod restored_files;
 mod retention;
 mod runs;
+mod server_tasks;
 mod setup;
 mod tasks;
 mod tenant_tree;

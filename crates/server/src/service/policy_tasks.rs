@@ -1,7 +1,6 @@
 //! Policies that are changed and deleted by tasks, and how they stand. The server carries such tasks out itself, in the
 //! commit that makes the change; while one of them is not done, the policy is locked.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use domain::policy::{Application, Policy};
@@ -9,15 +8,12 @@ use domain::query::{Filter, Pattern, Query, RecordField, TaskField, Test, Value}
 use domain::record::RecordKind;
 use domain::repository::Repository;
 use domain::resource::{Resource, ResourceKind};
-use domain::task::{Named, Outcome, OutcomeCode, State, Task, TaskSpec, kind};
-use domain::tenant::Tenant;
+use domain::task::{State, Task, kind};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
-use ledger::{Committed, Write, Written};
-use serde_json::json;
+use ledger::Write;
 
-use super::applying::{SERVER_QUEUE, carried_out};
 use super::asked::Asked;
-use super::queue::MAINTENANCE;
+use super::server_tasks::{SERVER_QUEUE, named_policy, server_task, told_by, untold};
 use super::{PolicyChange, Service};
 
 /// How often a commit is tried anew when somebody else came between.
@@ -149,7 +145,7 @@ impl Service {
                 Err(e) if e.code == Code::RevisionConflict && attempts.next().is_some() => {}
                 Err(e) => return Err(e),
                 Ok(committed) => {
-                    let task = self.told(&committed)?;
+                    let task = self.told(&committed).ok_or_else(untold)?;
                     return Ok((super::stamped(committed)?, task));
                 }
             }
@@ -176,20 +172,9 @@ impl Service {
             match self.ledger.commit(scope, self.moment(), writes).await {
                 Err(e) if super::operations::overtaken(e.code) && attempts.next().is_some() => {}
                 Err(e) => return Err(e),
-                Ok(committed) => return self.told(&committed),
+                Ok(committed) => return self.told(&committed).ok_or_else(untold),
             }
         }
-    }
-
-    /// The task by which a commit is told.
-    pub(super) fn told(&self, committed: &Committed) -> Result<Task> {
-        self.deliver(committed);
-        self.nudge();
-        let mut tasks = committed.written.iter().filter_map(|w| match w {
-            Written::Task { task, .. } => Some(task.clone()),
-            _ => None,
-        });
-        tasks.next_back().ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"))
     }
 
     /// Where backups of a tenant's policies go if nobody says otherwise: the oldest repository of the nearest tenant that
@@ -198,14 +183,9 @@ impl Service {
     /// # Errors
     /// `missing_field` where there is none.
     pub async fn usual_repository(&self, caller: &Caller, tenant: Option<Uuid>) -> Result<Uuid> {
-        let everything = Scope::everything();
         let tenant = self.live_tenant(caller.scope(), tenant.unwrap_or(caller.tenant())).await?;
-        let repositories = self.ledger.all::<Repository>(&everything, Filter::all()).await?;
-        let owners = self.by_id::<Tenant>(&everything, repositories.iter().map(|r| r.value.tenant)).await?;
-        let above = repositories.iter().map(|r| &r.value).filter_map(|r| Some((r, owners.get(&r.tenant)?)));
-        let above = above.filter(|(_, owner)| Scope::subtree(owner).contains(&tenant.locator));
-        let usual = above.max_by_key(|(r, owner)| (owner.locator.len(), Reverse((r.created_at, r.id))));
-        usual.map(|(r, _)| r.id).ok_or_else(|| {
+        let repositories = self.repositories_and_owners().await?;
+        repositories.usual_of(tenant.locator.as_str()).map(|repository| repository.id).ok_or_else(|| {
             Error::missing("repository").hint("there is no repository that you could use; create one first")
         })
     }
@@ -223,15 +203,14 @@ impl Service {
 }
 
 /// The task about a policy, done with the commit that makes it.
-fn policy_task(caller: &Caller, kind: &str, doing: &str, policy: &Policy, asked: &Asked) -> Vec<Write> {
-    let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, policy.tenant);
-    spec.policy = Some(Named { id: policy.id.to_string(), kind: MAINTENANCE.to_owned(), name: policy.name.clone() });
-    spec.context = json!({ "title": format!("{doing} plan '{}'", policy.name), "run_mode": "manual" });
-    spec.argument = json!({});
-    spec.started_by = Some(caller.name.clone());
-    spec.issuer.id = caller.issuer_id();
-    asked.clone().write_into(&mut spec);
-    let uuid = spec.uuid;
-    let made = std::iter::once(Write::CreateTask(Box::new(spec)));
-    made.chain(carried_out(uuid, Outcome::of(OutcomeCode::Ok))).collect()
+fn policy_task(
+    caller: &Caller,
+    kind: &str,
+    doing: &str,
+    policy: &Policy,
+    asked: &Asked,
+) -> impl Iterator<Item = Write> {
+    let mut spec = server_task(caller, kind, policy.tenant, &format!("{doing} plan '{}'", policy.name));
+    spec.policy = Some(named_policy(policy));
+    told_by(spec, asked)
 }

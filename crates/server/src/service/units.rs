@@ -6,15 +6,14 @@ use std::collections::HashSet;
 use domain::policy::Policy;
 use domain::query::{Filter, Query, RecordField, TaskField, Test, Value};
 use domain::resource::{Resource, ResourceKind};
-use domain::task::{Entity, Outcome, OutcomeCode, Task, TaskSpec, kind};
+use domain::task::{Entity, Task, kind};
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
-use ledger::{Committed, Expect, Stored, Write, Written};
-use serde_json::json;
+use ledger::{Committed, Expect, Stored, Write};
 
-use super::applying::{SERVER_QUEUE, carried_out};
 use super::asked::Asked;
 use super::moving::Refused;
+use super::server_tasks::{SERVER_QUEUE, server_task, told_by, untold};
 use super::tenants::{deleted, number_taken};
 use super::{NewTenant, Service, TenantChange};
 
@@ -219,7 +218,7 @@ impl Service {
                 Err(e) => return Err(e),
                 Ok(committed) => {
                     let (_, task) = self.unit_changed(committed)?;
-                    return task.ok_or_else(|| Error::new(Code::Internal, "the task is not in the commit"));
+                    return task.ok_or_else(untold);
                 }
             }
         }
@@ -282,34 +281,22 @@ impl Service {
         doing: &str,
         tenant: &Tenant,
         asked: &Asked,
-    ) -> Result<Vec<Write>> {
+    ) -> Result<impl Iterator<Item = Write>> {
         let above = match tenant.parent {
             Some(parent) => domain::if_found(self.live_tenant(caller.scope(), parent).await)?,
             None => None,
         };
-        let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, above.map_or(tenant.id, |t| t.id));
+        let lies_in = above.map_or(tenant.id, |t| t.id);
+        let mut spec = server_task(caller, kind, lies_in, &format!("{doing} '{}'", tenant.name));
         spec.parent_entity =
             Some(Entity { id: tenant.id.to_string(), kind: UNIT.to_owned(), value: tenant.name.clone() });
         spec.tags = vec![tag(tenant.id)];
-        spec.context = json!({ "title": format!("{doing} '{}'", tenant.name), "run_mode": "manual" });
-        spec.argument = json!({});
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        asked.clone().write_into(&mut spec);
-        let uuid = spec.uuid;
-        let made = std::iter::once(Write::CreateTask(Box::new(spec)));
-        Ok(made.chain(carried_out(uuid, Outcome::of(OutcomeCode::Ok))).collect())
+        Ok(told_by(spec, asked))
     }
 
     /// The tenant and the task as a commit left them.
     fn unit_changed(&self, committed: Committed) -> Result<(Tenant, Option<Task>)> {
-        self.deliver(&committed);
-        self.nudge();
-        let mut tasks = committed.written.iter().filter_map(|w| match w {
-            Written::Task { task, .. } => Some(task.clone()),
-            _ => None,
-        });
-        let task = tasks.next_back();
+        let task = self.told(&committed);
         Ok((super::stamped(committed)?, task))
     }
 }

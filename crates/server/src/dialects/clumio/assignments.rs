@@ -48,7 +48,7 @@ async fn set_assignments(call: Call) -> Result<Reply, Failure> {
     }
     body.checked()?;
     let check = |place: usize, resource: &Resource, policy: Option<&Policy>| suits(entities[place], resource, policy);
-    let asked = call.asked(Some(body.raw()));
+    let asked = call.asked(Some(&body));
     let task = call.service().assign_policies(&call.caller, &wishes, check, &asked).await;
     let task = task.map_err(|refused| of_items(refused, |place| format!("items[{place}]")))?;
     Ok(call.accepted(json!({ "task_id": task.id.to_string(), "_links": call.links_to(&task) })))

@@ -17,7 +17,7 @@ use super::failure::{Cause, Failure};
 use super::filter::{Fields, Filter as Conditions, Kind, Shown};
 use super::listing::{Listing, Pages};
 use super::query::{Paging, shortened};
-use super::started::{asked, in_body, started};
+use super::started::in_body;
 use super::stored::{Condition, passes, split};
 use crate::service::BackupWish;
 
@@ -160,7 +160,7 @@ async fn create_backup_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
     let volume = call.service().volume(&call.caller, resource, crate::service::Around::default()).await;
     volume.map_err(|e| in_body(e, "volume_id", "volume"))?;
     let wish = BackupWish { resource, repository, keep };
-    let task = call.service().back_up(&call.caller, wish, asked(&call, &body)).await;
+    let task = call.service().back_up(&call.caller, wish, call.asked(Some(&body))).await;
     let task = task.map_err(|e| match (e.code, e.field.as_deref()) {
         (Code::Disabled, _) => Failure::caused(Cause::VolumeUnusable, &e),
         (Code::NotFound, _) => in_body(e, "volume_id", "volume"),
@@ -168,7 +168,7 @@ async fn create_backup_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
         (_, Some("keep")) => in_body(e, "settings.retention_duration", "duration"),
         _ => e.into(),
     })?;
-    started(&call, StatusCode::ACCEPTED, &task, Value::Null).await
+    Ok(call.started(StatusCode::ACCEPTED, &task, Value::Null))
 }
 
 /// A span of time; faults where it is none.

@@ -1,5 +1,6 @@
 //! Organizational units: tenants (section 15).
 
+use axum::http::StatusCode;
 use domain::resource::ResourceKind;
 use domain::task::Task;
 use domain::tenant::Tenant;
@@ -80,7 +81,7 @@ async fn create_unit(call: Call) -> Result<Reply, Failure> {
     body.checked()?;
     moving.check(&call).await?;
     let new = NewTenant { parent, name: name.to_owned(), description: description.to_owned() };
-    let asked = call.asked(Some(body.raw()));
+    let asked = call.asked(Some(&body));
     let made = call.service().create_unit(&call.caller, new, &moving.add, &asked).await;
     let (tenant, task) = made.map_err(|refused| match refused {
         Refused::Whole(e) if e.code == Code::NotFound => Failure::caused(Cause::Member, &e.field("parent_id")),
@@ -112,7 +113,7 @@ async fn patch_unit(call: Call) -> Result<Reply, Failure> {
     body.checked()?;
     let unchanged_since = unchanged(&call, &before)?;
     moving.check(&call).await?;
-    let asked = call.asked(Some(body.raw()));
+    let asked = call.asked(Some(&body));
     let (add, remove) = (moving.add.clone(), moving.remove.clone());
     let change = UnitChange { tenant: change, add, remove, unchanged_since };
     let changed = call.service().change_unit(&call.caller, id, &change, &asked).await;
@@ -133,9 +134,7 @@ async fn delete_unit(call: Call) -> Result<Reply, Failure> {
         Code::RevisionConflict => Failure::caused(Cause::IfMatch, &e),
         _ => e.into(),
     })?;
-    Ok(call.accepted(json!({
-        "task_id": task.id.to_string(), "_links": call.links_to(&task), "_embedded": call.embedded(&task),
-    })))
+    Ok(call.started(StatusCode::ACCEPTED, &task, Value::Null))
 }
 
 async fn known(call: &Call, id: Uuid) -> Result<Tenant, Failure> {

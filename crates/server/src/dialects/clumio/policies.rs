@@ -1,20 +1,16 @@
 //! Policies: list, read, create, change, delete (section 14).
 
-use domain::task::Task;
 use domain::{Code, Error, Uuid};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::Handlers;
 use super::body::Members;
-use super::call::{Call, Reply, get};
+use super::call::{Call, Reply};
 use super::failure::{Cause, Failure};
 use super::filter::{Fields, Filter, Kind, Shown};
 use super::policy_map::{self, Meaning};
-use super::tasks::task_json;
-use crate::service::{Asked, NewPolicy, PolicyChange};
+use crate::service::{NewPolicy, PolicyChange};
 
-/// The API that asks.
-const ISSUER: &str = "clumio";
 /// The longest name, in characters.
 const MAX_NAME: usize = 255;
 
@@ -112,7 +108,7 @@ async fn update_policy(call: Call) -> Result<Reply, Failure> {
         as_written: Some(policy_map::as_written(body.raw())),
         repository: Some(repository_of(&call, repository.as_deref(), Some(before.tenant)).await?),
     };
-    let asked = call.asked(Some(body.raw()));
+    let asked = call.asked(Some(&body));
     let changed = call.service().change_policy_by_task(&call.caller, id, &change, &asked).await;
     let (_, task) = changed.map_err(locked)?;
     let view = call.service().policy_view(&call.caller, id).await?;
@@ -170,26 +166,5 @@ fn locked(error: Error) -> Failure {
     match error.code {
         Code::Processing => Failure::caused(Cause::PolicyLocked, &error),
         _ => error.into(),
-    }
-}
-
-impl Call {
-    /// What a task that this call asks for keeps of it.
-    pub(super) fn asked(&self, body: Option<&Map<String, Value>>) -> Asked {
-        Asked {
-            issuer: ISSUER.to_owned(),
-            client: self.client().unwrap_or_default(),
-            request: body.map_or(Value::Null, |body| Value::Object(body.clone())),
-        }
-    }
-
-    /// The links of an answer that a task follows.
-    pub(super) fn links_to(&self, task: &Task) -> Value {
-        json!({ "_self": self.own_link(), "read-task": get(&format!("/tasks/{}", task.id)) })
-    }
-
-    /// The task itself, where it is asked for (5.3).
-    pub(super) fn embedded(&self, task: &Task) -> Value {
-        if self.params.embeds("read-task") { json!({ "read-task": task_json(task) }) } else { Value::Null }
     }
 }

@@ -18,7 +18,7 @@ use super::filesystems::{joined, mounted};
 use super::filter::{Fields, Filter as Conditions, Kind};
 use super::listing::{Listing, Pages};
 use super::query::encoded;
-use super::started::{asked, in_body, started};
+use super::started::in_body;
 use crate::service::FilesWish;
 
 pub(super) fn register(handlers: &mut Handlers) {
@@ -57,12 +57,12 @@ async fn restore_files(call: Call) -> Result<Reply, Failure> {
         paths.push(joined(&top, path));
     }
     let wish = FilesWish { backup, paths };
-    let (file, task) = match call.service().restore_files(&call.caller, wish, asked(&call, &body)).await {
+    let (file, task) = match call.service().restore_files(&call.caller, wish, call.asked(Some(&body))).await {
         Err(e) if e.code == Code::NotFound => return Err(in_body(e, "source.backup_id", "backup")),
         Err(e) if e.code == Code::Disabled => return Err(Failure::caused(Cause::Unavailable, &e)),
         made => made?,
     };
-    started(&call, StatusCode::ACCEPTED, &task, json!({ "id": file.id, "passcode": null })).await
+    Ok(call.started(StatusCode::ACCEPTED, &task, json!({ "id": file.id, "passcode": null })))
 }
 
 /// The files of a request; a fault for each that is none.

@@ -9,7 +9,7 @@ use super::call::{Call, Reply};
 use super::disk;
 use super::dispatch::Handlers;
 use super::failure::{Cause, Failure};
-use super::started::{asked, in_body, started};
+use super::started::in_body;
 use crate::service::{PlacedRestore, is_absolute};
 
 pub(super) fn register(handlers: &mut Handlers) {
@@ -42,7 +42,7 @@ async fn restore_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
         root: place.filter(|place| is_absolute(place, &environment.agent.system)),
         name,
     };
-    let task = call.service().restore_to_place(&call.caller, wish, asked(&call, &body)).await;
+    let task = call.service().restore_to_place(&call.caller, wish, call.asked(Some(&body))).await;
     let task = task.map_err(|e| match (e.code, e.field.as_deref()) {
         (Code::NotFound, _) => in_body(e, "source.backup_id", "backup"),
         (_, Some("root")) => in_body(e, "target.aws_az", "place"),
@@ -50,7 +50,7 @@ async fn restore_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
         _ => e.into(),
     })?;
     let status = if call.version == 1 { StatusCode::OK } else { StatusCode::ACCEPTED };
-    started(&call, status, &task, Value::Null).await
+    Ok(call.started(status, &task, Value::Null))
 }
 
 /// The name among the tags; a fault where they are no tags.

@@ -14,34 +14,36 @@ use crate::service::Asked;
 /// Who issues the tasks of this API.
 const ISSUER: &str = "clumio";
 
-/// What of the request is kept with its task.
-pub(super) fn asked(call: &Call, body: &Body) -> Asked {
-    Asked {
-        issuer: ISSUER.to_owned(),
-        client: call.client().unwrap_or_default(),
-        request: Value::Object(body.raw().clone()),
+impl Call {
+    /// What of the request is kept with its task; `body` as it was sent, where there is one.
+    pub(super) fn asked(&self, body: Option<&Body>) -> Asked {
+        Asked {
+            issuer: ISSUER.to_owned(),
+            client: self.client().unwrap_or_default(),
+            request: body.map_or(Value::Null, |body| Value::Object(body.raw().clone())),
+        }
     }
-}
 
-/// The answer with the task's number; `more` are further members of it.
-pub(super) async fn started(call: &Call, status: StatusCode, task: &Task, more: Value) -> Result<Reply, Failure> {
-    let mut body = json!({
-        "task_id": task.id.to_string(),
-        "_links": { "_self": call.own_link(), "read-task": get(&format!("/tasks/{}", task.id)) },
-        "_embedded": embedded_task(call, task),
-    });
-    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
-        body.extend(more);
+    /// The links of an answer that a task follows.
+    pub(super) fn links_to(&self, task: &Task) -> Value {
+        json!({ "_self": self.own_link(), "read-task": get(&format!("/tasks/{}", task.id)) })
     }
-    Ok(call.answer(status, body))
-}
 
-/// The task where it is wished for.
-fn embedded_task(call: &Call, task: &Task) -> Value {
-    if !call.params.embeds("read-task") {
-        return Value::Null;
+    /// The task itself, where it is asked for (5.3).
+    pub(super) fn embedded(&self, task: &Task) -> Value {
+        if self.params.embeds("read-task") { json!({ "read-task": task_json(task) }) } else { Value::Null }
     }
-    json!({ "read-task": task_json(task) })
+
+    /// The answer with the task's number; `more` are further members of it.
+    pub(super) fn started(&self, status: StatusCode, task: &Task, more: Value) -> Reply {
+        let mut body = json!({
+            "task_id": task.id.to_string(), "_links": self.links_to(task), "_embedded": self.embedded(task),
+        });
+        if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+            body.extend(more);
+        }
+        self.answer(status, body)
+    }
 }
 
 /// What a service refused of the member of this name: what does not exist is a wrong member (section 4).
