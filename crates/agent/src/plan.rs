@@ -61,6 +61,7 @@ impl Plan {
                 Job::Pack(PackJob { snapshot: work.snapshot, paths: paths(&work.paths), target: target.into() })
             }
             Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
+            Work::Prune(_) => Job::Prune,
             Work::Forget(work) => {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
             }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
-use domain::work::{BackupDone, DownloadDone, ForgetDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone};
+use domain::work::{
+    BackupDone, DownloadDone, ForgetDone, MAX_LISTED, PruneDone, RecoveryDone, Unread, VerificationDone,
+};
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
 use serde_json::{Value, json};
@@ -335,6 +337,10 @@ impl Runner<'_> {
             Output::Forget(made) => {
                 let done = ForgetDone { removed: made.removed, missing: made.missing };
                 (json!(done), "removed")
+            }
+            Output::Prune(made) => {
+                let done = PruneDone { freed: made.bytes_removed, marked: made.bytes_marked, busy: made.busy };
+                (json!(done), "cleaned up")
             }
             _ => {
                 let message = "the engine answered with the result of another job".to_owned();

@@ -176,6 +176,13 @@ pub struct ForgetWork {
 /// How many recovery points the argument of one task can list.
 pub const MAX_POINTS: usize = 1500;
 
+/// The argument of a `prune`: give back the space of what was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneWork {
+    /// Where.
+    pub repository: Uuid,
+}
+
 /// Work that our agents can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -189,6 +196,8 @@ pub enum Work {
     Verification(VerificationWork),
     /// Remove.
     Forget(ForgetWork),
+    /// Give space back.
+    Prune(PruneWork),
 }
 
 impl Work {
@@ -207,6 +216,7 @@ impl Work {
             kind::BACKUP_DELETION | kind::ARCHIVE_DELETION | kind::RETENTION => {
                 argument(&spec.argument).map(Work::Forget)
             }
+            kind::PRUNE => argument(&spec.argument).map(Work::Prune),
             other => {
                 Err(Error::invalid("type", format!("agents of Backstay do not carry out tasks of type '{other}'")))
             }
@@ -222,6 +232,7 @@ impl Work {
             Work::Download(w) => w.repository,
             Work::Verification(w) => w.repository,
             Work::Forget(w) => w.repository,
+            Work::Prune(w) => w.repository,
         }
     }
 }
@@ -332,6 +343,18 @@ pub struct ForgetDone {
     pub removed: u64,
     /// Of them, those that were gone before.
     pub missing: u64,
+}
+
+/// What a finished `prune` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneDone {
+    /// Bytes that were given back.
+    pub freed: u64,
+    /// Bytes that are given back in a day if nobody needs them until then.
+    pub marked: u64,
+    /// Whether somebody else used the repository, so that nothing was done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub busy: bool,
 }
 
 /// How many paths a payload lists; the total says how many there were.

@@ -6,6 +6,7 @@ mod attributes;
 mod backend;
 mod bars;
 mod forget;
+mod lock;
 mod node;
 mod pack;
 mod placing;
@@ -27,6 +28,7 @@ use std::{
     time::Instant,
 };
 
+use domain::SignedDuration;
 use domain::policy::settings::{Compression, Retry, When};
 use rustic_backend::LocalBackend;
 use rustic_core::{
@@ -48,6 +50,10 @@ use super::{
     RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step, VerifyJob, VerifySummary,
     error::io_cause, priority, tries::try_again,
 };
+
+/// How long data that nobody needs stays marked before it is removed. No backup of ours runs while it is marked; this is for
+/// those of others, who do not see that.
+const KEEP_MARKED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Before the `=` in the tag that ties a snapshot to its task.
 const TASK_TAG: &str = "backstay-task";
@@ -71,6 +77,7 @@ const HARDEST: i32 = 19;
 pub struct RusticEngine {
     path: String,
     credentials: Credentials,
+    keep_marked: SignedDuration,
 }
 
 impl fmt::Debug for RusticEngine {
@@ -109,7 +116,17 @@ impl RusticEngine {
                 .with("url", &spec.url));
             }
         };
-        Ok(Self { path: path.to_owned(), credentials: Credentials::Password(spec.password.clone()) })
+        Ok(Self {
+            path: path.to_owned(),
+            credentials: Credentials::Password(spec.password.clone()),
+            keep_marked: KEEP_MARKED,
+        })
+    }
+
+    /// Removes what nobody needs this long after it was marked, instead of a day.
+    #[must_use]
+    pub fn keeping_marked(self, keep_marked: SignedDuration) -> Self {
+        Self { keep_marked, ..self }
     }
 
     fn backend(&self) -> Result<LocalBackend, EngineError> {
@@ -152,7 +169,15 @@ impl RusticEngine {
                 repository = self.open_closed(Self::on(backend, reporter)?, &key)?;
             }
         }
+        meter.hold(lock::together(&self.path, reporter)?);
         Ok(Opened { repository, meter })
+    }
+
+    /// Open the repository to read what backups have left there: nobody gives its space back meanwhile.
+    fn open_to_read(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
+        let opened = self.open(reporter)?;
+        opened.meter.hold(lock::together(&self.path, reporter)?);
+        Ok(opened)
     }
 
     fn open(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
@@ -272,7 +297,7 @@ impl Engine for RusticEngine {
 
     fn restore(&self, job: &RestoreJob, reporter: &Reporter) -> Result<RestoreSummary, EngineError> {
         let start = Instant::now();
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         if stream::is_stream(&snapshot) {
@@ -288,7 +313,7 @@ impl Engine for RusticEngine {
     }
 
     fn pack(&self, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         pack::pack(&repository, &snapshot, job, reporter)
@@ -330,7 +355,7 @@ impl Engine for RusticEngine {
 
     fn check(&self, job: &CheckJob, reporter: &Reporter) -> Result<CheckSummary, EngineError> {
         let start = Instant::now();
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         reporter.step(Step::Check);
         let results = repository
             .check(CheckOptions::default().read_data(job.read_data))
@@ -346,7 +371,7 @@ impl Engine for RusticEngine {
     }
 
     fn verify(&self, job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError> {
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         verify::verify(&repository, &snapshot, reporter)
@@ -357,7 +382,13 @@ impl Engine for RusticEngine {
     }
 
     fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
-        forget::prune(&self.open(reporter)?.repository, reporter)
+        let Opened { repository, meter } = self.open(reporter)?;
+        // A backup that runs may count on what no recovery point needs, and whoever reads on the index as it was.
+        let Some(held) = lock::alone(&self.path)? else {
+            return Ok(PruneSummary { busy: true, ..PruneSummary::default() });
+        };
+        meter.hold(Some(held));
+        forget::prune(&repository, self.keep_marked, reporter)
     }
 }
 

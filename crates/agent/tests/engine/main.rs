@@ -10,5 +10,6 @@ mod placing;
 mod restore;
 mod roundtrip;
 mod settings;
+mod space;
 mod streams;
 mod support;

@@ -23,6 +23,8 @@ pub mod kind {
     pub const BACKUP_DELETION: &str = "backup_deletion";
     /// Remove all recovery points of an archive.
     pub const ARCHIVE_DELETION: &str = "archive_deletion";
+    /// Give back the space of what was removed from a repository.
+    pub const PRUNE: &str = "prune";
 
     /// A policy is applied to a resource; the server does it.
     pub const APPLY_POLICY: &str = "apply_policy";
@@ -30,7 +32,7 @@ pub mod kind {
     pub const REVOKE_POLICY: &str = "revoke_policy";
     /// Those of agents.
     pub const ALL: &[&str] =
-        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION];
+        &[BACKUP, RECOVERY, FILE_RECOVERY, VERIFICATION, RETENTION, BACKUP_DELETION, ARCHIVE_DELETION, PRUNE];
 }
 
 named_enum! {

@@ -159,7 +159,7 @@ impl Service {
                 Ok(Work::Download(work)) => backups.contains(&work.backup),
                 Ok(Work::Verification(work)) => backups.contains(&work.backup),
                 Ok(Work::Forget(work)) => work.points.iter().any(|p| backups.contains(&p.backup)),
-                Ok(Work::Backup(_)) | Err(_) => false,
+                Ok(Work::Backup(_) | Work::Prune(_)) | Err(_) => false,
             };
             if uses {
                 return Err(in_use(&task));

@@ -21,6 +21,7 @@ mod places;
 mod policies;
 mod progress;
 mod providers;
+mod pruning;
 mod queue;
 mod rates;
 mod recovering;

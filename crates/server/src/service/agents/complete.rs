@@ -10,7 +10,8 @@ use domain::task::{
     TaskSpec, kind,
 };
 use domain::work::{
-    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, OwnTerms, VerificationDone, VerificationWork, Work,
+    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetDone, ForgetWork, OwnTerms, PruneDone, PruneWork,
+    VerificationDone, VerificationWork, Work,
 };
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use jiff::tz::TimeZone;
@@ -64,7 +65,16 @@ impl Service {
     async fn consequences(&self, agent: &AgentIdentity, task: &Task, end: End, good: bool) -> Result<Vec<Write>> {
         match end {
             End::BackupMade(work, done) => self.backup_made(agent, task, *work, *done, good).await,
-            End::Forgotten(work) => self.forgotten(&work).await,
+            End::Removed(work, done) => {
+                // Deletions are settled however they ended, also by a timer or a person.
+                let of_retention = task.spec.kind == kind::RETENTION;
+                let mut writes = if of_retention { self.forgotten(&work).await? } else { Vec::new() };
+                if done.removed > done.missing {
+                    writes.extend(self.removed_from(work.repository, agent.id).await?);
+                }
+                Ok(writes)
+            }
+            End::Pruned(work, done) => Ok(self.pruned(&work, &done).await?.into_iter().collect()),
             End::Verified(work, done) => self.verified(&work, &done).await,
             End::HandedOver(work, done) => self.handed_over(task, &work, done).await,
             End::Nothing => Ok(Vec::new()),
@@ -191,9 +201,11 @@ enum End {
     Verified(VerificationWork, VerificationDone),
     /// A file was handed over.
     HandedOver(DownloadWork, DownloadDone),
-    /// Retention has removed recovery points.
-    Forgotten(ForgetWork),
-    /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
+    /// Recovery points were removed.
+    Removed(ForgetWork, ForgetDone),
+    /// Space was given back.
+    Pruned(PruneWork, PruneDone),
+    /// Nothing, or nothing here.
     Nothing,
 }
 
@@ -221,11 +233,21 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             Ok(done) => (outcome, End::Verified(work, done)),
             Err(_) => (outcome, End::Nothing),
         },
-        Ok(Work::Forget(work)) if good && task.spec.kind == kind::RETENTION => (outcome, End::Forgotten(work)),
+        Ok(Work::Forget(work)) if good => {
+            // What it says of numbers is for people; that it went well is what counts.
+            let done = serde_json::from_value(outcome.payload.clone()).unwrap_or_default();
+            (outcome, End::Removed(work, done))
+        }
+        Ok(Work::Prune(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
+            Ok(done) => (outcome, End::Pruned(work, done)),
+            Err(_) => (outcome, End::Nothing),
+        },
         Ok(Work::Download(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
             Ok(done) => (outcome, End::HandedOver(work, done)),
             Err(_) => (outcome, End::HandedOver(work, DownloadDone::default())),
         },
-        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_)) | Err(_) => (outcome, End::Nothing),
+        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Prune(_)) | Err(_) => {
+            (outcome, End::Nothing)
+        }
     }
 }

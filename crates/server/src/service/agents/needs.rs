@@ -48,6 +48,7 @@ impl Service {
             Work::Recovery(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Download(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
+            Work::Prune(_) => {}
             Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
         }
         Ok(Needs { repository, create_repository, argument })
