@@ -38,12 +38,16 @@ impl Service {
             let (outcome, end) = self.arrived(judge(&found, outcome.clone())).await;
             let outcome = self.warned(&found, outcome).await?;
             let good = matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning);
+            // A repository may belong to a tenant above the agent's; that the task is the agent's, its lease says.
+            let everything = Scope::everything();
+            let of_the_repository = matches!(end, End::Removed(..) | End::Pruned(..));
+            let scope = if of_the_repository { &everything } else { &agent.scope };
             let event = Event::Complete { lease: lease.clone(), outcome, progress: progress.clone() };
             let mut writes = vec![Write::Task(TaskRef::Id(task), event)];
             if found.state() != State::Completed {
                 writes.extend(self.consequences(agent, &found, end, good).await?);
             }
-            match self.write(agent, writes).await {
+            match self.write_in(scope, writes).await {
                 // Somebody else changed the resource, or this very report arrived twice.
                 Err(e) if came_between(&e) && attempts.next().is_some() => {}
                 other => return other,
