@@ -443,7 +443,7 @@ impl Service {
     }
 
     /// As `write`, also about what lies outside the agent's scope.
-    async fn write_in(&self, scope: &Scope, writes: Vec<Write>) -> Result<Committed> {
+    pub(super) async fn write_in(&self, scope: &Scope, writes: Vec<Write>) -> Result<Committed> {
         let committed = self.hear(scope, self.moment(), writes).await?;
         self.deliver(&committed);
         Ok(committed)
