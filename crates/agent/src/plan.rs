@@ -64,6 +64,7 @@ impl Plan {
             Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
             Work::Import(work) => Job::Backup(import_job(uuid, assign, work)),
             Work::Indexing(work) => Job::Survey(SurveyJob { snapshot: work.snapshot }),
+            Work::Prune(_) => Job::Prune,
             Work::Forget(work) => {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
             }

@@ -10,7 +10,7 @@ use domain::backup::Filesystem;
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
 use domain::work::{
-    BackupDone, DownloadDone, ForgetDone, IndexingDone, MAX_LISTED, RecoveryDone, Unread, VerificationDone,
+    BackupDone, DownloadDone, ForgetDone, IndexingDone, MAX_LISTED, PruneDone, RecoveryDone, Unread, VerificationDone,
 };
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
@@ -350,6 +350,10 @@ impl Runner<'_> {
             Output::Forget(made) => {
                 let done = ForgetDone { removed: made.removed, missing: made.missing };
                 (json!(done), "removed")
+            }
+            Output::Prune(made) => {
+                let done = PruneDone { freed: made.bytes_removed, marked: made.bytes_marked, busy: made.busy };
+                (json!(done), "cleaned up")
             }
             _ => {
                 let message = "the engine answered with the result of another job".to_owned();

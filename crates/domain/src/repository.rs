@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Timestamp, Uuid};
 
+/// Space that is to be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruning {
+    /// When.
+    pub at: Timestamp,
+    /// The agent that removed something last, so it reaches the repository.
+    pub agent: Uuid,
+}
+
 /// A place for backups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
@@ -20,6 +29,9 @@ pub struct Repository {
     pub sealed_password: String,
     /// Whether agents may only add to it.
     pub append_only: bool,
+    /// When space is given back next; nothing was removed if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Last change.

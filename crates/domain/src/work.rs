@@ -220,6 +220,13 @@ pub struct ForgetWork {
 /// How many recovery points the argument of one task can list.
 pub const MAX_POINTS: usize = 1500;
 
+/// The argument of a `prune`: give back the space of what was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneWork {
+    /// Where.
+    pub repository: Uuid,
+}
+
 /// Work that our agents can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
@@ -237,6 +244,8 @@ pub enum Work {
     Forget(ForgetWork),
     /// Fetch and store.
     Import(ImportWork),
+    /// Give space back.
+    Prune(PruneWork),
 }
 
 impl Work {
@@ -257,6 +266,7 @@ impl Work {
                 argument(&spec.argument).map(Work::Forget)
             }
             kind::IMPORT => argument(&spec.argument).map(Work::Import),
+            kind::PRUNE => argument(&spec.argument).map(Work::Prune),
             other => {
                 Err(Error::invalid("type", format!("agents of Backstay do not carry out tasks of type '{other}'")))
             }
@@ -274,6 +284,7 @@ impl Work {
             Work::Indexing(w) => w.repository,
             Work::Forget(w) => w.repository,
             Work::Import(w) => w.repository,
+            Work::Prune(w) => w.repository,
         }
     }
 }
@@ -404,6 +415,18 @@ pub struct ForgetDone {
     pub removed: u64,
     /// Of them, those that were gone before.
     pub missing: u64,
+}
+
+/// What a finished `prune` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneDone {
+    /// Bytes that were given back.
+    pub freed: u64,
+    /// Bytes that are given back in a day if nobody needs them until then.
+    pub marked: u64,
+    /// Whether somebody else used the repository, so that nothing was done.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub busy: bool,
 }
 
 /// How many paths a payload lists; the total says how many there were.

@@ -257,6 +257,7 @@ impl FirstStart<'_> {
                     url,
                     sealed_password: self.service.seal(&random_secret()).map_err(explain)?,
                     append_only: false,
+                    pruning: None,
                     created_at: moment.now,
                     updated_at: moment.now,
                 };

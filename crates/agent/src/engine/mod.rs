@@ -567,6 +567,8 @@ pub struct ForgetSummary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PruneSummary {
+    /// Somebody else uses the repository, so nothing was done.
+    pub busy: bool,
     /// Bytes given back now: marked by an earlier clean-up, long enough ago.
     pub bytes_removed: u64,
     /// Bytes that a later clean-up gives back if nobody needs them until then.

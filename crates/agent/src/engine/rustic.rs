@@ -8,11 +8,13 @@ mod attributes;
 mod backend;
 mod bars;
 mod forget;
+mod lock;
 mod node;
 mod pack;
 mod placing;
 mod restore;
 mod selection;
+mod snapshots;
 mod source;
 mod stream;
 mod verify;
@@ -21,7 +23,6 @@ mod volume_pack;
 mod write;
 
 use std::{
-    collections::BTreeSet,
     fmt, fs,
     path::Path,
     sync::{
@@ -31,33 +32,32 @@ use std::{
     time::Instant,
 };
 
+use domain::SignedDuration;
 use domain::policy::settings::{Compression, Retry, When};
 use rustic_backend::LocalBackend;
 use rustic_core::{
     BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
     ParentOptions, ReadBackend, Repository, RepositoryBackends, RepositoryOptions, RusticError, SnapshotGroupCriterion,
-    SnapshotOptions, TreeId, WriteBackend,
-    repofile::{Chunker, Node, SnapshotFile, SnapshotId},
+    TreeId, WriteBackend,
+    repofile::{Chunker, Node, SnapshotFile},
 };
-use uuid::Uuid;
 
 use self::{
     backend::{Meter, MeteredBackend},
     bars::Bars,
+    snapshots::{all_snapshots, find_snapshot, info, new_snapshot, parent_of, paths_of, snapshot_of_task, summary},
     source::{Itself, Source, SourceReader},
 };
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
     ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, Reporter,
-    RepositorySpec, RestoreJob, RestoreSummary, SnapshotInfo, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob,
-    VerifySummary, error::io_cause, priority, sliced, tries::try_again,
+    RepositorySpec, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob, VerifySummary,
+    error::io_cause, priority, sliced, tries::try_again,
 };
 
-/// Before the `=` in the tag that ties a snapshot to its task.
-const TASK_TAG: &str = "backstay-task";
-
-/// What snapshots say about the program that wrote them.
-const PROGRAM: &str = concat!("backstay ", env!("CARGO_PKG_VERSION"));
+/// How long data that nobody needs stays marked before it is removed. No backup of ours runs while it is marked; this is for
+/// those of others, who do not see that.
+const KEEP_MARKED: SignedDuration = SignedDuration::from_hours(24);
 
 /// The word for a notice about a copy of disks that there is not.
 const NO_RAW_COPY: &str = "noRawCopy";
@@ -75,6 +75,7 @@ const HARDEST: i32 = 19;
 pub struct RusticEngine {
     path: String,
     credentials: Credentials,
+    keep_marked: SignedDuration,
 }
 
 impl fmt::Debug for RusticEngine {
@@ -113,7 +114,17 @@ impl RusticEngine {
                 .with("url", &spec.url));
             }
         };
-        Ok(Self { path: path.to_owned(), credentials: Credentials::Password(spec.password.clone()) })
+        Ok(Self {
+            path: path.to_owned(),
+            credentials: Credentials::Password(spec.password.clone()),
+            keep_marked: KEEP_MARKED,
+        })
+    }
+
+    /// Removes what nobody needs this long after it was marked, instead of a day.
+    #[must_use]
+    pub fn keeping_marked(self, keep_marked: SignedDuration) -> Self {
+        Self { keep_marked, ..self }
     }
 
     fn backend(&self) -> Result<LocalBackend, EngineError> {
@@ -156,7 +167,15 @@ impl RusticEngine {
                 repository = self.open_closed(Self::on(backend, reporter)?, &key)?;
             }
         }
+        meter.hold(lock::together(&self.path, reporter)?);
         Ok(Opened { repository, meter })
+    }
+
+    /// Open the repository to read what backups have left there: nobody gives its space back meanwhile.
+    fn open_to_read(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
+        let opened = self.open(reporter)?;
+        opened.meter.hold(lock::together(&self.path, reporter)?);
+        Ok(opened)
     }
 
     fn open(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
@@ -283,7 +302,7 @@ impl Engine for RusticEngine {
             let message = "the directory to restore into must be an absolute path";
             return Err(EngineError::new(ErrorCode::InvalidJob, message).with("target", &job.target));
         }
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         if stream::is_stream(&snapshot) {
@@ -304,7 +323,7 @@ impl Engine for RusticEngine {
     }
 
     fn pack(&self, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         if stream::is_stream(&snapshot) {
@@ -346,7 +365,7 @@ impl Engine for RusticEngine {
 
     fn check(&self, job: &CheckJob, reporter: &Reporter) -> Result<CheckSummary, EngineError> {
         let start = Instant::now();
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         reporter.step(Step::Check);
         let results = repository
             .check(CheckOptions::default().read_data(job.read_data))
@@ -362,7 +381,7 @@ impl Engine for RusticEngine {
     }
 
     fn verify(&self, job: &VerifyJob, reporter: &Reporter) -> Result<VerifySummary, EngineError> {
-        let Opened { repository, .. } = self.open(reporter)?;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
         verify::verify(&repository, &snapshot, reporter)
@@ -377,7 +396,13 @@ impl Engine for RusticEngine {
     }
 
     fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
-        forget::prune(&self.open(reporter)?.repository, reporter)
+        let Opened { repository, meter } = self.open(reporter)?;
+        // A backup that runs may count on what no recovery point needs, and whoever reads on the index as it was.
+        let Some(held) = lock::alone(&self.path)? else {
+            return Ok(PruneSummary { busy: true, ..PruneSummary::default() });
+        };
+        meter.hold(Some(held));
+        forget::prune(&repository, self.keep_marked, reporter)
     }
 }
 
@@ -450,24 +475,6 @@ fn level(compression: Compression) -> Option<i32> {
     }
 }
 
-/// The snapshot that a backup builds on: the latest of its series, or of the same host and paths where the series has none.
-fn parent_of(before: &[SnapshotFile], job: &BackupJob, host: &str, paths: &BTreeSet<String>) -> Option<String> {
-    let latest = |fits: &dyn Fn(&SnapshotFile) -> bool| {
-        before
-            .iter()
-            .filter(|other| fits(other))
-            .max_by_key(|other| other.time.timestamp())
-            .map(|other| full(&other.id))
-    };
-    let same_series = |other: &SnapshotFile| job.label.as_ref().is_some_and(|label| *label == other.label);
-    let same_source = |other: &SnapshotFile| other.hostname == host && paths_of(other) == *paths;
-    latest(&same_series).or_else(|| latest(&same_source))
-}
-
-fn paths_of(snapshot: &SnapshotFile) -> BTreeSet<String> {
-    snapshot.paths.iter().cloned().collect()
-}
-
 /// The end of a search in a snapshot.
 enum Found {
     /// The top directory, which has no node of its own.
@@ -508,109 +515,9 @@ fn path_not_in_backup(path: &Path) -> EngineError {
     EngineError::new(ErrorCode::PathNotInBackup, format!("the backup does not contain '{path}'")).with("path", path)
 }
 
-fn all_snapshots(repository: &Repository<OpenStatus>) -> Result<Vec<SnapshotFile>, EngineError> {
-    repository.get_all_snapshots().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))
-}
-
-fn snapshot_of_task(snapshots: &[SnapshotFile], task: Uuid) -> Option<&SnapshotFile> {
-    if task.is_nil() {
-        return None;
-    }
-    let tag = task_tag(task);
-    snapshots.iter().find(|snapshot| snapshot.tags.contains(&tag))
-}
-
-fn find_snapshot(repository: &Repository<OpenStatus>, id: &str) -> Result<SnapshotFile, EngineError> {
-    let not_found = || EngineError::new(ErrorCode::SnapshotNotFound, "there is no such snapshot").with("snapshot", id);
-    if id.is_empty() {
-        return Err(not_found());
-    }
-    let ids = repository.list::<SnapshotId>().map_err(|error| map_error(&error, ErrorCode::Io))?;
-    let mut matching = ids.filter(|known| full(known).starts_with(id));
-    let found = matching.next().ok_or_else(not_found)?;
-    if matching.next().is_some() {
-        return Err(
-            EngineError::new(ErrorCode::InvalidJob, "several snapshots begin with this id").with("snapshot", id)
-        );
-    }
-    let mut snapshot: SnapshotFile =
-        repository.get_file(&found).map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
-    snapshot.id = found;
-    Ok(snapshot)
-}
-
 /// All 64 digits; the ids print only the first eight by themselves.
 fn full(id: &Id) -> String {
     id.to_hex().to_string()
-}
-
-fn task_tag(task: Uuid) -> String {
-    format!("{TASK_TAG}={task}")
-}
-
-fn new_snapshot(job: &BackupJob) -> Result<SnapshotFile, EngineError> {
-    let mut options = SnapshotOptions::default()
-        .host(job.host.clone())
-        .label(job.label.clone())
-        .command("backstay backup".to_owned());
-    let task = (!job.task.is_nil()).then(|| task_tag(job.task));
-    for tag in job.tags.iter().chain(&task) {
-        if tag.is_empty() || tag.contains(',') {
-            return Err(
-                EngineError::new(ErrorCode::InvalidJob, "tags must not be empty or contain commas").with("tag", tag)
-            );
-        }
-        options = options.add_tags(tag).map_err(|error| map_error(&error, ErrorCode::InvalidJob))?;
-    }
-    let mut snapshot = options.to_snapshot().map_err(|error| map_error(&error, ErrorCode::InvalidJob))?;
-    snapshot.program_version = PROGRAM.to_owned();
-    Ok(snapshot)
-}
-
-fn summary(snapshot: &SnapshotFile) -> BackupSummary {
-    let numbers = snapshot.summary.clone().unwrap_or_default();
-    BackupSummary {
-        snapshot: full(&snapshot.id),
-        tree: full(&snapshot.tree),
-        parent: snapshot.parent.map(|parent| full(&parent)),
-        already_done: false,
-        files_new: numbers.files_new,
-        files_changed: numbers.files_changed,
-        files_unmodified: numbers.files_unmodified,
-        files: numbers.total_files_processed,
-        directories: numbers.total_dirs_processed,
-        bytes: numbers.total_bytes_processed,
-        bytes_added: numbers.data_added,
-        bytes_added_packed: numbers.data_added_packed,
-        bytes_added_files: numbers.data_added_files,
-        bytes_read: 0,
-        incremental: false,
-        roots: Vec::new(),
-        sha256: None,
-        failed_command: None,
-        duration_ms: std::time::Duration::try_from_secs_f64(numbers.total_duration)
-            .map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-    }
-}
-
-fn info(snapshot: &SnapshotFile) -> SnapshotInfo {
-    let tags: BTreeSet<String> = snapshot.tags.iter().cloned().collect();
-    let task = tags.iter().find_map(|tag| tag.strip_prefix(TASK_TAG)?.strip_prefix('=')?.parse().ok());
-    let numbers = snapshot.summary.as_ref();
-    SnapshotInfo {
-        id: full(&snapshot.id),
-        tree: full(&snapshot.tree),
-        parent: snapshot.parent.map(|parent| full(&parent)),
-        time_ns: i64::try_from(snapshot.time.timestamp().as_nanosecond()).unwrap_or(i64::MAX),
-        host: snapshot.hostname.clone(),
-        paths: paths_of(snapshot).into_iter().collect(),
-        tags: tags.into_iter().collect(),
-        label: (!snapshot.label.is_empty()).then(|| snapshot.label.clone()),
-        task,
-        files: numbers.map(|numbers| numbers.total_files_processed),
-        bytes: numbers.map(|numbers| numbers.total_bytes_processed),
-        bytes_added_packed: numbers.map(|numbers| numbers.data_added_packed),
-    }
 }
 
 fn entry(directory: &Path, node: &Node) -> FileEntry {

@@ -10,6 +10,7 @@ mod placing;
 mod restore;
 mod roundtrip;
 mod settings;
+mod space;
 mod streams;
 mod support;
 mod volumes;

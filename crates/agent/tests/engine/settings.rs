@@ -2,9 +2,7 @@
 
 use std::{fs, path::Path, thread};
 
-use agent::engine::{
-    BackupJob, BackupSummary, CheckJob, Engine, ErrorCode, Event, Reporter, RestoreJob, Step, rustic::RusticEngine,
-};
+use agent::engine::{BackupJob, BackupSummary, Engine, ErrorCode, Event, Reporter, Step, rustic::RusticEngine};
 use domain::SignedDuration;
 use domain::policy::settings::{Compression, Masks, Retry};
 
@@ -229,26 +227,4 @@ fn snapshots_are_forgotten_once_and_the_others_stay_whole() {
     assert_eq!(left.iter().map(|info| &info.id).collect::<Vec<_>>(), [&second.snapshot]);
     bench.restic_check();
     assert_eq!(restored_files(&bench, &second.snapshot), "a b");
-}
-
-#[test]
-fn a_clean_up_marks_first_and_harms_nothing() {
-    let bench = Bench::new();
-    fs::write(bench.source().join("old"), crate::support::noise(3, 300_000)).expect("a file");
-    let first = bench.good_backup();
-    fs::remove_file(bench.source().join("old")).expect("it goes");
-    put(&bench, &["new"]);
-    let second = bench.good_backup();
-    let job = agent::engine::ForgetJob { snapshots: vec![first.snapshot] };
-    bench.engine().forget(&job, &Reporter::silent()).expect("forgotten");
-    let packs = bench.packs().len();
-    let done = bench.engine().prune(&Reporter::silent()).expect("a clean-up");
-    assert_eq!(done.bytes_removed, 0, "a backup that runs may still count on it");
-    assert_eq!(bench.packs().len(), packs);
-    let found = bench.engine().check(&CheckJob { read_data: true }, &Reporter::silent()).expect("a check");
-    assert!(found.ok, "{found:?}");
-    let target = bench.path("target");
-    let job = RestoreJob { snapshot: second.snapshot, target: target.clone().into(), ..RestoreJob::default() };
-    assert_eq!(bench.restore(&job).0.expect("a restore").files, 1);
-    bench.restic_check();
 }

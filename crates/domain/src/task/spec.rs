@@ -27,6 +27,8 @@ pub mod kind {
     pub const ARCHIVE_DELETION: &str = "archive_deletion";
     /// Fetch an image and store it as a recovery point.
     pub const IMPORT: &str = "import";
+    /// Give back the space of what was removed from a repository.
+    pub const PRUNE: &str = "prune";
 
     /// A policy is applied to a resource; the server does it.
     pub const APPLY_POLICY: &str = "apply_policy";
@@ -53,6 +55,7 @@ pub mod kind {
         BACKUP_DELETION,
         ARCHIVE_DELETION,
         IMPORT,
+        PRUNE,
     ];
 }
 

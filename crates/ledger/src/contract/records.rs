@@ -62,6 +62,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         url: "/backups".into(),
         sealed_password: "c2VjcmV0".into(),
         append_only: true,
+        pruning: Some(domain::repository::Pruning { at: w.moment.now, agent: w.id() }),
         created_at,
         updated_at,
     };

@@ -51,6 +51,7 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
         if turn % TURNS_PER_LOOK == 0 {
             log("look for ends of runs", service.look_for_ends().await);
             log("look for ends of deletions", service.look_for_deletions().await);
+            log("give back space", service.prune_due().await);
         }
         if turn % TURNS_PER_CLEANING == 0 {
             log("remove backups whose own time is over", service.expire_backups().await);

@@ -446,7 +446,12 @@ impl Service {
     }
 
     pub(super) async fn write(&self, agent: &AgentIdentity, writes: Vec<Write>) -> Result<Committed> {
-        let committed = self.hear(&agent.scope, self.moment(), writes).await?;
+        self.write_in(&agent.scope, writes).await
+    }
+
+    /// As `write`, also about what lies outside the agent's scope.
+    pub(super) async fn write_in(&self, scope: &Scope, writes: Vec<Write>) -> Result<Committed> {
+        let committed = self.hear(scope, self.moment(), writes).await?;
         self.deliver(&committed);
         Ok(committed)
     }

@@ -161,7 +161,7 @@ impl Service {
                 Ok(Work::Verification(work)) => backups.contains(&work.backup),
                 Ok(Work::Forget(work)) => work.points.iter().any(|p| backups.contains(&p.backup)),
                 // An index of what is gone is of no use to anybody.
-                Ok(Work::Backup(_) | Work::Import(_) | Work::Indexing(_)) | Err(_) => false,
+                Ok(Work::Backup(_) | Work::Import(_) | Work::Indexing(_) | Work::Prune(_)) | Err(_) => false,
             };
             if uses {
                 return Err(in_use(&task));

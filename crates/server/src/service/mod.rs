@@ -26,6 +26,7 @@ mod policies;
 mod policy_tasks;
 mod progress;
 mod providers;
+mod pruning;
 mod queue;
 mod rates;
 mod recovering;

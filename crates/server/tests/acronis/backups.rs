@@ -31,6 +31,7 @@ async fn repository(world: &World, tenant: Uuid) {
         url: "/srv/vault".into(),
         sealed_password: world.service.seal("tape").expect("sealed"),
         append_only: false,
+        pruning: None,
         created_at: now,
         updated_at: now,
     };

@@ -51,6 +51,7 @@ impl Estate {
                 url: format!("/{name}"),
                 sealed_password: world.service.seal("tape under the desk").expect("randomness"),
                 append_only: false,
+                pruning: None,
                 created_at: now,
                 updated_at: now,
             };

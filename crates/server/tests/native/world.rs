@@ -78,6 +78,7 @@ impl World {
                 url: format!("/srv/{name}"),
                 sealed_password: service.seal("tape").expect("sealed"),
                 append_only: false,
+                pruning: None,
                 created_at: moment.now,
                 updated_at: moment.now,
             };

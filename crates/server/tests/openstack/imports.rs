@@ -23,6 +23,7 @@ async fn world(rules: ImportRules) -> (World, String) {
         url: "/repository".into(),
         sealed_password: world.service.seal("secret").expect("sealed"),
         append_only: false,
+        pruning: None,
         created_at: now,
         updated_at: now,
     };

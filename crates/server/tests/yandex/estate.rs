@@ -41,6 +41,7 @@ impl Estate {
             url: "/repository".into(),
             sealed_password: world.service.seal("tape under the desk").expect("randomness"),
             append_only: false,
+            pruning: None,
             created_at: now,
             updated_at: now,
         };

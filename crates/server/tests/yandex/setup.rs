@@ -23,6 +23,7 @@ impl World {
             url: "/repository".into(),
             sealed_password: self.service.seal("tape under the desk").expect("randomness"),
             append_only: false,
+            pruning: None,
             created_at: now,
             updated_at: now,
         };

@@ -2,7 +2,7 @@
 //! failed, and keeps the first failure, whose cause rustic_core loses between its threads.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -10,6 +10,7 @@ use domain::policy::settings::Retry;
 use rustic_backend::LocalBackend;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
+use super::lock::Held;
 use super::map_error;
 use crate::engine::{EngineError, ErrorCode, Reporter, Step, tries::try_again};
 
@@ -22,6 +23,7 @@ pub(super) struct Meter {
     /// Snapshots are not written: whether they are whole is not known yet.
     hold_snapshots: AtomicBool,
     last_snapshot: Mutex<Option<Id>>,
+    held: OnceLock<Held>,
 }
 
 impl Meter {
@@ -32,6 +34,15 @@ impl Meter {
             failure: Mutex::new(None),
             hold_snapshots: AtomicBool::new(false),
             last_snapshot: Mutex::new(None),
+            held: OnceLock::new(),
+        }
+    }
+
+    /// Keeps a lock for as long as the storage is in use.
+    pub(super) fn hold(&self, held: Option<Held>) {
+        if let Some(held) = held {
+            // One that is held already is held as long.
+            let _ = self.held.set(held);
         }
     }
 

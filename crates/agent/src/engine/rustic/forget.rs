@@ -2,14 +2,11 @@
 
 use std::collections::HashSet;
 
+use domain::SignedDuration;
 use rustic_core::{OpenStatus, PruneOptions, Repository, RusticError, repofile::SnapshotId};
 
 use super::{full, map_error};
 use crate::engine::{EngineError, ErrorCode, ForgetJob, ForgetSummary, PruneSummary, Reporter, Step};
-
-/// How long data that nobody needs stays before it is removed, in hours: longer than any backup that began before it was
-/// marked and counts on it.
-const KEEP_MARKED_HOURS: i32 = 24;
 
 /// Remove the snapshots of `job`. Their data stays until [`prune`].
 pub(super) fn forget(
@@ -40,19 +37,25 @@ fn present(repository: &Repository<OpenStatus>, wanted: &HashSet<&str>) -> Resul
     Ok(ids.filter(|id| wanted.contains(full(id).as_str())).collect())
 }
 
-/// Mark what no snapshot needs, and remove what was marked long enough ago.
-pub(super) fn prune(repository: &Repository<OpenStatus>, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
+/// Mark what no snapshot needs, and remove what was marked long enough ago. The repository is held alone.
+pub(super) fn prune(
+    repository: &Repository<OpenStatus>,
+    keep_marked: SignedDuration,
+    reporter: &Reporter,
+) -> Result<PruneSummary, EngineError> {
     reporter.step(Step::Prune);
     let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::RepositoryDamaged);
     let mut options = PruneOptions::default();
-    options.keep_delete = options.keep_delete.hours(KEEP_MARKED_HOURS);
-    // What is in no index yet belongs to a backup that runs.
-    options.keep_pack = options.keep_pack.hours(KEEP_MARKED_HOURS);
+    options.keep_delete = jiff::Span::new().seconds(keep_marked.as_secs());
     let plan = repository.prune_plan(&options).map_err(failed)?;
     let stats = &plan.stats;
     let summary = PruneSummary {
         bytes_removed: stats.size_to_delete.remove,
-        bytes_marked: stats.size_sum().remove + stats.size_sum().repackrm + stats.size_unref,
+        bytes_marked: stats.size_to_delete.keep
+            + stats.size_sum().remove
+            + stats.size_sum().repackrm
+            + stats.size_unref,
+        busy: false,
     };
     repository.prune(&options, plan).map_err(failed)?;
     Ok(summary)

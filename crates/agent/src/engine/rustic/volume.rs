@@ -20,7 +20,7 @@ use rustic_core::{
 };
 
 use super::{
-    RusticEngine,
+    Opened, RusticEngine,
     attributes::{Attributes, Place},
     find_snapshot, map_error, node,
     restore::relative,
@@ -52,7 +52,7 @@ impl<S: IndexedFull> Disk for StoredFile<S> {
 impl RusticEngine {
     /// Find out what is on a volume.
     pub(super) fn look_at(&self, job: &SurveyJob, reporter: &Reporter) -> Result<SurveySummary, EngineError> {
-        let repository = self.open(reporter)?.repository;
+        let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         if !is_stream(&snapshot) {
             let message = "only the backups of volumes are looked into for file systems";

@@ -11,8 +11,8 @@ use domain::task::{
     TaskRef, TaskSpec, kind,
 };
 use domain::work::{
-    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetWork, ImportDone, ImportWork, IndexingDone, IndexingWork,
-    OwnTerms, VerificationDone, VerificationWork, Work,
+    BackupDone, BackupWork, DownloadDone, DownloadWork, ForgetDone, ForgetWork, ImportDone, ImportWork, IndexingDone,
+    IndexingWork, OwnTerms, PruneDone, PruneWork, VerificationDone, VerificationWork, Work,
 };
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use jiff::tz::TimeZone;
@@ -39,12 +39,16 @@ impl Service {
             let (outcome, end) = self.arrived(judge(&found, outcome.clone())).await;
             let outcome = self.warned(&found, outcome).await?;
             let good = matches!(outcome.code, OutcomeCode::Ok | OutcomeCode::Warning);
+            // A repository may belong to a tenant above the agent's; that the task is the agent's, its lease says.
+            let everything = Scope::everything();
+            let of_the_repository = matches!(end, End::Removed(..) | End::Pruned(..));
+            let scope = if of_the_repository { &everything } else { &agent.scope };
             let event = Event::Complete { lease: lease.clone(), outcome, progress: progress.clone() };
             let mut writes = vec![Write::Task(TaskRef::Id(task), event)];
             if found.state() != State::Completed {
                 writes.extend(self.consequences(agent, &found, end, good).await?);
             }
-            match self.write(agent, writes).await {
+            match self.write_in(scope, writes).await {
                 // Somebody else changed the resource, or this very report arrived twice.
                 Err(e) if came_between(&e) && attempts.next().is_some() => {}
                 other => return other,
@@ -77,7 +81,16 @@ impl Service {
                     BackupWork { archive, repository, paths, full: true, volume: false, settings: Settings::default() };
                 self.backup_made(agent, task, Made { id, work, done: done.backup, facts }, good).await
             }
-            End::Forgotten(work) => self.forgotten(&work).await,
+            End::Removed(work, done) => {
+                // Deletions are settled however they ended, also by a timer or a person.
+                let of_retention = task.spec.kind == kind::RETENTION;
+                let mut writes = if of_retention { self.forgotten(&work).await? } else { Vec::new() };
+                if done.removed > done.missing {
+                    writes.extend(self.removed_from(work.repository, agent.id).await?);
+                }
+                Ok(writes)
+            }
+            End::Pruned(work, done) => Ok(self.pruned(&work, &done).await?.into_iter().collect()),
             End::Verified(work, done) => self.verified(&work, &done).await,
             End::HandedOver(work, done) => self.handed_over(task, &work, done).await,
             End::Indexed(work, found) => self.indexed(&work, found).await,
@@ -268,9 +281,11 @@ enum End {
     HandedOver(DownloadWork, DownloadDone),
     /// A volume was looked into, or it failed.
     Indexed(IndexingWork, std::result::Result<IndexingDone, String>),
-    /// Retention has removed recovery points.
-    Forgotten(ForgetWork),
-    /// Nothing, or nothing here: deletions are settled however they ended, also by a timer or a person.
+    /// Recovery points were removed.
+    Removed(ForgetWork, ForgetDone),
+    /// Space was given back.
+    Pruned(PruneWork, PruneDone),
+    /// Nothing, or nothing here.
     Nothing,
 }
 
@@ -316,12 +331,20 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
             };
             (outcome, End::Indexed(work, found))
         }
-        Ok(Work::Forget(work)) if good && task.spec.kind == kind::RETENTION => (outcome, End::Forgotten(work)),
+        Ok(Work::Forget(work)) if good => {
+            // What it says of numbers is for people; that it went well is what counts.
+            let done = serde_json::from_value(outcome.payload.clone()).unwrap_or_default();
+            (outcome, End::Removed(work, done))
+        }
+        Ok(Work::Prune(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
+            Ok(done) => (outcome, End::Pruned(work, done)),
+            Err(_) => (outcome, End::Nothing),
+        },
         Ok(Work::Download(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
             Ok(done) => (outcome, End::HandedOver(work, done)),
             Err(_) => (outcome, End::HandedOver(work, DownloadDone::default())),
         },
-        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Import(_)) | Err(_) => {
+        Ok(Work::Recovery(_) | Work::Download(_) | Work::Forget(_) | Work::Import(_) | Work::Prune(_)) | Err(_) => {
             (outcome, End::Nothing)
         }
     }

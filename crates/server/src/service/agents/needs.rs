@@ -46,6 +46,7 @@ impl Service {
             Work::Download(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Verification(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
             Work::Indexing(work) => self.is_that_snapshot(work.backup, work.repository, &work.snapshot).await?,
+            Work::Prune(_) => {}
             Work::Forget(work) => argument = json!(self.to_forget(task, work).await?),
             Work::Import(work) => {
                 create_repository = self.is_new(id).await?;

@@ -48,6 +48,7 @@ impl World {
                 url: "/repository".into(),
                 sealed_password,
                 append_only: false,
+                pruning: None,
                 created_at: now,
                 updated_at: now,
             }

@@ -30,6 +30,7 @@ impl World {
             url: "/repository".into(),
             sealed_password: service.seal("tape under the desk").expect("randomness"),
             append_only: false,
+            pruning: None,
             created_at: now,
             updated_at: now,
         };

@@ -4,7 +4,9 @@ use domain::archive::Archive;
 use domain::backup::{Filesystem, Root};
 use domain::query::{RecordField, Value};
 use domain::task::Priority;
-use domain::work::{ForgetWork, IndexingDone, IndexingWork, Point, VerificationDone, VerificationWork};
+use domain::work::{
+    ForgetDone, ForgetWork, IndexingDone, IndexingWork, Point, PruneDone, PruneWork, VerificationDone, VerificationWork,
+};
 
 use super::*;
 
@@ -186,4 +188,48 @@ async fn only_recovery_points_of_the_archive_and_of_the_owner_are_forgotten() {
     let ledger: &dyn Ledger = &*world.ledger;
     let filter = Filter::all().is(RecordField::Archive, Value::Uuid(ARCHIVE)).expect("a field of backups");
     assert_eq!(ledger.all::<Backup>(&Scope::everything(), filter).await.expect("backups").len(), 1);
+}
+
+#[tokio::test]
+async fn the_space_of_what_was_removed_is_given_back_later() {
+    let world = World::new().await;
+    let Connected { agent, .. } = world.connect(&[]).await;
+    let removal = async |removed, missing| {
+        world.create(world.forget(kind::RETENTION, Vec::new())).await;
+        let on = world.claim_one(&agent).await;
+        world.report(&agent, &on, ReportEvent::Started).await.expect("started");
+        let done = json!(ForgetDone { removed, missing });
+        assert_eq!(world.report(&agent, &on, completed(OutcomeCode::Ok, done)).await, Ok(DURABLE));
+    };
+    let pruning = async || {
+        let ledger: &dyn Ledger = &*world.ledger;
+        let found = ledger.get::<domain::repository::Repository>(&Scope::everything(), world.repository).await;
+        found.expect("the repository").value.pruning
+    };
+    removal(3, 3).await;
+    assert_eq!(pruning().await, None, "nothing was there any more");
+    removal(3, 1).await;
+    let due = pruning().await.expect("something is to be given back");
+    assert_eq!(due.agent, agent.id());
+    let at = |time: domain::Timestamp| world.service.moment().at(time);
+    world.service.prune_due_at(at(due.at - domain::SignedDuration::from_secs(1))).await.expect("a look");
+    assert!(world.service.claim(&agent, 1).await.expect("a look").is_empty(), "not yet");
+
+    for (done, next) in [
+        (PruneDone { busy: true, ..PruneDone::default() }, true),
+        (PruneDone { marked: 9, ..PruneDone::default() }, true),
+        (PruneDone { freed: 9, ..PruneDone::default() }, false),
+    ] {
+        let due = pruning().await.expect("it is planned");
+        world.service.prune_due_at(at(due.at)).await.expect("a look");
+        let later = pruning().await.expect("another look if nothing comes of it");
+        assert!(later.at > due.at);
+        world.service.prune_due_at(at(due.at)).await.expect("a look");
+        let on = world.claim_one(&agent).await;
+        assert_eq!(on.argument, json!(PruneWork { repository: world.repository }));
+        assert!(world.service.claim(&agent, 1).await.expect("a look").is_empty(), "once");
+        world.report(&agent, &on, ReportEvent::Started).await.expect("started");
+        assert_eq!(world.report(&agent, &on, completed(OutcomeCode::Ok, json!(done))).await, Ok(DURABLE));
+        assert_eq!(pruning().await.is_some(), next, "{done:?}");
+    }
 }
