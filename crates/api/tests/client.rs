@@ -6,7 +6,7 @@ use std::future::Future;
 
 use api::client::{Client, Error, ListQuery};
 use api::{
-    Join, NewApiClient, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange,
+    Join, NewApiClient, NewEnrolment, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange,
     ResourceChange, Restore, Sources, TenantChange,
 };
 use domain::policy::Schedule;
@@ -133,7 +133,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         policies(all); policy(a); create_policy(policy); change_policy(a, &PolicyChange::default()); delete_policy(a);
         applications(all); policy_applications(a, all); apply_policy(a, b); revoke_policy(a, b); run_policy(a, Some(b));
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
-        agents(all); join(join); repositories(all); repository(a);
+        agents(all); join(join); enrol(&NewEnrolment::default()); repositories(all); repository(a);
         tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); delete_tenant(a); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);
