@@ -21,8 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// It is too large, too slow, or broke off.
 pub(super) async fn read(request: Request) -> Result<Bytes, Failure> {
-    let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, &())).await;
-    let slow = |_| Failure::new(Cause::SlowBody, format!("the body took longer than {} s", PATIENCE.as_secs()));
+    read_within(PATIENCE, request).await
+}
+
+async fn read_within(patience: Duration, request: Request) -> Result<Bytes, Failure> {
+    let read = tokio::time::timeout(patience, Bytes::from_request(request, &())).await;
+    let slow = |_| Failure::new(Cause::SlowBody, format!("the body took longer than {} s", patience.as_secs()));
     read.map_err(slow)?.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Failure::new(Cause::LargeBody, format!("the body is larger than {} KiB", MAX / 1024))
@@ -223,7 +227,17 @@ impl<'b> Members<'b> {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let endless = axum::body::Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let refused = read_within(Duration::ZERO, Request::new(endless)).await.expect_err("too slow");
+        assert_eq!(refused.cause(), Cause::SlowBody);
+        assert_eq!(refused.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 
     #[test]
     fn nulls_and_empty_texts_are_not_given() {
