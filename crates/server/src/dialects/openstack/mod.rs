@@ -9,6 +9,7 @@ mod base;
 mod identity;
 mod image;
 mod params;
+mod refusal;
 mod time;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,8 @@ use axum::routing::any;
 use domain::{Caller, Code, Error, Uuid};
 
 use self::base::Base;
+use self::params::Params;
+use self::refusal::Refusal;
 use super::edge;
 use super::percent;
 use crate::Service;
@@ -89,6 +92,11 @@ impl<'r> Asked<'r> {
         }
     }
 
+    /// The parameters of the query.
+    fn params(&self) -> Result<Params, Refusal> {
+        Params::read(self.query).map_err(|_| Refusal::bad("The query is not readable: encode it as UTF-8."))
+    }
+
     /// The token that the request is made with.
     fn token(&self) -> Result<&'r str, Error> {
         header(self.headers, "x-auth-token")
@@ -108,9 +116,10 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     if first.is_empty() || found.next().is_some() { None } else { Some(first) }
 }
 
-/// The parts of a path between its slashes, decoded; none if one of them cannot be read.
-fn segments(path: &str) -> Option<Vec<String>> {
-    path.trim_start_matches('/').split('/').map(percent::path).collect()
+/// The parts of a path between its slashes, decoded.
+fn segments(path: &str) -> Result<Vec<String>, Refusal> {
+    let segments = path.trim_start_matches('/').split('/').map(percent::path).collect::<Option<_>>();
+    segments.ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))
 }
 
 /// The header under which clients know a request (they log it, and people quote it).

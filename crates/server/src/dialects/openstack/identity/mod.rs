@@ -2,7 +2,6 @@
 //! (contract, section 9). A project is a tenant, an application credential an API client, and a user either of the
 //! identities of this server.
 
-mod error;
 mod request;
 mod show;
 
@@ -18,9 +17,8 @@ use domain::tenant::TenantRef;
 use domain::{Code, Error, Uuid};
 use serde_json::json;
 
-use self::error::Refusal;
-use super::params::Params;
-use super::{Asked, MAX_BODY, Services, finish, header, hex, segments, takes_id, uuid};
+use super::refusal::{Form, Refusal};
+use super::{Asked, MAX_BODY, Services, header, hex, segments, takes_id, uuid};
 use crate::dialects::edge::Shape;
 
 /// What is answered, below `/identity` as without it.
@@ -90,7 +88,7 @@ pub(super) async fn answer(State(service): Services, request: Request) -> Respon
     let asked = Asked::of(&service, &parts);
     let mut response = match respond(&asked, &parts, body).await {
         Ok(response) => response,
-        Err(refusal) => refusal.print(&asked.base),
+        Err(refusal) => refusal.print(Form::Keystone, &asked.base),
     };
     // What is answered depends on the token; nobody between shall give it to somebody else.
     response.headers_mut().insert(VARY, HeaderValue::from_static("X-Auth-Token"));
@@ -111,9 +109,7 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
         "v3" => "",
         other => other.strip_prefix("v3/").ok_or_else(Refusal::no_such_page)?,
     };
-    let segments =
-        segments(rest).ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))?;
-    let place = Place::of(&segments).ok_or_else(Refusal::no_such_page)?;
+    let place = Place::of(&segments(rest)?).ok_or_else(Refusal::no_such_page)?;
     // A GET without its body; the server leaves that out.
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
     match (place, method.as_str()) {
@@ -129,7 +125,7 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
 
 /// `POST /v3/auth/tokens`.
 async fn open(asked: &Asked<'_>, body: Body) -> Result<Response, Refusal> {
-    let params = params(asked)?;
+    let params = asked.params()?;
     let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| Refusal::too_large(MAX_BODY))?;
     let wish = request::Wish::read(&bytes)?;
     let session = asked.service.open_session(wish.shown, wish.reach, asked.from).await?;
@@ -145,9 +141,9 @@ async fn open(asked: &Asked<'_>, body: Body) -> Result<Response, Refusal> {
 /// `GET` and `HEAD /v3/auth/tokens`.
 async fn validate(asked: &Asked<'_>) -> Result<Response, Refusal> {
     let caller = asked.caller().await?;
-    let params = params(asked)?;
+    let params = asked.params()?;
     let subject = subject(asked)?;
-    let session = asked.service.session_behind(&caller, subject).await.map_err(|e| Refusal::unknown_token(&e))?;
+    let session = asked.service.session_behind(&caller, subject).await.map_err(unknown_token)?;
     let mut response = Json(show::token(asked, &session, params.get("nocatalog").is_none())).into_response();
     if let Ok(secret) = HeaderValue::from_str(subject) {
         response.headers_mut().insert("x-subject-token", secret);
@@ -159,7 +155,7 @@ async fn validate(asked: &Asked<'_>) -> Result<Response, Refusal> {
 async fn end(asked: &Asked<'_>) -> Result<Response, Refusal> {
     let caller = asked.caller().await?;
     let ended = asked.service.end_session(&caller, subject(asked)?).await;
-    ended.map_err(|e| Refusal::unknown_token(&e))?;
+    ended.map_err(unknown_token)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -168,12 +164,20 @@ fn subject<'r>(asked: &Asked<'r>) -> Result<&'r str, Refusal> {
         .ok_or_else(|| Refusal::bad("Expecting to find the header X-Subject-Token: the token that is meant."))
 }
 
+/// What became of a token that was asked about.
+fn unknown_token(error: Error) -> Refusal {
+    match error.code {
+        Code::NotFound => Refusal::not_found("The token that is meant is not known, or no longer valid."),
+        _ => error.into(),
+    }
+}
+
 /// The calls that only look.
 async fn read(asked: &Asked<'_>, place: Place) -> Result<Response, Refusal> {
     let service = asked.service;
     let session = service.session(asked.token()?).await?;
     let caller = &session.caller;
-    let params = params(asked)?;
+    let params = asked.params()?;
     let unknown = |what: &str, id: &str| Refusal::not_found(format!("Could not find {what}: {id}."));
     let links = |path: &str| json!({ "next": null, "self": asked.base.at(path), "previous": null });
     let answer = match place {
@@ -226,23 +230,16 @@ fn user(asked: &Asked<'_>, id: Uuid, name: &str, tenant: Uuid) -> serde_json::Va
     })
 }
 
-fn params(asked: &Asked<'_>) -> Result<Params, Refusal> {
-    Params::read(asked.query).map_err(|_| Refusal::bad("The query is not readable: encode it as UTF-8."))
-}
-
 /// How this API ends its answers.
 pub(super) enum Identity {}
 
 impl Shape for Identity {
     fn finish(response: Response, request_id: &str) -> Response {
-        if let Some(refusal) = response.extensions().get::<Refusal>() {
-            refusal.log(request_id);
-        }
-        finish(response, request_id)
+        Refusal::finish(response, request_id)
     }
 
     fn defect() -> Response {
-        Refusal::from(Error::new(Code::Internal, "the server has a defect and could not answer")).plain()
+        Refusal::defect(Form::Keystone)
     }
 
     fn takes_id(id: &str) -> bool {

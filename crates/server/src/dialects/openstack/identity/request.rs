@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::super::refusal::Refusal;
 use super::super::uuid;
 use super::DOMAIN;
-use super::error::Refusal;
 use crate::service::{Reach, Shown, Who};
 
 /// What is shown, and what the token shall be about.
@@ -18,14 +18,14 @@ type Object = Map<String, Value>;
 impl Wish {
     pub(super) fn read(body: &[u8]) -> Result<Wish, Refusal> {
         if body.trim_ascii().is_empty() {
-            return Err(Refusal::missing("auth", "request body"));
+            return Err(missing("auth", "request body"));
         }
         let body: Value =
             serde_json::from_slice(body).map_err(|e| Refusal::bad(format!("The body is no JSON: {e}.")))?;
         let auth = object(&body, "auth", "request body")?;
         let identity = member(auth, "identity", "auth")?;
         let methods = identity.get("methods").and_then(Value::as_array);
-        let methods = methods.ok_or_else(|| Refusal::missing("methods", "identity"))?;
+        let methods = methods.ok_or_else(|| missing("methods", "identity"))?;
         let [method] = methods.as_slice() else {
             return Err(Refusal::bad(
                 "Expecting to find one method in methods: password, token or application_credential.",
@@ -95,7 +95,7 @@ fn reach(scope: Option<&Value>) -> Result<Reach, Refusal> {
     }
     if let Some(system) = scope.get("system") {
         let all = system.get("all").and_then(Value::as_bool) == Some(true);
-        return if all { Ok(Reach::System) } else { Err(Refusal::missing("all", "system")) };
+        return if all { Ok(Reach::System) } else { Err(missing("all", "system")) };
     }
     if scope.get("domain").is_some() || scope.get("OS-TRUST:trust").is_some() {
         // Nobody has a role on the domain, and there are no trusts.
@@ -114,17 +114,25 @@ fn reach(scope: Option<&Value>) -> Result<Reach, Refusal> {
     }
 }
 
+/// A member of the body is missing or of another type.
+fn missing(member: &str, within: &str) -> Refusal {
+    Refusal::bad(format!(
+        "Expecting to find {member} in {within}. The server could not comply with the request since it is either \
+         malformed or otherwise incorrect."
+    ))
+}
+
 fn object<'v>(value: &'v Value, name: &str, within: &str) -> Result<&'v Object, Refusal> {
     let found = value.get(name).and_then(Value::as_object);
-    found.ok_or_else(|| Refusal::missing(name, within))
+    found.ok_or_else(|| missing(name, within))
 }
 
 fn member<'v>(members: &'v Object, name: &str, within: &str) -> Result<&'v Object, Refusal> {
     let found = members.get(name).and_then(Value::as_object);
-    found.ok_or_else(|| Refusal::missing(name, within))
+    found.ok_or_else(|| missing(name, within))
 }
 
 fn text<'v>(members: &'v Object, name: &str, within: &str) -> Result<&'v str, Refusal> {
     let found = members.get(name).and_then(Value::as_str);
-    found.ok_or_else(|| Refusal::missing(name, within))
+    found.ok_or_else(|| missing(name, within))
 }

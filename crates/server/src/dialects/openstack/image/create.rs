@@ -9,8 +9,8 @@ use domain::task::kind;
 use domain::{Code, Error};
 use serde_json::{Map, Value, json};
 
+use super::super::refusal::Refusal;
 use super::super::{MAX_BODY, hex, uuid};
-use super::error::Refusal;
 use super::{Call, map};
 use crate::service::NewImport;
 

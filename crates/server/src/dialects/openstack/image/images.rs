@@ -8,15 +8,15 @@ use domain::resource::{Resource, ResourceKind};
 use domain::{Code, Right};
 use serde_json::{Map, Value as Shown, json};
 
+use super::super::refusal::Refusal;
 use super::super::{hex, time, uuid};
-use super::Call;
-use super::error::Refusal;
 use super::list::limit;
+use super::{Call, not_authorized};
 
 /// A page of images, the newest first. What clients ask for beside the name and the status narrows nothing: there is one
 /// sort of image.
 pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
-    call.caller.may(Right::View).map_err(|_| Refusal::not_authorized("get_images"))?;
+    call.caller.may(Right::View).map_err(|_| not_authorized("get_images"))?;
     let params = call.params()?;
     let limit = limit(params.get("limit"))?;
     let order = Order::by(vec![(RecordField::CreatedAt, Direction::Desc)])?;
@@ -65,7 +65,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
 
 /// One image.
 pub(super) async fn show(call: &Call<'_>, id: &str) -> Result<Response, Refusal> {
-    call.caller.may(Right::View).map_err(|_| Refusal::not_authorized("get_image"))?;
+    call.caller.may(Right::View).map_err(|_| not_authorized("get_image"))?;
     let unknown = || Refusal::not_found(format!("No image found with ID {id}"));
     let uuid = uuid(id).ok_or_else(unknown)?;
     let found = call.asked.service.resource(call.caller, uuid).await;

@@ -8,8 +8,8 @@ use domain::{Code, SignedDuration, Timestamp, Uuid};
 use serde_json::{Map, json};
 
 use super::super::params::Params;
+use super::super::refusal::Refusal;
 use super::super::{time, uuid};
-use super::error::Refusal;
 use super::{Call, map};
 use crate::service::View;
 

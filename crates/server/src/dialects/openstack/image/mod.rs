@@ -1,7 +1,6 @@
 //! The Image API v2: versions, tasks, the schemas that clients check them against, and images to look at.
 
 mod create;
-mod error;
 mod images;
 mod list;
 mod map;
@@ -18,11 +17,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::task::TaskRef;
-use domain::{Caller, Code, Error, Right};
+use domain::{Caller, Code, Right};
 
-use self::error::{Form, Refusal};
 use super::params::Params;
-use super::{Asked, NEWEST_MINOR, Services, finish, segments, takes_id, uuid};
+use super::refusal::{Form, Refusal};
+use super::{Asked, NEWEST_MINOR, Services, segments, takes_id, uuid};
 use crate::dialects::edge::Shape;
 
 /// What is answered, below `/image` as without it.
@@ -40,6 +39,8 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v2/images"),
     ("get", "/v2/images/{id}"),
 ];
+
+const NOT_DELETED: &str = "Tasks cannot be deleted: they expire by themselves some time after they have ended.";
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +109,7 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
         let to = HeaderValue::from_str(&asked.base.at(&format!("{path}/"))).map_err(|_| Refusal::no_such_page())?;
         return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
     };
-    let unreadable = || Refusal::bad("The path is not readable: percent-encode it as UTF-8.");
-    let place = Place::of(&segments(rest).ok_or_else(unreadable)?).ok_or_else(Refusal::no_such_page)?;
+    let place = Place::of(&segments(rest)?).ok_or_else(Refusal::no_such_page)?;
     if parts.method == Method::OPTIONS {
         return Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response());
     }
@@ -121,7 +121,7 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
             create::create(&call, body).await
         }
         (Place::Task(id), "GET") => call.task(&id).await,
-        (Place::Task(_), "DELETE") => Err(Refusal::not_deleted()),
+        (Place::Task(_), "DELETE") => Err(Refusal::not_allowed(NOT_DELETED, "GET")),
         (Place::Schema(name), "GET") => Ok(Json(schemas::document(name)).into_response()),
         (Place::Images, "GET") => images::list(&call).await,
         (Place::Image(id), "GET") => images::show(&call, &id).await,
@@ -152,16 +152,16 @@ impl Call<'_> {
     }
 
     fn params(&self) -> Result<Params, Refusal> {
-        Params::read(self.asked.query).map_err(|_| Refusal::bad("The query is not readable: encode it as UTF-8."))
+        self.asked.params()
     }
 
     /// Tasks may be looked at with the role `reader`, and made with `admin` alone (G4).
     fn may_read_tasks(&self, action: &str) -> Result<(), Refusal> {
-        self.caller.may(Right::View).map(drop).map_err(|_| Refusal::not_authorized(action))
+        self.caller.may(Right::View).map(drop).map_err(|_| not_authorized(action))
     }
 
     fn may_write_tasks(&self) -> Result<(), Refusal> {
-        self.caller.may(Right::Administer).map(drop).map_err(|_| Refusal::not_authorized("add_task"))
+        self.caller.may(Right::Administer).map(drop).map_err(|_| not_authorized("add_task"))
     }
 
     async fn tasks(&self) -> Result<Response, Refusal> {
@@ -181,19 +181,21 @@ impl Call<'_> {
     }
 }
 
+/// The role does not suffice.
+fn not_authorized(action: &str) -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, format!("You are not authorized to complete {action} action."))
+}
+
 /// How this API ends its answers.
 pub(super) enum Images {}
 
 impl Shape for Images {
     fn finish(response: Response, request_id: &str) -> Response {
-        if let Some(refusal) = response.extensions().get::<Refusal>() {
-            refusal.log(request_id);
-        }
-        finish(response, request_id)
+        Refusal::finish(response, request_id)
     }
 
     fn defect() -> Response {
-        Refusal::from(Error::new(Code::Internal, "the server has a defect and could not answer")).plain()
+        Refusal::defect(Form::Json)
     }
 
     fn takes_id(id: &str) -> bool {
