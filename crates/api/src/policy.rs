@@ -213,48 +213,39 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The same settings as the other type has them: each field is named, so that none is forgotten.
+/// Both types have the same settings: each field is named, so that none is forgotten.
 macro_rules! same_settings {
-    ($from:path => $to:path) => {
+    ($one:path = $other:path { $($field:ident),+ $(,)? }) => {
+        same_settings!(@from $one => $other { $($field),+ });
+        same_settings!(@from $other => $one { $($field),+ });
+    };
+    (@from $from:path => $to:path { $($field:ident),+ }) => {
         impl From<$from> for $to {
-            fn from(s: $from) -> $to {
-                let $from {
-                    includes,
-                    excludes,
-                    masks,
-                    compression,
-                    retries,
-                    snapshot_retries,
-                    background,
-                    read_all,
-                    verify,
-                    freeze,
-                    archive_name,
-                    sector_by_sector,
-                    commands,
-                } = s;
-                $to {
-                    includes,
-                    excludes,
-                    masks,
-                    compression,
-                    retries,
-                    snapshot_retries,
-                    background,
-                    read_all,
-                    verify,
-                    freeze,
-                    archive_name,
-                    sector_by_sector,
-                    commands,
-                }
+            fn from(settings: $from) -> $to {
+                let $from { $($field),+ } = settings;
+                $to { $($field),+ }
             }
         }
     };
 }
 
-same_settings!(policy::Settings => Settings);
-same_settings!(Settings => policy::Settings);
+same_settings!(
+    Settings = policy::Settings {
+        includes,
+        excludes,
+        masks,
+        compression,
+        retries,
+        snapshot_retries,
+        background,
+        read_all,
+        verify,
+        freeze,
+        archive_name,
+        sector_by_sector,
+        commands,
+    }
+);
 
 /// A policy to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -80,6 +80,11 @@ pub(crate) fn read(api: Api, holds: Holds, body: &Body) -> Result<Answer> {
 
 fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
     let body: Value = serde_json::from_slice(body).context("the answer is no JSON")?;
+    if holds == Holds::Made {
+        // What is new has an id that nothing else has.
+        let made = body["id"].as_str().context("the answer has no id")?;
+        return Ok(Answer { rows: vec!["new".to_owned(); usize::from(!made.is_empty())], next: None, cut: false });
+    }
     if holds == Holds::One {
         let id = if api == Api::OpenStack { &body["id"] } else { &body["uuid"] };
         return Ok(Answer { rows: vec![text(id).to_owned()], next: None, cut: false });
@@ -89,7 +94,7 @@ fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
         (Holds::Tasks, Api::Rest) => "tasks",
         (Holds::Machines, Api::Rest) => "resources",
         (_, Api::OpenStack) => "tasks",
-        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One, _) => "items",
+        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One | Holds::Made, _) => "items",
     };
     let next = match api {
         Api::Native => body["next"].as_str().map(|c| format!("cursor={c}")),
@@ -113,7 +118,7 @@ fn read_json(api: Api, holds: Holds, body: &[u8]) -> Result<Answer> {
         (Holds::Machines, Api::Rest) => text(&item["resourceId"]).to_owned(),
         (Holds::Uuids, Api::Native) => text(&item["uuid"]).to_owned(),
         // Numbers are text in JSON of protobuf.
-        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One, _) => {
+        (Holds::Tasks | Holds::Machines | Holds::Uuids | Holds::One | Holds::Made, _) => {
             item["id"].as_str().map_or_else(|| item["id"].to_string(), str::to_owned)
         }
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use domain::import::{ImportRules, Network};
 use domain::{SignedDuration, Uuid};
 use server::config::DataFolder;
 use server::scheduler::History;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use crate::answer::Api;
 use crate::drive::{Driver, Limits};
 use crate::generate::{Manifest, Recipe, generate};
-use crate::question::{Who, image_tasks, listings, pages, questions};
+use crate::question::{Who, image_tasks, import, listings, pages, questions};
 use crate::report::Report;
 
 /// The ledger that is asked.
@@ -45,10 +46,9 @@ pub struct Options {
 /// # Errors
 /// When the ledger cannot be made or opened, a request fails, or the APIs answer the same question differently.
 pub async fn run(options: Options, say: impl Fn(String) + Send + Sync + 'static) -> Result<Report> {
-    let Options { source, apis, callers, limits } = options;
     let say = std::sync::Arc::new(say);
     let mut thrown_away = None;
-    let (folder, url) = match source {
+    let (folder, url) = match options.source.clone() {
         Source::Folder(folder) => (folder, None),
         Source::Server(folder, url) => (folder, Some(url)),
         Source::New(recipe, kept) => {
@@ -77,7 +77,7 @@ pub async fn run(options: Options, say: impl Fn(String) + Send + Sync + 'static)
         say(format!("the server opened the ledger of {} tasks in {seconds:.1} s", ledger.tasks));
     }
     let url = url.or_else(|| Some(format!("http://{}", running.as_ref()?.http))).unwrap_or_default();
-    let lines = ask(&url, &data, &ledger, &apis, &callers, limits, &*say).await;
+    let lines = ask(&url, &data, &ledger, &options, &*say).await;
     if let Some(running) = running {
         running.stop().await;
     }
@@ -121,7 +121,8 @@ async fn start(data: DataFolder) -> Result<Running> {
         rate: None,
         downloads: server::downloads::LIMIT,
         region: None,
-        imports: Default::default(),
+        // Where the imports come from that are made here; nobody fetches them.
+        imports: ImportRules { networks: vec![Network::parse("127.0.0.0/8")?], roots: Vec::new() },
         history: History { shown: long, kept: long },
     };
     server::start(config).await
@@ -131,9 +132,7 @@ async fn ask(
     url: &str,
     data: &DataFolder,
     ledger: &Manifest,
-    apis: &[Api],
-    callers: &[usize],
-    limits: Limits,
+    options: &Options,
     say: &dyn Fn(String),
 ) -> Result<Vec<crate::report::Line>> {
     let path = data.admin_token();
@@ -155,13 +154,18 @@ async fn ask(
         say("looking for the longest lists".to_owned());
         all.extend(listings(&driver.busy(*machine).await?));
     }
+    let Options { source, apis, callers, limits } = options;
     if apis.contains(&Api::OpenStack) {
         all.extend(image_tasks(&driver.marker(ledger.tasks).await?));
+        // Nothing is made where others have a server running.
+        if !matches!(source, Source::Server(..)) {
+            all.push(import());
+        }
     }
     let mut lines = Vec::new();
     for question in all.into_iter().filter(|q| q.is_for(apis)) {
         say(format!("{} ({})", question.name, question.who.name()));
-        lines.extend(driver.ask(&question, apis, callers, limits).await?);
+        lines.extend(driver.ask(&question, apis, callers, *limits).await?);
     }
     driver.close().await?;
     Ok(lines)

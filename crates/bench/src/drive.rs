@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Api, Body};
-use crate::question::{Busy, Marker, Pages, Question, Request, WALK_PAGES, Who};
+use crate::question::{Busy, Holds, Marker, Pages, Question, Request, WALK_PAGES, Who};
 use crate::ready::Ready;
 use crate::report::{Answers, Line, Stats};
 use crate::yandex::Grpc;
@@ -154,7 +154,9 @@ impl Driver {
         // What takes so long once is not asked again.
         let slow = asked.iter().flat_map(|a| &a.samples.each).any(|time| *time > limits.time);
         // The bytes of the native API, or of the first one that is asked beside it.
-        let held = asked.iter().find(|a| !a.bodies.is_empty()).map(|json| json.held(&self.ready)).transpose()?;
+        let readable = question.holds != Holds::Made;
+        let held =
+            asked.iter().find(|a| readable && !a.bodies.is_empty()).map(|json| json.held(&self.ready)).transpose()?;
         asked.extend(held);
         let mut lines = Vec::new();
         for callers in if slow { &[1][..] } else { callers } {
@@ -255,6 +257,7 @@ impl Driver {
     async fn send(&self, who: Who, base: &str, request: &Request) -> Result<Body> {
         Ok(match request {
             Request::Get(url) => Body::Json(self.get(who, base, url).await?),
+            Request::Post(url, body) => Body::Json(self.post(base, url, body).await?),
             Request::Grpc(asked) => Body::Grpc(self.grpc.ask(self.token(who)?, asked).await?),
         })
     }
@@ -264,21 +267,29 @@ impl Driver {
     }
 
     async fn get(&self, who: Who, base: &str, url: &str) -> Result<Bytes> {
-        let request = self.http.get(format!("{base}{url}"));
-        let token = self.token(who)?;
-        // Clients of OpenStack have a header of their own.
-        let secret = token.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
-        let mut secret = HeaderValue::from_bytes(secret)?;
-        secret.set_sensitive(true);
-        let answer = request.header(AUTHORIZATION, token.clone()).header("x-auth-token", secret).send().await?;
-        let status = answer.status();
-        let body = answer.bytes().await?;
-        if !status.is_success() {
-            let said: String = String::from_utf8_lossy(&body).chars().take(300).collect();
-            bail!("{url} was answered with {status}: {said}");
-        }
-        Ok(body)
+        answer_to(self.http.get(format!("{base}{url}")), self.token(who)?, url).await
     }
+
+    async fn post(&self, base: &str, url: &str, body: &'static str) -> Result<Bytes> {
+        let request = self.http.post(format!("{base}{url}")).header(CONTENT_TYPE, "application/json").body(body);
+        answer_to(request, &self.admin, url).await
+    }
+}
+
+/// The body of an answer that says that all went well.
+async fn answer_to(request: reqwest::RequestBuilder, token: &HeaderValue, url: &str) -> Result<Bytes> {
+    // Clients of OpenStack have a header of their own.
+    let secret = token.as_bytes().strip_prefix(b"Bearer ").unwrap_or_default();
+    let mut secret = HeaderValue::from_bytes(secret)?;
+    secret.set_sensitive(true);
+    let answer = request.header(AUTHORIZATION, token.clone()).header("x-auth-token", secret).send().await?;
+    let status = answer.status();
+    let body = answer.bytes().await?;
+    if !status.is_success() {
+        let said: String = String::from_utf8_lossy(&body).chars().take(300).collect();
+        bail!("{url} was answered with {status}: {said}");
+    }
+    Ok(body)
 }
 
 /// What was learned from asking once.

@@ -53,6 +53,8 @@ pub(crate) enum Holds {
     Uuids,
     /// One task, known by its uuid.
     One,
+    /// Something new.
+    Made,
 }
 
 /// Which pages of a list are asked for.
@@ -71,6 +73,8 @@ pub(crate) enum Pages {
 pub(crate) enum Request {
     /// The path and query of a GET.
     Get(String),
+    /// The path of a POST, and its body. It is sent as the administrator.
+    Post(&'static str, &'static str),
     /// A call by gRPC.
     Grpc(Asked),
 }
@@ -80,6 +84,8 @@ impl Request {
     pub(crate) fn page(&self, next: &str) -> Request {
         match self {
             Request::Get(url) => Request::Get(format!("{url}&{next}")),
+            // What is made has no pages.
+            Request::Post(..) => self.clone(),
             Request::Grpc(asked) => Request::Grpc(asked.page(next)),
         }
     }
@@ -93,24 +99,38 @@ pub(crate) struct Question {
     pub(crate) who: Who,
     pub(crate) holds: Holds,
     pub(crate) pages: Pages,
-    pub(crate) native: Vec<String>,
-    pub(crate) acronis: Vec<String>,
+    pub(crate) native: Vec<Request>,
+    pub(crate) acronis: Vec<Request>,
     pub(crate) yandex: Option<Listing>,
-    pub(crate) clumio: Vec<String>,
-    pub(crate) openstack: Vec<String>,
+    pub(crate) clumio: Vec<Request>,
+    pub(crate) openstack: Vec<Request>,
 }
 
 impl Question {
+    /// A question of the whole tree about first pages, which no API has yet.
+    fn new(name: &'static str, holds: Holds) -> Question {
+        Question {
+            name,
+            who: Who::Root,
+            holds,
+            pages: Pages::First,
+            native: Vec::new(),
+            acronis: Vec::new(),
+            yandex: None,
+            clumio: Vec::new(),
+            openstack: Vec::new(),
+        }
+    }
+
     /// How an API is asked; nothing if it does not have the question.
     pub(crate) fn requests(&self, api: Api) -> Vec<Request> {
-        let get = |urls: &[String]| urls.iter().cloned().map(Request::Get).collect();
         match api {
-            Api::Native => get(&self.native),
-            Api::Acronis => get(&self.acronis),
-            Api::OpenStack => get(&self.openstack),
+            Api::Native => self.native.clone(),
+            Api::Acronis => self.acronis.clone(),
+            Api::OpenStack => self.openstack.clone(),
             Api::Grpc => self.yandex.iter().map(|listing| Request::Grpc(listing.grpc())).collect(),
             Api::Rest => self.yandex.iter().map(|listing| Request::Get(listing.rest())).collect(),
-            Api::Clumio => get(&self.clumio),
+            Api::Clumio => self.clumio.clone(),
         }
     }
 
@@ -134,26 +154,16 @@ pub(crate) struct Busy {
 pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
     let day_ago = manifest.end - SignedDuration::from_hours(24);
     let tasks = |name, who, native: &str, acronis: &str| Question {
-        name,
         who,
-        holds: Holds::Tasks,
-        pages: Pages::First,
         native: vec![native_tasks(native)],
         acronis: vec![acronis_tasks(acronis)],
-        yandex: None,
-        clumio: Vec::new(),
-        openstack: Vec::new(),
+        ..Question::new(name, Holds::Tasks)
     };
     let search = |who| Question {
-        name: "name search",
         who,
-        holds: Holds::Tasks,
-        pages: Pages::First,
-        yandex: None,
-        clumio: Vec::new(),
-        openstack: Vec::new(),
         native: WORDS.map(|w| native_tasks(&format!("contains={w}&limit=100"))).into(),
         acronis: WORDS.map(|w| acronis_tasks(&format!("resourceName=like({w})&limit=100"))).into(),
+        ..Question::new("name search", Holds::Tasks)
     };
     let newest = |who| tasks("newest 100", who, "limit=100", "limit=100");
     let resources = manifest.resources.iter();
@@ -169,13 +179,6 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             &format!("completedAt=gt({day_ago})&policyType=backup&resultCode=error&limit=100"),
         ),
         Question {
-            name: "one resource's history",
-            who: Who::Root,
-            holds: Holds::Tasks,
-            pages: Pages::First,
-            yandex: None,
-            clumio: Vec::new(),
-            openstack: Vec::new(),
             native: resources
                 .clone()
                 .map(|id| native_tasks(&format!("resource_id={id}&order=-completed_at&limit=100")))
@@ -183,19 +186,13 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
             acronis: resources
                 .map(|id| acronis_tasks(&format!("resourceId={id}&order=desc(completedAt)&limit=100")))
                 .collect(),
+            ..Question::new("one resource's history", Holds::Tasks)
         },
         Question {
             pages: Pages::Walk,
             ..tasks("mirror by cursor, 1000", Who::Root, "limit=1000", "limit=1000&lod=long")
         },
         Question {
-            name: "poll by updatedAt",
-            who: Who::Root,
-            holds: Holds::Tasks,
-            pages: Pages::First,
-            yandex: None,
-            clumio: Vec::new(),
-            openstack: Vec::new(),
             native: polled
                 .iter()
                 .map(|t| native_tasks(&format!("updated_at_from={}&order=updated_at&limit=1000", after(*t))))
@@ -204,21 +201,16 @@ pub(crate) fn questions(manifest: &Manifest) -> Vec<Question> {
                 .iter()
                 .map(|t| acronis_tasks(&format!("updatedAt=gt({t})&order=asc(updatedAt)&limit=1000")))
                 .collect(),
+            ..Question::new("poll by updatedAt", Holds::Tasks)
         },
         tasks("what runs now", Who::Root, "state=started,paused&limit=200", "state=started&state=paused&limit=200"),
         tasks("what runs now", Who::Middle, "state=started,paused&limit=200", "state=started&state=paused&limit=200"),
         search(Who::Middle),
         search(Who::Leaf),
         Question {
-            name: "counts since 1 day by tenant, result",
-            who: Who::Root,
-            holds: Holds::Counts,
-            pages: Pages::First,
-            yandex: None,
-            clumio: Vec::new(),
-            openstack: Vec::new(),
-            native: vec![format!("/api/v1/tasks/counts?by=tenant,result&completed_at_from={}", after(day_ago))],
+            native: vec![get(format!("/api/v1/tasks/counts?by=tenant,result&completed_at_from={}", after(day_ago)))],
             acronis: vec![acronis_tasks(&format!("lod=count&groupBy=tenant,resultCode&completedAt=gt({day_ago})"))],
+            ..Question::new("counts since 1 day by tenant, result", Holds::Counts)
         },
     ]
 }
@@ -230,18 +222,13 @@ pub(crate) fn listings(busy: &Busy) -> Vec<Question> {
     let in_folder = |size| Listing::Machines { folder: *folder, size };
     let tasks = |size: u16| native_tasks(&format!("resource_id={machine}&limit={size}"));
     let machines = |size: u16| {
-        format!("/api/v1/resources?tenant={folder}&kind=compute_vm,bare_metal&order=created_at&limit={size}")
+        get(format!("/api/v1/resources?tenant={folder}&kind=compute_vm,bare_metal&order=created_at&limit={size}"))
     };
     let question = |name, holds, pages, native, listing| Question {
-        name,
-        who: Who::Root,
-        holds,
         pages,
         native: vec![native],
-        acronis: Vec::new(),
         yandex: Some(listing),
-        clumio: Vec::new(),
-        openstack: Vec::new(),
+        ..Question::new(name, holds)
     };
     let tasks = |name, size, pages| question(name, Holds::Tasks, pages, tasks(size), of_machine(size));
     let machines = |name, size, pages| question(name, Holds::Machines, pages, machines(size), in_folder(size));
@@ -267,17 +254,11 @@ pub(crate) fn pages(manifest: &Manifest) -> Vec<Question> {
          %22created_timestamp%22:%7B%22$gte%22:%22{since}%22%7D%7D"
     );
     let question = |name, page: u64| Question {
-        name,
-        who: Who::Root,
-        holds: Holds::Tasks,
-        pages: Pages::First,
         native: vec![native_tasks(&format!(
             "type=backup&result=ok,warning&created_at_from={since}&limit={PAGE}&page={page}"
         ))],
-        acronis: Vec::new(),
-        yandex: None,
-        clumio: vec![format!("/tasks?start={page}&limit={PAGE}&filter={filter}")],
-        openstack: Vec::new(),
+        clumio: vec![get(format!("/tasks?start={page}&limit={PAGE}&filter={filter}"))],
+        ..Question::new(name, Holds::Tasks)
     };
     // About half of the tasks are such, so this is about in the middle.
     let middle = (manifest.tasks / PAGE / 4).max(1);
@@ -296,19 +277,13 @@ pub(crate) struct Marker {
 /// The lists of the Image API's tasks, and one of them.
 pub(crate) fn image_tasks(marker: &Marker) -> Vec<Question> {
     let Marker { uuid, place } = marker;
-    let question = |name, holds, native: String, openstack: String| Question {
-        name,
-        who: Who::Root,
-        holds,
-        pages: Pages::First,
+    let question = |name, holds, native, openstack| Question {
         native: vec![native],
-        acronis: Vec::new(),
-        yandex: None,
-        clumio: Vec::new(),
         openstack: vec![openstack],
+        ..Question::new(name, holds)
     };
     let list = |name, native: &str, openstack: &str| {
-        question(name, Holds::Uuids, native_tasks(native), format!("/image/v2/tasks{openstack}"))
+        question(name, Holds::Uuids, native_tasks(native), get(format!("/image/v2/tasks{openstack}")))
     };
     let page = place / 100 + 1;
     vec![
@@ -318,16 +293,38 @@ pub(crate) fn image_tasks(marker: &Marker) -> Vec<Question> {
         list("image tasks, oldest change", "order=updated_at&limit=25", "?sort_key=updated_at&sort_dir=asc"),
         list("image tasks by status", "order=-standing&limit=20", "?limit=20&sort_key=status&sort_dir=desc"),
         list("image tasks by id", "order=-uuid&limit=25", "?sort_key=id"),
-        question("an image task", Holds::One, format!("/api/v1/tasks/{uuid}"), format!("/image/v2/tasks/{uuid}")),
+        question(
+            "an image task",
+            Holds::One,
+            get(format!("/api/v1/tasks/{uuid}")),
+            get(format!("/image/v2/tasks/{uuid}")),
+        ),
     ]
 }
 
-fn native_tasks(query: &str) -> String {
-    format!("/api/v1/tasks?{query}")
+/// An import is created: a task, a resource and an entry of the audit. The native API makes no tasks by themselves; it adds
+/// a resource, with the entry of the audit. The image is never fetched, as no agent is there.
+pub(crate) fn import() -> Question {
+    let resource = r#"{"name": "debian-13", "kind": "bare_metal"}"#;
+    let task = r#"{"type": "import", "input": {"import_from": "http://127.0.0.1:9/debian-13.raw",
+        "import_from_format": "raw", "image_properties": {"name": "debian-13"}}}"#;
+    Question {
+        native: vec![Request::Post("/api/v1/resources", resource)],
+        openstack: vec![Request::Post("/image/v2/tasks", task)],
+        ..Question::new("an import is created (native: a resource)", Holds::Made)
+    }
 }
 
-fn acronis_tasks(query: &str) -> String {
-    format!("/api/task_manager/v2/tasks?{query}")
+fn get(url: String) -> Request {
+    Request::Get(url)
+}
+
+fn native_tasks(query: &str) -> Request {
+    get(format!("/api/v1/tasks?{query}"))
+}
+
+fn acronis_tasks(query: &str) -> Request {
+    get(format!("/api/task_manager/v2/tasks?{query}"))
 }
 
 /// The native API has "at this time or later" where the other one has "later".

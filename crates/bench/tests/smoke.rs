@@ -66,7 +66,7 @@ async fn everything_is_asked_and_the_apis_agree() {
         limits: Limits { requests: 1, time: Duration::from_secs(60) },
     };
     let report = bench::run(options, |_| {}).await.expect("measured");
-    assert_eq!(report.lines.len(), 58);
+    assert_eq!(report.lines.len(), 60);
     let mut of_acronis = 0;
     for line in &report.lines {
         let native = line.native.as_ref().expect("asked");

@@ -2,7 +2,7 @@
 //! tape archive, each chosen item in it under its own name.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -36,8 +36,7 @@ pub(super) fn pack<S: IndexedFull>(
     reporter: &Reporter,
 ) -> Result<PackSummary, EngineError> {
     reporter.step(Step::Pack);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&job.target);
-    let mut file = BufWriter::new(file.map_err(|error| target_error(job, &error))?);
+    let mut file = target(job)?;
     if let [path] = &job.paths[..] {
         let path = Path::new("/").join(path.as_path());
         if let Found::Node(node) = find_node(repository, snapshot.tree, &path)?
@@ -57,11 +56,28 @@ pub(super) fn pack<S: IndexedFull>(
     let selection = Selection::new(repository, snapshot.tree, &job.paths)?;
     let named = RestoreJob { by_name: true, ..RestoreJob::default() };
     let placing = Placing::new(repository, snapshot.tree, &named, &job.paths, &sources)?;
-    let archive = Builder::new(GzEncoder::new(file, Compression::default()));
-    let mut packing = Packing { repository, job, reporter, placing, archive, files: 0 };
+    let mut packing = Packing { repository, job, reporter, placing, archive: archive(file), files: 0 };
     walk(repository, snapshot.tree, Path::new(""), &selection, &mut packing)?;
-    let files = packing.files;
-    let done = packing.archive.into_inner().and_then(GzEncoder::finish).and_then(|mut file| file.flush());
+    packed(job, packing.archive, packing.files)
+}
+
+/// The file that everything is packed into, emptied.
+pub(super) fn target(job: &PackJob) -> Result<BufWriter<File>, EngineError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&job.target);
+    file.map(BufWriter::new).map_err(|error| target_error(job, &error))
+}
+
+/// A compressed archive.
+pub(super) type Archive = Builder<GzEncoder<BufWriter<File>>>;
+
+/// An archive in this file.
+pub(super) fn archive(file: BufWriter<File>) -> Archive {
+    Builder::new(GzEncoder::new(file, Compression::default()))
+}
+
+/// Ends an archive with so many files in it.
+pub(super) fn packed(job: &PackJob, archive: Archive, files: u64) -> Result<PackSummary, EngineError> {
+    let done = archive.into_inner().and_then(GzEncoder::finish).and_then(|mut file| file.flush());
     done.map_err(|error| target_error(job, &error))?;
     let name = match &job.paths[..] {
         [path] => path.as_path().file_name().map(RawPath::from),
@@ -131,16 +147,16 @@ impl<S: IndexedFull> Read for Content<'_, S> {
 }
 
 /// What is written to an archive while a tree is walked through.
-struct Packing<'a, S, W: Write> {
+struct Packing<'a, S> {
     repository: &'a Repository<S>,
     job: &'a PackJob,
     reporter: &'a Reporter,
     placing: Placing,
-    archive: Builder<W>,
+    archive: Archive,
     files: u64,
 }
 
-impl<S: IndexedFull, W: Write> Packing<'_, S, W> {
+impl<S: IndexedFull> Packing<'_, S> {
     /// Where an item comes to lie in the archive; nothing where it only leads to one.
     fn place(&self, path: &Path) -> Option<PathBuf> {
         self.placing.place(path).filter(|place| !place.as_os_str().is_empty())
@@ -151,7 +167,7 @@ impl<S: IndexedFull, W: Write> Packing<'_, S, W> {
     }
 }
 
-impl<S: IndexedFull, W: Write> Visitor for Packing<'_, S, W> {
+impl<S: IndexedFull> Visitor for Packing<'_, S> {
     fn enter(&mut self, path: &Path, node: &Node, whole: bool) -> Result<bool, EngineError> {
         if let Some(place) = self.place(path).filter(|_| whole) {
             let mut header = header(node, EntryType::Directory, 0o755);

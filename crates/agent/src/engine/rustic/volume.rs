@@ -30,14 +30,11 @@ use super::{
 use crate::engine::{
     EngineError, ErrorCode, FileEntry, FileKind, FileList, ListFilesJob, Overwrite, RawPath, Reporter, RestoreJob,
     RestoreSummary, Step, SurveyJob, SurveySummary, sliced,
-    volume::{Disk, Entry, FileTree, Volume, not_found},
+    volume::{Disk, Entry, FileTree, Volume, listed, not_found},
 };
 
 /// How much of a file is written at a time.
 const BUFFER: usize = 1 << 20;
-
-/// More directories in one another than this are a circle.
-pub(super) const MAX_DEPTH: usize = 256;
 
 impl<S: IndexedFull> Disk for StoredFile<S> {
     fn size(&self) -> u64 {
@@ -85,7 +82,7 @@ pub(super) fn list(volume: &Volume, job: &ListFilesJob) -> Result<FileList, Engi
             return Err(not_found(&path));
         }
         let entries = volume.readable().map(|place| {
-            let entry = tree_entry(place.path.file_name().unwrap_or_default());
+            let entry = Entry::folder(place.path.file_name().unwrap_or_default().to_owned());
             described(&entry, &place.path)
         });
         return Ok(sliced(entries.collect(), job));
@@ -101,20 +98,6 @@ pub(super) fn list(volume: &Volume, job: &ListFilesJob) -> Result<FileList, Engi
     let entries = tree.list(&below).map_err(unreadable)?;
     let entries = entries.into_iter().map(|entry| described(&entry, &path.join(&entry.name))).collect();
     Ok(sliced(entries, job))
-}
-
-/// The root of a file system, as an entry of what lies above.
-fn tree_entry(name: &std::ffi::OsStr) -> Entry {
-    Entry {
-        name: name.to_owned(),
-        kind: FileKind::Directory,
-        size: 0,
-        mtime_ns: None,
-        mode: None,
-        uid: None,
-        gid: None,
-        link_target: None,
-    }
 }
 
 fn described(entry: &Entry, path: &Path) -> FileEntry {
@@ -196,7 +179,7 @@ pub(super) fn chosen<'a>(volume: &'a Volume, paths: &[RawPath]) -> Result<Vec<Ch
             }
             for place in volume.readable() {
                 if let Some(tree) = place.tree.as_deref() {
-                    let entry = tree_entry("".as_ref());
+                    let entry = Entry::folder(OsString::new());
                     chosen.push(Chosen { tree, below: PathBuf::new(), entry, path: relative(&place.path) });
                 }
             }
@@ -306,9 +289,7 @@ impl Restorer<'_> {
         if own && let Err(error) = make_directory(place, 0o700) {
             return self.fail(place, &error);
         }
-        let listed =
-            if depth > MAX_DEPTH { Err(io::Error::other("its folders go in circles")) } else { tree.list(below) };
-        match listed {
+        match listed(tree, below, depth) {
             Ok(entries) => {
                 for entry in entries {
                     let (below, place) = (below.join(&entry.name), place.join(&entry.name));

@@ -1,30 +1,26 @@
 //! Puts chosen files of a volume into one file outside of it, as [`super::pack`] does it with those of other snapshots.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, BufWriter, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read, Write},
     path::Path,
 };
 
-use flate2::{Compression, write::GzEncoder};
 use tar::{Builder, EntryType};
 
 use super::{
-    pack::{header, size, target_error},
-    volume::{MAX_DEPTH, chosen, node_of, places},
+    pack::{archive, header, packed, size, target, target_error},
+    volume::{chosen, node_of, places},
 };
 use crate::engine::{
     EngineError, FileKind, PackJob, PackSummary, RawPath, Reporter, Step,
-    volume::{Entry, FileTree, Volume},
+    volume::{Entry, FileTree, Volume, listed},
 };
 
 /// Pack what `job` asks for.
 pub(super) fn pack(volume: &Volume, job: &PackJob, reporter: &Reporter) -> Result<PackSummary, EngineError> {
     reporter.step(Step::Pack);
     let chosen = chosen(volume, &job.paths)?;
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&job.target);
-    let mut file = BufWriter::new(file.map_err(|error| target_error(job, &error))?);
+    let mut file = target(job)?;
     if let [one] = chosen.as_slice()
         && one.entry.kind == FileKind::File
     {
@@ -37,33 +33,25 @@ pub(super) fn pack(volume: &Volume, job: &PackJob, reporter: &Reporter) -> Resul
         return Ok(PackSummary { name, packed: false, files: 1, bytes: size(job)? });
     }
     let places = places(&chosen, true)?;
-    let archive = Builder::new(GzEncoder::new(file, Compression::default()));
-    let mut packing = Packing { job, reporter, archive, files: 0 };
+    let mut packing = Packing { job, reporter, archive: archive(file), files: 0 };
     for (one, place) in chosen.iter().zip(&places) {
         packing.add(one.tree, &one.below, &one.entry, place, 0)?;
     }
-    let files = packing.files;
-    let done = packing.archive.into_inner().and_then(GzEncoder::finish).and_then(|mut file| file.flush());
-    done.map_err(|error| target_error(job, &error))?;
-    let name = match &job.paths[..] {
-        [path] => path.as_path().file_name().map(RawPath::from),
-        _ => None,
-    };
-    Ok(PackSummary { name: name.unwrap_or_default(), packed: true, files, bytes: size(job)? })
+    packed(job, packing.archive, packing.files)
 }
 
 fn unread(error: &io::Error) -> EngineError {
     EngineError::io("the volume cannot be read", error)
 }
 
-struct Packing<'a, W: Write> {
+struct Packing<'a> {
     job: &'a PackJob,
     reporter: &'a Reporter,
-    archive: Builder<W>,
+    archive: Archive,
     files: u64,
 }
 
-impl<W: Write> Packing<'_, W> {
+impl Packing<'_> {
     fn add(
         &mut self,
         tree: &dyn FileTree,
@@ -112,9 +100,7 @@ impl<W: Write> Packing<'_, W> {
             let done = self.archive.append_data(&mut header, place.join(""), io::empty());
             done.map_err(|error| target_error(self.job, &error))?;
         }
-        let listed =
-            if depth > MAX_DEPTH { Err(io::Error::other("its folders go in circles")) } else { tree.list(below) };
-        match listed {
+        match listed(tree, below, depth) {
             Ok(entries) => entries.iter().try_for_each(|entry| {
                 self.add(tree, &below.join(&entry.name), entry, &place.join(&entry.name), depth + 1)
             }),

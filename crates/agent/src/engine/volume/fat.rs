@@ -134,17 +134,7 @@ impl FileTree for FatTree {
 
     fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
         let Some(name) = path.file_name() else {
-            let root = Entry {
-                name: OsString::new(),
-                kind: FileKind::Directory,
-                size: 0,
-                mtime_ns: None,
-                mode: None,
-                uid: None,
-                gid: None,
-                link_target: None,
-            };
-            return Ok(Some(root));
+            return Ok(Some(Entry::folder(OsString::new())));
         };
         match self.list(path.parent().unwrap_or(Path::new(""))) {
             Ok(entries) => Ok(entries.into_iter().find(|entry| entry.name == name)),

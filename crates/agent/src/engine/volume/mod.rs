@@ -112,6 +112,30 @@ pub(super) struct Entry {
     pub(super) link_target: Option<PathBuf>,
 }
 
+impl Entry {
+    /// A folder of which nothing is known, such as the root of a file system.
+    pub(super) fn folder(name: OsString) -> Entry {
+        Entry {
+            name,
+            kind: FileKind::Directory,
+            size: 0,
+            mtime_ns: None,
+            mode: None,
+            uid: None,
+            gid: None,
+            link_target: None,
+        }
+    }
+}
+
+/// What is in a folder that lies so many folders deep.
+pub(super) fn listed(tree: &dyn FileTree, folder: &Path, depth: usize) -> io::Result<Vec<Entry>> {
+    if depth > MAX_DEPTH {
+        return Err(io::Error::other("the folders go in circles"));
+    }
+    tree.list(folder)
+}
+
 /// Something like a file system on a volume.
 pub(super) struct Place {
     /// Under which path it is in the recovery point.
@@ -249,12 +273,9 @@ struct Count<'a> {
 
 impl Count<'_> {
     fn directory(&mut self, tree: &dyn FileTree, path: &Path, depth: usize) {
-        let listed = if depth > MAX_DEPTH || self.entries > MAX_ENTRIES {
-            Err(io::Error::other("the folders go in circles"))
-        } else {
-            tree.list(path)
-        };
-        let entries = match listed {
+        // Among so many, it is as if they lay too deep.
+        let depth = if self.entries > MAX_ENTRIES { usize::MAX } else { depth };
+        let entries = match listed(tree, path, depth) {
             Ok(entries) => entries,
             Err(error) => {
                 self.unread += 1;
