@@ -177,8 +177,13 @@ impl Service {
         };
         let secret = format!("bsa_{}", random_secret());
         let mut writes = Vec::new();
+        // As the vendor names these events.
+        let mut event = "InitResource";
         let resource = match former {
             Place::Own(Stored { rev, value: former }) => {
+                if former.deleted_at.is_none() {
+                    event = "UpdateResource";
+                }
                 let again = Resource {
                     metadata: former.metadata.clone(),
                     agent: former.agent,
@@ -214,7 +219,7 @@ impl Service {
             writes.push(Write::Put(Box::new(token.into()), Expect::New));
         }
         let (tenant, object, name) = (resource.tenant, resource.id.to_string(), resource.name.clone());
-        writes.push(self.audit_entry(&registrar(scope), "InitResource", tenant, object, name));
+        writes.push(self.audit_entry(&registrar(scope), event, tenant, object, name));
         self.ledger.commit(scope, moment, writes).await?;
         if supported {
             return Ok(Joined { resource, agent_token: secret });

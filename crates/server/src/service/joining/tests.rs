@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::audit::AuditEntry;
 use domain::policy::{Application, Retention, Schedule, Settings};
 use domain::query::{Filter, Query};
 use domain::repository::Repository;
@@ -78,6 +79,14 @@ impl World {
     async fn leave(&self, connected: Connected) {
         let Connected { agent, session, .. } = connected;
         self.service.agent_gone(&agent, session).await.expect("it is noted");
+    }
+
+    /// What the audit has from the machine's side, in time.
+    async fn events(&self) -> Vec<String> {
+        let ledger: &dyn Ledger = &*self.ledger;
+        let mut entries = ledger.all::<AuditEntry>(&Scope::everything(), Filter::all()).await.expect("entries");
+        entries.sort_by_key(|entry| entry.value.id);
+        entries.into_iter().map(|entry| entry.value.action).filter(|action| action.ends_with("Resource")).collect()
     }
 
     async fn resource(&self, id: Uuid) -> Resource {
@@ -189,6 +198,8 @@ async fn a_machine_that_was_taken_out_comes_back_as_the_same() {
     world.connect(&again.agent_token).await;
     let resource = world.resource(id).await;
     assert_eq!((resource.registration, resource.deleted_at), (Registration::Registered, None));
+    let events = ["InitResource", "RegisterResource", "DeleteResource", "InitResource", "RegisterResource"];
+    assert_eq!(world.events().await, events);
 }
 
 #[tokio::test]
@@ -218,6 +229,8 @@ async fn a_machine_that_joins_again_goes_on_with_its_schedule_and_with_what_peop
     assert!(next().await.is_some());
     let resource = world.resource(id).await;
     assert_eq!((resource.name.as_str(), resource.live_recovery, resource.enabled), ("ours", true, true));
+    let events = ["InitResource", "RegisterResource", "UpdateResource", "RegisterResource"];
+    assert_eq!(world.events().await, events);
 
     // One that is switched off stays so, and shows no run to come.
     let off = ResourceChange { enabled: Some(false), ..ResourceChange::default() };
