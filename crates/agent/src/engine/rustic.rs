@@ -551,8 +551,54 @@ fn map_error(error: &RusticError, otherwise: ErrorCode) -> EngineError {
             Some(code) => code,
         }
     };
-    let text = error.display_log();
-    let message = text.strip_prefix("Error: ").unwrap_or(&text);
-    let message = if code == ErrorCode::WrongPassword { "the password does not open the repository" } else { message };
-    EngineError::new(code, message)
+    match code {
+        ErrorCode::WrongPassword => EngineError::new(code, "the password does not open the repository"),
+        code => EngineError::new(code, told(error)),
+    }
+}
+
+/// What an error and its causes say, in one line. rustic_core's own words about itself, where to report it and what to
+/// attach, are left out: they stand around every message, and around that of every cause.
+fn told(error: &RusticError) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let boxed = || error.downcast_ref::<Box<RusticError>>().map(AsRef::as_ref);
+        let text = match error.downcast_ref::<RusticError>().or_else(boxed) {
+            Some(rustic) => {
+                let text = rustic.display_log();
+                let text = text.strip_prefix("Error: ").unwrap_or(&text);
+                text.split(" (kind: related to ").next().unwrap_or(text).to_owned()
+            }
+            None => error.to_string(),
+        };
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustic_core::{ErrorKind, RusticError};
+
+    use super::told;
+
+    #[test]
+    fn an_error_of_the_engine_is_one_line_with_its_causes() {
+        let disk = io::Error::other("device not ready");
+        let inner = RusticError::with_source(ErrorKind::InputOutput, "Failed to read the file `{path}`.", disk);
+        let inner = inner.attach_context("path", "/srv/repository/index/ab");
+        let outer = RusticError::with_source(ErrorKind::Repository, "Failed to read the index.\nTry again.", inner);
+        let message = told(&outer);
+        assert_eq!(
+            message,
+            "Failed to read the index. Try again.: Failed to read the file `/srv/repository/index/ab`.: device not ready"
+        );
+    }
 }
