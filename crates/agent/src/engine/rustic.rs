@@ -573,6 +573,7 @@ fn told(error: &RusticError) -> String {
             None => error.to_string(),
         };
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = text.trim_end_matches('.').to_owned();
         if !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
@@ -598,7 +599,7 @@ mod tests {
         let message = told(&outer);
         assert_eq!(
             message,
-            "Failed to read the index. Try again.: Failed to read the file `/srv/repository/index/ab`.: device not ready"
+            "Failed to read the index. Try again: Failed to read the file `/srv/repository/index/ab`: device not ready"
         );
     }
 }
