@@ -5,10 +5,10 @@ use std::{
     path::Path,
 };
 
-use tar::{Builder, EntryType};
+use tar::EntryType;
 
 use super::{
-    pack::{archive, header, packed, size, target, target_error},
+    pack::{Archive, archive, header, packed, size, target, target_error},
     volume::{chosen, node_of, places},
 };
 use crate::engine::{
