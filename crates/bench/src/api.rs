@@ -148,6 +148,7 @@ async fn ask(
         )
     });
     let driver = Driver::connect(url, admin.trim(), tenants).await?;
+    driver.ready().await?;
     let mut all = questions(ledger);
     all.extend(pages(ledger));
     if let Some(machine) = ledger.resources.first() {

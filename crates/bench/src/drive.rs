@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use futures::future::try_join_all;
+use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ use crate::yandex::Grpc;
 
 /// Longer than any answer may take; the shortest patience that was seen in a client is 30 s.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How often a server is asked whether it is ready.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Requests of each caller in one go, when several ask at once: then it is the other API's turn.
 const IN_ONE_GO: usize = 3;
 /// The tenant with the most machines is looked for among so many with the most tasks.
@@ -81,6 +84,18 @@ impl Driver {
             request.header(AUTHORIZATION, self.admin.clone()).send().await?.bytes().await?;
         }
         Ok(())
+    }
+
+    /// Waits until the server answers lists: it may have to read all tasks first.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        loop {
+            let request = self.http.get(format!("{}/api/v1/tasks?limit=1", self.base));
+            let answer = request.header(AUTHORIZATION, self.admin.clone()).send().await?;
+            if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Finds out who has the longest lists; `machine` is the one with the most tasks.
