@@ -41,6 +41,10 @@ fn reason(task: &Task) -> (ResultCode, String) {
     (result.code, result.error.as_ref().map(|e| e.code.clone()).unwrap_or_default())
 }
 
+fn message(task: &Task) -> &str {
+    &task.result().unwrap().error.as_ref().unwrap().message
+}
+
 #[test]
 fn a_task_runs_from_wish_to_result() {
     let t = after(task(Rules::default()), [claim(1), Event::Start { lease: lease(1) }, done(1)]);
@@ -128,7 +132,33 @@ fn an_abandoned_task_that_was_to_be_cancelled_is_cancelled() {
     let rules = Rules { cancellable: true, heartbeat_interval: Some(S), max_assign_count: 9, ..Rules::default() };
     let t = after(task(rules), [claim(1), Event::Start { lease: lease(1) }, Event::Cancel { by: "operator".into() }]);
     assert!(t.status.cancel_requested);
-    assert_eq!(reason(&t.settle(at(60)).unwrap().task), (ResultCode::Cancelled, "cancelRequested".into()));
+    let lost = t.settle(at(60)).unwrap().task;
+    assert_eq!(reason(&lost), (ResultCode::Cancelled, "cancelRequested".into()));
+    assert_eq!(message(&lost), "Cancelled by operator. Executor 'agent 1' stopped reporting.");
+}
+
+#[test]
+fn who_wanted_a_running_task_cancelled_is_told_when_it_has_stopped() {
+    let rules = Rules { cancellable: true, heartbeat_interval: Some(S * 10), ..Rules::default() };
+    let wish = |by: &str| Event::Cancel { by: by.into() };
+    let asked = after(task(rules), [claim(1), Event::Start { lease: lease(1) }, wish("Jo"), wish("Al")]);
+    assert_eq!(asked.status.cancelled_by.as_deref(), Some("Jo"), "the first one");
+    let report = |error: Option<&str>| {
+        let error = error.map(|message| TaskError { message: message.into(), ..TaskError::default() });
+        let outcome = Outcome { error, ..Outcome::of(OutcomeCode::Cancelled) };
+        Event::Complete { lease: lease(1), outcome, progress: None }
+    };
+    let stopped = asked.apply(report(None), at(5)).unwrap().task;
+    assert_eq!(reason(&stopped), (ResultCode::Cancelled, "cancelRequested".into()));
+    assert_eq!(message(&stopped), "Cancelled by Jo while it ran.");
+    assert!(!stopped.apply(report(None), at(6)).unwrap().changed, "the same report again");
+    // What the executor says itself stays as it said it.
+    let told = asked.apply(report(Some("Stopped at the third file.")), at(5)).unwrap().task;
+    assert_eq!(message(&told), "Stopped at the third file.");
+    // One that stops without having been asked to.
+    let rules = Rules { heartbeat_interval: Some(S * 10), ..Rules::default() };
+    let running = after(task(rules), [claim(1), Event::Start { lease: lease(1) }]);
+    assert_eq!(running.apply(report(None), at(5)).unwrap().task.result().unwrap().error, None);
 }
 
 #[test]

@@ -76,8 +76,17 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
         exec_timeout,
         life_time,
     } = rules;
-    let Status { phase, assign_count, cancel_requested, blockers, progress, enqueued_at, updated_at, deleted_at } =
-        status;
+    let Status {
+        phase,
+        assign_count,
+        cancel_requested,
+        cancelled_by,
+        blockers,
+        progress,
+        enqueued_at,
+        updated_at,
+        deleted_at,
+    } = status;
     let mut line = Line(format!("task {id} rev={rev} {}", phase.state()));
     match phase {
         Phase::Enqueued => {}
@@ -98,6 +107,7 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
     }
     line.add("assign_count", assign_count);
     line.flag("cancel_requested", *cancel_requested);
+    line.json("cancelled_by", cancelled_by.as_ref())?;
     line.json("blockers", (!blockers.is_empty()).then_some(blockers))?;
     line.json("progress", progress.as_ref())?;
     line.add("created_at", created_at);

@@ -2,7 +2,10 @@
 //! contract for Acronis clients (sections 10.1 to 10.5), which are the rules for all.
 
 use super::state::{Completion, Run};
-use super::{Assignment, Effect, Event, EventKind, LeaseToken, Phase, ResultCode, State, Task, TaskResult, Timer};
+use super::{
+    Assignment, Effect, Event, EventKind, LeaseToken, Outcome, Phase, ResultCode, State, Task, TaskError, TaskResult,
+    Timer,
+};
 use crate::error::{Code, Error, Result};
 use crate::{Moment, Timestamp};
 
@@ -85,28 +88,27 @@ impl Task {
                 if self.state() == State::Assigned {
                     next.start(now);
                 }
-                Ok(next.complete(outcome.into_result(), Some(lease), now))
+                let result = next.told(outcome);
+                Ok(next.complete(result, Some(lease), now))
             }
             (Phase::Assigned(_) | Phase::Started(_) | Phase::Paused(_), Event::Abandon { reason, .. }) => {
                 Ok(next.lose_executor(Loss::Abandoned(reason), now))
             }
             (Phase::Completed(done), Event::Complete { lease, outcome, .. })
-                if done.lease.as_ref() == Some(&lease) && done.result == outcome.clone().into_result() =>
+                if done.lease.as_ref() == Some(&lease) && done.result == self.told(outcome.clone()) =>
             {
                 Ok(next.reported())
             }
-            (Phase::Enqueued, Event::Cancel { by }) => {
-                Ok(next.cancelled(format!("Cancelled by {by} before it was handed out."), now))
-            }
+            (Phase::Enqueued, Event::Cancel { by }) => Ok(next.cancelled(by, "before it was handed out", now)),
             // It has not begun: whoever was given it finds the lease void.
             (Phase::Assigned(_), Event::Cancel { by }) if self.spec.rules.cancellable => {
-                Ok(next.cancelled(format!("Cancelled by {by} before it began."), now))
+                Ok(next.cancelled(by, "before it began", now))
             }
             (
                 Phase::Assigned(a)
                 | Phase::Started(Run { assignment: a, .. })
                 | Phase::Paused(Run { assignment: a, .. }),
-                Event::Cancel { .. },
+                Event::Cancel { by },
             ) => {
                 if !self.spec.rules.cancellable {
                     return Err(Error::new(
@@ -119,6 +121,7 @@ impl Task {
                     return Ok(next.reported());
                 }
                 next.status.cancel_requested = true;
+                next.status.cancelled_by = Some(by);
                 Ok(next.changed(now, vec![Effect::StopRequested(a.lease)]))
             }
             (Phase::Started(_) | Phase::Paused(_), Event::Solve { blocker, solution }) => {
@@ -204,9 +207,21 @@ impl Task {
     }
 
     /// The task ends because somebody wished it, and nobody has to stop for that.
-    fn cancelled(mut self, message: String, now: Timestamp) -> Applied {
+    fn cancelled(mut self, by: String, when: &str, now: Timestamp) -> Applied {
+        let message = format!("Cancelled by {by} {when}.");
         self.status.cancel_requested = true;
+        self.status.cancelled_by = Some(by);
         self.complete(TaskResult::server(ResultCode::Cancelled, "cancelRequested", message), None, now)
+    }
+
+    /// The result of what an executor reports. One that stopped because it was asked to seldom says by whom, which it does
+    /// not know.
+    fn told(&self, outcome: Outcome) -> TaskResult {
+        let mut result = outcome.into_result();
+        if let (ResultCode::Cancelled, None, Some(by)) = (result.code, &result.error, &self.status.cancelled_by) {
+            result.error = Some(TaskError::server("cancelRequested", format!("Cancelled by {by} while it ran.")));
+        }
+        result
     }
 
     fn time_out(self, reason: &str, message: String, now: Timestamp) -> Applied {
@@ -224,7 +239,10 @@ impl Task {
         }
         let (reason, message) = loss.explain(&who);
         if self.status.cancel_requested {
-            let message = format!("Cancelled as asked. {message}");
+            let message = match &self.status.cancelled_by {
+                Some(by) => format!("Cancelled by {by}. {message}"),
+                None => format!("Cancelled as asked. {message}"),
+            };
             return self.complete(TaskResult::server(ResultCode::Cancelled, "cancelRequested", message), None, now);
         }
         if !given_back && self.status.assign_count >= self.spec.rules.max_assign_count {

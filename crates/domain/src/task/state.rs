@@ -162,6 +162,9 @@ pub struct Status {
     pub assign_count: u32,
     /// Whether somebody wants it cancelled: a fact beside the state.
     pub cancel_requested: bool,
+    /// Who wants that, as shown; kept to be told when it has stopped. None if nobody does, or if it was written down by a
+    /// version that did not keep it.
+    pub cancelled_by: Option<String>,
     /// Why it cannot go on without a person.
     pub blockers: Vec<Blocker>,
     /// How far it is; none before the first report.
@@ -180,6 +183,7 @@ impl Status {
             phase: Phase::Enqueued,
             assign_count: 0,
             cancel_requested: false,
+            cancelled_by: None,
             blockers: Vec::new(),
             progress: None,
             enqueued_at: now,

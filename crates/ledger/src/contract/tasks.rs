@@ -190,9 +190,13 @@ pub(super) async fn cancelling(w: &mut World) -> Result<()> {
     assert_eq!(done.effects, vec![(task.id, Effect::StopRequested(lease.clone()))]);
     let stored = w.task(task.id).await?;
     assert!(stored.status.cancel_requested && stored.state() == State::Started);
+    assert_eq!(stored.status.cancelled_by.as_deref(), Some("Jo"));
     let outcome = Outcome::of(OutcomeCode::Cancelled);
     let stopped = w.event(task.id, Event::Complete { lease, outcome, progress: None }).await?;
     assert_eq!(stopped.result().map(|r| r.code), Some(ResultCode::Cancelled));
+    let stored = w.task(task.id).await?;
+    let message = stored.result().and_then(|r| r.error.as_ref()).map(|e| e.message.as_str());
+    assert_eq!(message, Some("Cancelled by Jo while it ran."));
     Ok(())
 }
 

@@ -120,9 +120,10 @@ pub(super) fn status(bind: &mut Bind<'_, '_>, task: &Task, rev: Rev, numbers: Nu
     bind.time(status.deleted_at)?;
     bind.put(result.map(|r| r.code.ordinal()))?;
     let blockers = (!status.blockers.is_empty()).then_some(&status.blockers);
-    let report = Report { progress: status.progress.as_ref(), blockers, result };
+    let cancelled_by = status.cancelled_by.as_ref();
+    let report = Report { progress: status.progress.as_ref(), blockers, result, cancelled_by };
     bind.put(match report {
-        Report { progress: None, blockers: None, result: None } => Value::Null,
+        Report { progress: None, blockers: None, result: None, cancelled_by: None } => Value::Null,
         // Why something failed is what people look for.
         Report { result: Some(TaskResult { error: Some(_), .. }), .. } => pack::plain(&report)?,
         _ => pack::packed(&report)?,

@@ -48,13 +48,16 @@ pub(super) struct Wish<V, E> {
 /// The document `report` of a task's status.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Report<P, B, R> {
+pub(super) struct Report<P, B, R, W> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) progress: Option<P>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) blockers: Option<B>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) result: Option<R>,
+    /// Who wants it cancelled; absent in what was written before it was kept.
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub(super) cancelled_by: Option<W>,
 }
 
 /// The document `detail` of a step.
@@ -306,8 +309,9 @@ impl<'r> Columns<'r> {
         let (assigned_at, started_at) = (self.opt_time()?, self.opt_time()?);
         let updated_at = self.time()?;
         let (completed_at, deleted_at) = (self.opt_time()?, self.opt_time()?);
-        let report = self.document::<Report<Progress, Vec<Blocker>, TaskResult>>()?;
-        let (progress, blockers, result) = report.map_or((None, None, None), |r| (r.progress, r.blockers, r.result));
+        let report = self.document::<Report<Progress, Vec<Blocker>, TaskResult, String>>()?;
+        let nothing = Report { progress: None, blockers: None, result: None, cancelled_by: None };
+        let Report { progress, blockers, result, cancelled_by } = report.unwrap_or(nothing);
         let blockers = blockers.unwrap_or_default();
 
         let missing = |what: &str| self.wrong(format!("the task is {state} and has no {what}"));
@@ -335,7 +339,17 @@ impl<'r> Columns<'r> {
                 result: result.ok_or_else(|| missing("result"))?,
             })),
         };
-        Ok(Status { phase, assign_count, cancel_requested, blockers, progress, enqueued_at, updated_at, deleted_at })
+        Ok(Status {
+            phase,
+            assign_count,
+            cancel_requested,
+            cancelled_by,
+            blockers,
+            progress,
+            enqueued_at,
+            updated_at,
+            deleted_at,
+        })
     }
 
     /// An activity, from [`ACTIVITY_COLUMNS`].

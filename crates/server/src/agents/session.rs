@@ -20,8 +20,9 @@ use crate::service::{AgentIdentity, Assigned, Command, Connected, DirectoryEntry
 /// which a wake-up can be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// After this long without a word the agent is taken for gone; it gives a sign of life every fifteen seconds.
-const SILENCE: Duration = Duration::from_secs(60);
+/// After this long without a word the agent is taken for gone: it gives a sign of life every fifteen seconds, and what it holds
+/// is lost after thirty, so that nothing is handed to it after that.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long a message may wait for an agent that does not read.
 const SEND_LIMIT: Duration = Duration::from_secs(30);

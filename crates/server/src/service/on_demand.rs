@@ -69,10 +69,6 @@ impl Service {
                 found.map_or_else(Uuid::now_v7, |archive| archive.value.id)
             }
         };
-        let of_resource = Filter::all()
-            .is(RecordField::Resource, Value::Uuid(resource.id))?
-            .and(RecordField::EndedAt, Test::Absent)?;
-        let first = self.ledger.list::<Backup>(&everything, &Query::newest(of_resource, 1)).await?.items.is_empty();
         let none = Settings { excludes: resource.sources.excludes.clone(), ..Settings::default() };
         let work = BackupWork {
             archive,
@@ -86,7 +82,7 @@ impl Service {
         spec.argument = json!(work);
         spec.argument[OwnTerms::MEMBER] = json!(OwnTerms { keep: wish.keep, apart: by_hand });
         spec.context = json!({ "title": format!("Backing up '{}'", resource.name), "run_mode": "manual" });
-        spec.seeding = first;
+        spec.seeding = self.has_no_backup(resource.id).await?;
         spec.policy = policy.map(|p| Named { id: p.id.to_string(), kind: p.kind.clone(), name: p.name.clone() });
         spec.resource = Some(named_resource(&resource));
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
@@ -99,6 +95,13 @@ impl Service {
         let committed = self.ledger.commit(scope, self.moment(), writes).await?;
         self.deliver(&committed);
         committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+    }
+
+    /// Whether there is no backup of a resource, whoever asked for one and wherever it would lie: the next one seeds.
+    pub(super) async fn has_no_backup(&self, resource: Uuid) -> Result<bool> {
+        let live =
+            Filter::all().is(RecordField::Resource, Value::Uuid(resource))?.and(RecordField::EndedAt, Test::Absent)?;
+        Ok(self.ledger.list::<Backup>(&Scope::everything(), &Query::newest(live, 1)).await?.items.is_empty())
     }
 
     /// When backups go, as far as that is fixed: by an end of their own, or by the retention of their policy.

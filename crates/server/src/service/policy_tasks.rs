@@ -13,8 +13,9 @@ use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid};
 use ledger::Write;
 
 use super::asked::Asked;
+use super::environments::any_of;
 use super::server_tasks::{SERVER_QUEUE, named_policy, server_task, told_by, untold};
-use super::{PolicyChange, Service};
+use super::{AT_ONCE, PolicyChange, Service};
 
 /// How often a commit is tried anew when somebody else came between.
 const ATTEMPTS: usize = 10;
@@ -65,6 +66,22 @@ impl Service {
         let of_policy = Filter::all().is(RecordField::Policy, Value::Uuid(id))?;
         let views = self.views_of(caller, vec![policy], of_policy).await?;
         views.into_iter().next().ok_or_else(|| Error::not_found("policy", id))
+    }
+
+    /// Those of these policies that the caller sees.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn policy_views_by_id(&self, caller: &Caller, ids: HashSet<Uuid>) -> Result<HashMap<Uuid, PolicyView>> {
+        let mut found = HashMap::new();
+        let seen = self.by_id::<Policy>(caller.may(Right::View)?, ids.into_iter()).await?;
+        let seen: Vec<Policy> = seen.into_values().collect();
+        for part in seen.chunks(AT_ONCE) {
+            let of_them = Filter::all().and(RecordField::Policy, any_of(part.iter().map(|policy| policy.id)))?;
+            let views = self.views_of(caller, part.to_vec(), of_them).await?;
+            found.extend(views.into_iter().map(|view| (view.policy.id, view)));
+        }
+        Ok(found)
     }
 
     async fn views_of(

@@ -343,7 +343,8 @@ impl Service {
             spec.queue = GATED_QUEUE.to_owned();
         }
         spec.argument = json!(work);
-        spec.seeding = first;
+        // An archive may begin though there are backups in others.
+        spec.seeding = self.has_no_backup(resource.id).await?;
         spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
         spec.resource = Some(named_resource(resource));
         spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };

@@ -54,7 +54,19 @@ impl Service {
     /// # Errors
     /// `forbidden`, and `not_found` also for a deleted one, unless it is wanted.
     pub async fn task(&self, caller: &Caller, task: TaskRef, deleted: bool) -> Result<Task> {
-        let mut found = self.ledger.task(caller.may(Right::View)?, task).await?;
+        self.task_in(caller.may(Right::View)?, task, deleted).await
+    }
+
+    /// One task, for somebody who may cancel it.
+    ///
+    /// # Errors
+    /// `forbidden`, and `not_found` also for a deleted one.
+    pub async fn task_to_cancel(&self, caller: &Caller, task: TaskRef) -> Result<Task> {
+        self.task_in(caller.may(Right::Issue)?, task, false).await
+    }
+
+    async fn task_in(&self, scope: &Scope, task: TaskRef, deleted: bool) -> Result<Task> {
+        let mut found = self.ledger.task(scope, task).await?;
         self.progress.show(&mut found);
         if found.status.deleted_at.is_some() && !deleted {
             return Err(match task {

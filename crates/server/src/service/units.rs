@@ -171,7 +171,12 @@ impl Service {
         loop {
             let Stored { rev, value: mut tenant } = self.stored_tenant(scope, id).await?;
             check_unchanged(&tenant, change.unchanged_since)?;
+            let before = tenant.clone();
             change.tenant.apply(&mut tenant);
+            if tenant == before && change.add.is_empty() && change.remove.is_empty() {
+                // Whoever looked at it before need not look again.
+                return Ok((tenant, None));
+            }
             let record = tenant.clone().into();
             let entry = self.audit(caller, "change", &record);
             let mut writes = vec![Write::Put(Box::new(record), Expect::Rev(rev)), entry];

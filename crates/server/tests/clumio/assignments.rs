@@ -89,6 +89,7 @@ async fn everything_is_checked_before_anything_is_done() {
     for (n, what) in [(1, "entity.id"), (2, "entity.id"), (3, "entity.type"), (4, "policy_id"), (5, "entity.id")] {
         assert!(told.contains(&format!("items[{n}].{what}")), "{told}");
     }
+    assert!(told.contains("'mail' is no aws_ebs_volume; its type is 'microsoft365_mailbox'"), "{told}");
     assert!(place.applied(&good).await.is_empty(), "all or nothing");
     let unknown = place.post(ASSIGNMENTS, json!({ "items": [assign(good.id, "aws_ebs_volume", &nobody.to_string())] }));
     let unknown = unknown.await;

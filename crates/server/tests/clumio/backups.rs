@@ -81,6 +81,8 @@ async fn what_cannot_be_promised_is_refused() {
     let volume = estate.machine;
     let advanced =
         |of: Value| json!({"volume_id": volume, "settings": {"advanced_settings": {"aws_ebs_volume_backup": of}}});
+    let instance =
+        |of: Value| json!({"volume_id": volume, "settings": {"advanced_settings": {"aws_ec2_instance_backup": of}}});
     let lasting = |unit: &str, value: i64| json!({"volume_id": volume, "settings": {"retention_duration": {"unit": unit, "value": value}}});
     for (body, refused) in [
         (json!({}), (400, vec![4003])),
@@ -97,11 +99,20 @@ async fn what_cannot_be_promised_is_refused() {
         (json!({"volume_id": volume, "settings": {"retention_duration": {}}}), (400, vec![4003])),
         (advanced(json!({"backup_tier": "gold"})), (400, vec![4003])),
         (advanced(json!({"ransomware_analysis": true})), (400, vec![4005])),
+        (instance(json!({"backup_tier": "cold"})), (400, vec![4003])),
+        (instance(json!({"ransomware_analysis": true})), (400, vec![4005])),
+        (lasting("days", 99_999_999), (400, vec![4003])),
     ] {
         assert_eq!(estate.post(BACKUPS, body.clone()).await.refused(), refused, "{body}");
     }
+    // In the words of this API.
+    let told = estate.post(BACKUPS, json!({"volume_id": disabled})).await.messages();
+    assert_eq!(told, "volume_id: 'off' cannot be backed up: it is disabled");
+    let told = estate.post(BACKUPS, lasting("days", 99_999_999)).await.messages();
+    assert!(told.starts_with("settings.retention_duration.value: ") && !told.contains('{'), "{told}");
     for body in [
         json!({"volume_id": volume, "type": "clumio_backup", "settings": null}),
+        instance(json!({"backup_tier": "lite"})),
         advanced(json!({"backup_tier": "lite", "ransomware_analysis": false})),
         lasting("years", 2),
         lasting("months", 1),
@@ -173,6 +184,29 @@ async fn a_backup_with_an_end_goes_when_it_has_come() {
 }
 
 #[tokio::test]
+async fn only_the_first_backup_of_a_volume_seeds_whoever_asks_for_it() {
+    let estate = Estate::new().await;
+    estate.backup(estate.machine, None, "2026-01-31T08:00:00Z").await;
+    let mut operation = crate::governance::operation("machine_backup");
+    operation["action_setting"] = "immediate".into();
+    operation["backup_window_tz"] = Value::Null;
+    let body = json!({ "name": "now", "operations": [operation] });
+    let policy = estate.post("/policies/definitions", body).await.ok()["id"].clone();
+    let entity = json!({ "id": estate.machine, "type": "machine" });
+    let item = json!({ "action": "assign", "entity": entity, "policy_id": policy });
+    estate.post("/policies/assignments", json!({ "items": [item] })).await.ok();
+    estate.world.service.run_due_policies().await.expect("run");
+    let seeding = estate.list("/tasks", &json!({ "type": "machine_backup_seeding" })).await;
+    let later = estate.list("/tasks", &json!({ "type": "machine_incremental_backup" })).await;
+    assert_eq!((&seeding["total_count"], &later["total_count"]), (&json!(1), &json!(1)), "the first one seeded");
+    // The policy's own archive begins with a whole one all the same.
+    let id = items(&later)[0]["id"].as_str().expect("an id").parse().expect("a number");
+    let task = domain::task::TaskRef::Id(domain::task::TaskId(id));
+    let run = estate.world.service.task(&estate.world.root, task, false).await.expect("it is there");
+    assert_eq!(run.spec.argument["full"], true);
+}
+
+#[tokio::test]
 async fn a_restore_goes_to_a_folder_of_its_own() {
     let estate = Estate::new().await;
     let backup = estate.backup(estate.machine, Some("remote"), "2026-01-31T08:00:00Z").await;
@@ -230,6 +264,7 @@ async fn a_restore_goes_to_a_folder_of_its_own() {
         (json!({"type": "floppy"}), vec![4003]),
         (json!({"iops": "many"}), vec![4003]),
         (json!({"kms_key_native_id": "arn:aws:kms:1"}), vec![4005]),
+        (json!({"kms_key_native_id": format!("repository:{}", estate.world.acme)}), vec![4005]),
         (json!({"tags": [{"value": "x"}]}), vec![4003]),
     ] {
         assert_eq!(estate.post(RESTORES, wish(target.clone())).await.refused(), (400, codes), "{target}");

@@ -170,6 +170,12 @@ async fn a_file_is_handed_over_and_fetched_without_a_token() {
     }
     estate.world.service.clean_downloads().await.expect("looked at");
     assert_eq!(fetch(path.to_owned()).await.expect("an answer").status(), 200, "it has not expired");
+    // Whatever else is said must hold too.
+    for (more, found) in [("$neq", 0), ("$not_in", 0), ("$begins_with", 1), ("$contains", 1)] {
+        let mut filter = of_volume(&estate);
+        filter["asset_id"][more] = json!(estate.machine);
+        assert_eq!(items(&estate.list(FILES, &filter).await).len(), found, "{filter}");
+    }
     for filter in [json!({}), json!({"asset_id": estate.machine}), json!({"asset_type": "aws_ebs_volume"})] {
         let path = format!("{FILES}?filter={}", encoded(&filter.to_string()));
         assert_eq!(estate.refused(&path).await, (400, vec![4001]), "{filter}");

@@ -173,4 +173,5 @@ async fn pages_are_disjoint_and_complete_and_links_lead_through_them() {
     assert_eq!((seen.iter().collect::<BTreeSet<_>>().len(), page), (53, 6));
     let beyond = world.get(&format!("/tasks?start=99&limit=10&filter={filter}"), &token).await.ok();
     assert_eq!((items(&beyond).len(), &beyond["total_count"]), (0, &json!(53)));
+    assert_eq!(beyond["_links"]["_prev"], beyond["_links"]["_last"]);
 }

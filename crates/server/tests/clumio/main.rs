@@ -3,6 +3,7 @@
 mod assignments;
 mod backups;
 mod coverage;
+mod demands;
 mod estate;
 mod files;
 mod filters;

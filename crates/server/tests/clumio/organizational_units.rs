@@ -67,6 +67,9 @@ async fn a_life_as_terraform_leads_it() {
     assert_ne!(changed["_etag"], made["_etag"]);
     let left = place.ask(Method::PATCH, &path, json!({ "name": "", "description": null })).await.ok();
     assert_eq!((&left["name"], &left["description"]), (&json!("tf two"), &json!("two")));
+    assert_eq!(left["_etag"], changed["_etag"], "nothing was changed");
+    let same = place.ask(Method::PATCH, &path, json!({ "name": "tf two", "description": "two" })).await.ok();
+    assert_eq!(same["_etag"], changed["_etag"], "nothing was changed");
     let cleared = place.ask(Method::PATCH, &path, json!({ "description": "" })).await.ok();
     assert_eq!(cleared["description"], "");
     let gone = place.ask(Method::DELETE, &format!("{path}?embed=read-task"), Value::Null).await;
@@ -138,6 +141,7 @@ async fn what_cannot_be_moved_is_told_one_by_one_and_nothing_is_changed() {
         "{told}"
     );
     assert_eq!(place.all(UNITS).await, [acme.to_string()], "no unit was made");
+    assert!(told.contains("'vol-1' is no microsoft365_mailbox; its type is 'aws_ebs_volume'"), "{told}");
     let below = place.post(UNITS, json!({ "name": "sales" })).await.ok();
     let not_in = json!({ "entities": { "remove": [entity(volume.id, "aws_ebs_volume")] } });
     assert_eq!(place.ask(Method::PATCH, &path(&below), not_in).await.refused(), (400, vec![4003]));
@@ -159,7 +163,9 @@ async fn names_users_groups_and_tags_of_states_are_checked() {
     let place = Place::new().await;
     let acme = place.world.acme;
     let made = place.post(UNITS, json!({ "name": "sales" })).await.ok();
-    assert_eq!(place.post(UNITS, json!({ "name": "sales" })).await.refused(), (409, vec![4090]));
+    let taken = place.post(UNITS, json!({ "name": "sales" })).await;
+    assert_eq!(taken.refused(), (409, vec![4090]));
+    assert!(taken.messages().starts_with("name: there is an organizational unit 'sales'"), "{}", taken.messages());
     place.post(UNITS, json!({ "name": "sales", "parent_id": made["id"] })).await.ok();
     let other = place.post(UNITS, json!({ "name": "other" })).await.ok();
     assert_eq!(place.ask(Method::PATCH, &path(&other), json!({ "name": "sales" })).await.refused(), (409, vec![4090]));
@@ -173,7 +179,9 @@ async fn names_users_groups_and_tags_of_states_are_checked() {
     let refused = place.ask(Method::PATCH, &path(&other), groups).await.refused();
     assert_eq!(refused.0, 400);
     let elsewhere = json!({ "name": "x", "parent_id": place.world.globex });
-    assert_eq!(place.post(UNITS, elsewhere).await.refused(), (400, vec![4003]));
+    let refused = place.post(UNITS, elsewhere).await;
+    assert_eq!(refused.refused(), (400, vec![4003]));
+    assert_eq!(refused.messages(), "parent_id: no such organizational unit");
     assert_eq!(place.post(UNITS, json!({ "name": "x".repeat(256) })).await.refused(), (400, vec![4003]));
     for (method, body) in [(Method::PATCH, json!({ "description": "x" })), (Method::DELETE, Value::Null)] {
         let asked = request(method, &path(&other), &place.token).header("if-match", "\"17\"");
@@ -186,7 +194,9 @@ async fn names_users_groups_and_tags_of_states_are_checked() {
     assert_eq!(place.world.send(asked).await.status, 202);
     // Units with others below them, and the caller's own.
     for unit in [path(&made), format!("{UNITS}/{acme}")] {
-        assert_eq!(place.ask(Method::DELETE, &unit, Value::Null).await.refused(), (412, vec![4122]), "{unit}");
+        let refused = place.ask(Method::DELETE, &unit, Value::Null).await;
+        assert_eq!(refused.refused(), (412, vec![4122]), "{unit}");
+        assert!(!refused.messages().contains("tenant"), "{}", refused.messages());
     }
     let root = place.world.token(Uuid::nil(), Role::Admin).await;
     let global = format!("{UNITS}/{}", Uuid::nil());

@@ -69,6 +69,9 @@ async fn the_list_is_filtered() {
         items.iter().map(|i| i["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(found(json!({})).await, [gold.clone(), golden.clone(), silver.clone()], "by name");
+    let filtered = format!("{POLICIES}?filter={}", "%7B%22name%22%3A%22Gold%22%7D");
+    let links = place.get(&filtered).await.ok()["_links"].clone();
+    assert_eq!((&links["_self"]["href"], &links["_first"]["href"]), (&json!(filtered), &json!(filtered)));
     assert_eq!(found(json!({ "name": { "$eq": "Gold" } })).await, std::slice::from_ref(&gold));
     assert_eq!(found(json!({ "name": { "$begins_with": "gold" } })).await, [gold.clone(), golden.clone()]);
     let types = json!({ "operations.type": { "$in": ["image_backup", "machine_backup"] } });
@@ -174,11 +177,14 @@ async fn what_a_policy_cannot_be_is_refused_with_each_fault() {
     let told = wrong.messages();
     assert!(told.contains("operations[0].type") && told.contains("image_backup"), "{told}");
     let elsewhere = json!({ "name": "x", "operations": [], "organizational_unit_id": place.world.globex });
-    assert_eq!(place.post(POLICIES, elsewhere).await.refused(), (400, vec![4003]));
+    let refused = place.post(POLICIES, elsewhere).await;
+    assert_eq!(refused.refused(), (400, vec![4003]));
+    assert_eq!(refused.messages(), "organizational_unit_id: no such organizational unit");
     let mut unknown = operation("machine_backup");
     unknown["backup_aws_region"] = "nowhere".into();
-    let wrong = place.post(POLICIES, json!({ "name": "x", "operations": [unknown] })).await;
-    assert_eq!(wrong.refused(), (400, vec![4003]));
+    let wrong = place.post(POLICIES, json!({ "name": "", "operations": [unknown] })).await;
+    assert_eq!(wrong.refused(), (400, vec![4003, 4003]), "with the other faults");
+    assert!(wrong.messages().contains("operations[0].backup_aws_region: there is no"), "{}", wrong.messages());
     let mut analysis = operation("machine_backup");
     analysis["advanced_settings"] = json!({ "aws_ebs_volume_backup": { "ransomware_analysis": true } });
     let refused = place.post(POLICIES, json!({ "name": "x", "operations": [analysis] })).await;
@@ -230,6 +236,22 @@ async fn what_others_made_is_shown_and_what_others_own_is_not() {
             "advanced_settings": null, "backup_window": null, "backup_window_tz": null, "timezone": null,
             "next_start_time": null, "previous_start_time": null }])
     );
+    // What is shown comes back as it is, and changes nothing but the name.
+    let before = service.policy(root, ours).await.expect("it is there");
+    let mut body = shown.clone();
+    body["name"] = "renamed".into();
+    let answer = place.ask(Method::PUT, &format!("{POLICIES}/{ours}"), body).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let after = service.policy(root, ours).await.expect("it is there");
+    assert_eq!((&after.schedule, &after.retention), (&before.schedule, &before.retention));
+    let again = place.get(&format!("{POLICIES}/{ours}")).await.ok();
+    assert_eq!((&again["name"], &again["operations"]), (&json!("renamed"), &shown["operations"]));
+    // And made anew, it keeps everything for ever.
+    let made = place.post(POLICIES, json!({ "name": "twin", "operations": shown["operations"] })).await.ok();
+    let made = service.policy(root, made["id"].as_str().expect("an id").parse().expect("a uuid")).await;
+    let made = made.expect("it is there");
+    assert_eq!(made.retention, domain::policy::Retention::default());
+    service.delete_policy(root, made.id).await.expect("removed");
     assert_eq!(place.get(&format!("{POLICIES}/{theirs}")).await.refused(), (404, vec![4041]));
     assert_eq!(place.all(POLICIES).await, [ours.to_string()]);
     let viewer = place.world.token(place.world.acme, Role::Viewer).await;

@@ -97,18 +97,29 @@ async fn wrong_queries_are_told_apart() {
         ("filter=%7B%22status%22:%7D", 4001),
         ("filter=%5B%5D", 4001),
         ("filter=%7B%22colour%22:1%7D", 4001),
+        ("filter=%ff", 4001),
+        ("limit=%ff", 4000),
     ];
     for (query, code) in cases {
         assert_eq!(world.get(&format!("/tasks?{query}"), &token).await.refused(), (400, vec![code]), "{query}");
     }
     let broken = world.get("/tasks?filter=%7B%22id%22:%20%22a%22b%22%7D", &token).await;
     assert!(broken.messages().contains("column 11"), "{}", broken.messages());
+    let unfit = world.get("/tasks?filter=%7B%22status%22:%7B%22$gt%22:1%7D%7D", &token).await;
+    assert!(unfit.messages().ends_with("those that do are $eq, $neq, $in, $not_in"), "{}", unfit.messages());
+    assert!(world.get("/tasks?start=x", &token).await.messages().ends_with("a whole number from 1"));
+    // What is not known is not looked at.
+    assert_eq!(world.get("/tasks?x=%ff&%ff=1", &token).await.status, 200);
     let empty = world.get("/tasks", &token).await.ok();
     assert_eq!(
         (&empty["total_count"], &empty["total_pages_count"], &empty["start"]),
         (&json!(0), &json!(0), &json!("1"))
     );
     assert!(empty["_links"]["_last"]["href"] == empty["_links"]["_first"]["href"], "R4");
+    let beyond = world.get("/tasks?start=99", &token).await.ok();
+    assert_eq!(beyond["_links"]["_prev"], beyond["_links"]["_last"], "where there is something");
+    let ended = make(&world, world.service.moment().now, backup(&world, "q"), Fate::Skipped).await;
+    assert_eq!(world.get(&format!("/tasks/{ended}?wait=1000000000"), &token).await.status, 200, "cut, not refused");
 }
 
 #[tokio::test]
@@ -159,7 +170,30 @@ async fn a_waiting_task_is_aborted_at_once_and_a_running_one_when_its_agent_stop
     world.commit(vec![Write::Task(TaskRef::Id(domain::task::TaskId(running)), done)]).await;
     let ended = world.get(&format!("/tasks/{running}"), &token).await.ok();
     assert_eq!((&ended["status"], &ended["progress_percentage"]), (&json!("aborted"), &json!(40)));
-    assert!(ended["failed_reason"].is_string());
+    assert_eq!(ended["failed_reason"], "Cancelled by operator of acme while it ran.");
+    // What the agent says of it does not hide who asked.
+    let busy = make(&world, now, backup(&world, "busy"), Fate::Runs).await;
+    abort(&world, &token, busy).await.ok();
+    let lease = domain::task::LeaseToken("the lease of busy".into());
+    let error = domain::task::TaskError { message: "Three files were left.".into(), ..Default::default() };
+    let outcome = domain::task::Outcome { error: Some(error), ..domain::task::Outcome::of(OutcomeCode::Cancelled) };
+    let done = Event::Complete { lease, outcome, progress: None };
+    world.commit(vec![Write::Task(TaskRef::Id(domain::task::TaskId(busy)), done)]).await;
+    let ended = world.get(&format!("/tasks/{busy}"), &token).await.ok();
+    assert_eq!(ended["failed_reason"], "Cancelled by operator of acme: Three files were left.");
+}
+
+#[tokio::test]
+async fn whoever_may_only_create_and_cancel_tasks_aborts_them() {
+    let world = World::new().await;
+    let issuer = world.token(world.acme, Role::Issuer).await;
+    let now = world.service.moment().now;
+    let id = make(&world, now, backup(&world, "q"), Fate::Runs).await;
+    assert_eq!(world.get(&format!("/tasks/{id}"), &issuer).await.refused(), (403, vec![4030]));
+    assert_eq!(abort(&world, &issuer, id).await.ok()["status"], "aborting");
+    assert_eq!(abort(&world, &issuer, id).await.ok()["status"], "aborting", "a repeat");
+    let other = make(&world, now, wish(world.globex, "backup", "r"), Fate::Runs).await;
+    assert_eq!(abort(&world, &issuer, other).await.refused(), (404, vec![4041]));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use domain::Role;
 use domain::resource::ResourceKind;
 use serde_json::{Value, json};
+use server::service::NewPolicy;
 
 use crate::estate::{Estate, ROOTS, items};
 
@@ -43,6 +44,10 @@ async fn an_environment_is_an_agent_with_a_repository() {
     assert_eq!(estate.shown(ENVIRONMENTS, &filter, "id").await, [json!(id)]);
     for (filter, found) in [
         (json!({"connection_status": "installed"}), 1),
+        (json!({"connection_status": "INSTALLED"}), 1),
+        (json!({"connection_status": {"$neq": "installed"}}), 0),
+        (json!({"connection_status": {"$in": ["installed", "disconnected"]}}), 1),
+        (json!({"connection_status": {"$not_in": ["installed"]}}), 0),
         (json!({"connection_status": "disconnected"}), 0),
         (json!({"services_enabled": {"$contains": "ebs"}}), 1),
         (json!({"account_native_id": {"$begins_with": &agent.to_string()[..8]}}), 1),
@@ -137,6 +142,47 @@ async fn a_volume_says_all_that_the_contract_says() {
     assert_eq!(estate.world.get(&path, &token).await.refused(), (404, vec![4041]));
     let mailbox = estate.resource("mail", "mail", ResourceKind::Mailbox, Value::Null).await;
     assert_eq!(estate.refused(&format!("{VOLUMES}/{mailbox}")).await, (404, vec![4041]), "no volume");
+    let unknown = domain::Uuid::now_v7();
+    for nothing in [mailbox, unknown] {
+        let answer = estate.world.get(&format!("{VOLUMES}/{nothing}"), &estate.token).await;
+        assert_eq!(answer.messages(), format!("there is no volume '{nothing}'"));
+    }
+}
+
+#[tokio::test]
+async fn a_volume_tells_of_its_policy_as_the_policy_does_and_links_to_it_where_it_can_be_read() {
+    let estate = Estate::new().await;
+    let (world, root) = (&estate.world, &estate.world.root);
+    let new = NewPolicy {
+        tenant: Some(world.acme),
+        name: "native".into(),
+        schedule: domain::policy::Schedule::Manual {},
+        settings: domain::policy::Settings::default(),
+        retention: domain::policy::Retention::default(),
+        as_written: None,
+        repository: Some(estate.local),
+        enabled: true,
+    };
+    let policy = world.service.create_policy(root, new).await.expect("a policy").id;
+    world.service.apply_policy(root, policy, estate.machine).await.expect("applied");
+    let path = format!("{VOLUMES}/{}?embed=read-policy-definition", estate.machine);
+    let volume = estate.get(&path).await;
+    let embedded = &volume["_embedded"]["read-policy-definition"];
+    assert_eq!(embedded["operations"][0]["type"], "machine_backup");
+    assert_eq!(volume["backup_status_info"]["operation_info_list"][0]["operation"], "machine_backup");
+    let link = volume["_links"]["read-policy-definition"]["href"].as_str().expect("a link");
+    assert_eq!(estate.get(link).await["id"], json!(policy));
+    assert_eq!(items(&estate.get(&format!("{VOLUMES}?embed=read-policy-definition")).await)[0], volume);
+    // One of a unit above protects what is below, and is not shown there.
+    let below = world.tenant_below(world.acme, "below").await;
+    let moved = json!({ "entities": { "add": [{ "primary_entity": { "id": estate.machine, "type": "machine" } }] } });
+    let unit = format!("/organizational-units/{below}");
+    let answer = world.call(axum::http::Method::PATCH, &unit, &estate.token, moved).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let token = world.token(below, Role::Viewer).await;
+    let volume = world.get(&path, &token).await.ok();
+    assert_eq!((&volume["protection_status"], &volume["_embedded"]), (&json!("protected"), &Value::Null));
+    assert_eq!(volume["_links"].get("read-policy-definition"), None, "a link that leads nowhere");
 }
 
 #[tokio::test]
@@ -190,6 +236,11 @@ async fn volumes_are_found_by_every_field() {
         (json!({"backup_status": "success", "aws_region": "local"}), vec![]),
     ] {
         assert_eq!(estate.shown(VOLUMES, &filter, "id").await, found, "{filter}");
+    }
+    // What is shown is what was asked for, though nobody said how far to look back.
+    for wanted in ["success", "failure"] {
+        let list = estate.list(VOLUMES, &json!({"backup_status": {"$in": [wanted]}})).await;
+        assert_eq!(items(&list)[0]["backup_status_info"]["backup_status"], wanted, "{list}");
     }
     let deleted = estate.list(VOLUMES, &json!({"is_deleted": true})).await;
     let [deleted] = &items(&deleted)[..] else { panic!("{deleted}") };

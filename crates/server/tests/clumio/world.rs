@@ -79,18 +79,27 @@ impl World {
 
     /// A server whose services are set up further.
     pub(crate) async fn with(set_up: impl FnOnce(Service) -> Service) -> World {
-        let mut world = World::empty(set_up);
+        World::empty(Arc::new(MemoryLedger::new()), set_up).with_tenants().await
+    }
+
+    /// A server over another ledger.
+    pub(crate) async fn over(ledger: Arc<dyn Ledger>) -> World {
+        World::empty(ledger, |service| service).with_tenants().await
+    }
+
+    async fn with_tenants(mut self) -> World {
+        let world = &mut self;
         let tenant = Tenant::root("root", "UTC", world.service.moment().now);
         world.commit(vec![Write::Put(Box::new(tenant.into()), Expect::New)]).await;
         world.acme = world.tenant_below(Uuid::nil(), "acme").await;
         world.globex = world.tenant_below(Uuid::nil(), "globex").await;
-        world
+        self
     }
 
     /// A server whose tenants were made at this time, and that has one below `acme`: time goes on from there, for a ledger
     /// never goes back.
     pub(crate) async fn since(begin: Timestamp) -> (World, Uuid) {
-        let mut world = World::empty(|service| service);
+        let mut world = World::empty(Arc::new(MemoryLedger::new()), |service| service);
         let root = Tenant::root("root", "UTC", begin);
         let child = |of: &Tenant, number, name| of.child(Uuid::now_v7(), number, name, begin).expect("a tenant");
         let (acme, globex) = (child(&root, 2, "acme"), child(&root, 3, "globex"));
@@ -103,8 +112,7 @@ impl World {
         (world, id)
     }
 
-    fn empty(set_up: impl FnOnce(Service) -> Service) -> World {
-        let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new());
+    fn empty(ledger: Arc<dyn Ledger>, set_up: impl FnOnce(Service) -> Service) -> World {
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
         let service = Arc::new(set_up(Service::new(ledger.clone(), sealer).limiting(None)));
         let shutdown = CancellationToken::new();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Handlers;
 use super::call::{Call, Reply};
 use super::failure::{Cause, Failure, Fault};
-use super::policy_map::{ENTITIES, fits, types_of};
+use super::policy_map::{ENTITIES, fits, misnamed, types_of};
 use crate::service::{Assignment, Refused};
 
 /// The most items of a request.
@@ -56,9 +56,8 @@ async fn set_assignments(call: Call) -> Result<Reply, Failure> {
 
 /// Refuses an entity that is something else, and a policy that has no operation for it.
 fn suits(entity: &str, resource: &Resource, policy: Option<&Policy>) -> Result<(), Error> {
-    let operations = fits(entity, resource.kind).ok_or_else(|| {
-        Error::invalid("entity.type", format!("'{}' is no {entity} but a {}", resource.name, resource.kind))
-    })?;
+    let operations =
+        fits(entity, resource.kind).ok_or_else(|| Error::invalid("entity.type", misnamed(resource, entity)))?;
     let Some(policy) = policy else { return Ok(()) };
     let types = types_of(policy);
     if types.iter().any(|kind| operations.contains(&kind.as_str())) {

@@ -43,7 +43,7 @@ const UNITS: [&str; 4] = ["days", "weeks", "months", "years"];
 
 async fn list_backup_aws_ebs_volumes(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
-    let direction = match call.params.get("sort") {
+    let direction = match call.params.get("sort")? {
         Some("start_timestamp") => Direction::Asc,
         None | Some("-start_timestamp") => Direction::Desc,
         Some(other) => {
@@ -51,7 +51,7 @@ async fn list_backup_aws_ebs_volumes(call: Call) -> Result<Reply, Failure> {
             return Err(Failure::new(Cause::Query, message));
         }
     };
-    let filter = Conditions::read(call.params.get("filter"), FIELDS)?;
+    let filter = Conditions::read(call.params.filter()?, FIELDS)?;
     let filter_applied = Some(filter.applied());
     let (stored, left) = split(&filter, |field| match field {
         "id" => Some(RecordField::Id),
@@ -162,7 +162,7 @@ async fn create_backup_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
     let wish = BackupWish { resource, repository, keep };
     let task = call.service().back_up(&call.caller, wish, call.asked(Some(&body))).await;
     let task = task.map_err(|e| match (e.code, e.field.as_deref()) {
-        (Code::Disabled, _) => Failure::caused(Cause::VolumeUnusable, &e),
+        (Code::Disabled, _) => Failure::caused(Cause::VolumeUnusable, &e.field("volume_id")),
         (Code::NotFound, _) => in_body(e, "volume_id", "volume"),
         (_, Some("repository")) => in_body(e, "settings.backup_aws_region", "repository"),
         (_, Some("keep")) => in_body(e, "settings.retention_duration", "duration"),
@@ -185,10 +185,15 @@ fn interval(duration: &Members<'_>) -> Option<Interval> {
         duration.fault("value", format!("{value} is less than 1"));
         return None;
     };
-    Some(match unit? {
+    let interval = match unit? {
         "days" => Interval::of(count, Unit::Days),
         "weeks" => Interval::of(count, Unit::Weeks),
         "months" => Interval::of(count, Unit::Months),
         _ => Interval::of(count.saturating_mul(12), Unit::Months),
-    })
+    };
+    if let Err(error) = interval.check("value") {
+        duration.fault("value", error.message);
+        return None;
+    }
+    Some(interval)
 }

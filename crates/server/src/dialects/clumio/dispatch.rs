@@ -68,7 +68,7 @@ pub(super) async fn answer(State(clumio): State<Arc<Clumio>>, request: Request) 
     if let Access::Needs(right) = operation.access {
         caller.may(right)?;
     }
-    let params = Params::read(head.uri.query().unwrap_or_default())?;
+    let params = Params::read(head.uri.query().unwrap_or_default());
     let body = match operation.has_body() {
         true => body::read(Request::from_parts(head.clone(), body)).await?,
         false => Bytes::new(),

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::filter::{Fields, Filter as Conditions, Kind, Shown};
 use super::listing::{Listing, Pages};
 use super::tags;
-use super::volume_map::{SERVICE, connection_status, environment};
+use super::volume_map::{CONNECTED, SERVICE, connection_status, environment};
 use crate::service::{Around, Environment};
 
 pub(super) fn register(handlers: &mut Handlers) {
@@ -45,14 +45,16 @@ const UNPROTECTED: &str = "unprotected";
 
 async fn list_aws_environments(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
-    let filter = Conditions::read(call.params.get("filter"), FIELDS)?;
+    let mut filter = Conditions::read(call.params.filter()?, FIELDS)?;
+    // The vendor's example asks for `installed` and means what can be used.
+    filter.reword("connection_status", "installed", CONNECTED);
     // Whoever names an agent is spared looking at all of them.
     let mut found = match filter.equal_to("account_native_id").map(Uuid::parse_str) {
         Some(Ok(agent)) => call.service().environments(&call.caller, Some(agent)).await?,
         Some(Err(_)) => Vec::new(),
         None => call.service().environments(&call.caller, None).await?,
     };
-    found.retain(|environment| filter.matches(|field| shown(environment, field, &filter)));
+    found.retain(|environment| filter.matches(|field| shown(environment, field)));
     let total = found.len() as u64;
     let items = paging.of(found).iter().map(environment).collect();
     Ok(call.list(Pages::Tokens, Listing { paging, items, total, filter_applied: None }))
@@ -63,15 +65,11 @@ async fn read_aws_environment(call: Call) -> Result<Reply, Failure> {
     Ok(call.ok(environment(&call.service().environment(&call.caller, id).await?)))
 }
 
-fn shown(of: &Environment, field: &'static str, filter: &Conditions<&'static str>) -> Shown<'static> {
+fn shown(of: &Environment, field: &'static str) -> Shown<'static> {
     match field {
         "account_native_id" => Shown::owned((of.agent.id).to_string()),
         "account_name" => Shown::owned(of.agent.name.to_string()),
         "aws_region" => Shown::owned(of.repository_name.to_string()),
-        // The vendor's example asks for `installed` and means what can be used.
-        "connection_status" if of.online && filter.equal_to(field) == Some("installed") => {
-            Shown::owned(("installed").to_string())
-        }
         "connection_status" => Shown::owned((connection_status(of)).to_string()),
         "services_enabled" => Shown::List(vec![SERVICE.into()]),
         "organizational_unit_id" => Shown::owned((of.agent.tenant).to_string()),
@@ -81,7 +79,7 @@ fn shown(of: &Environment, field: &'static str, filter: &Conditions<&'static str
 
 async fn list_aws_environment_tags(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
-    let filter = Conditions::read(call.params.get("filter"), TAG_FIELDS)?;
+    let filter = Conditions::read(call.params.filter()?, TAG_FIELDS)?;
     let mut found = tags_of(&call).await?;
     found.retain(|(key, value)| {
         filter.matches(|field| match field {

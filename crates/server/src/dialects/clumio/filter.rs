@@ -154,9 +154,26 @@ impl<F: Copy + PartialEq + 'static> Filter<F> {
         self.note(name, "$in", json!(words));
     }
 
-    fn note(&mut self, name: &str, operator: &str, value: Value) {
+    /// Asks for a word of a field by another one, which means the same.
+    pub(super) fn reword(&mut self, field: F, from: &str, to: &str) {
+        for condition in self.conditions.iter_mut().filter(|c| c.field == field) {
+            let (Test::AnyOf(values) | Test::All(values)) = &mut condition.test else { continue };
+            for value in values {
+                if matches!(value, Operand::Text(text) if text.eq_ignore_ascii_case(from)) {
+                    *value = Operand::Text(to.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Notes what is applied; false if that operator of the field is noted already.
+    fn note(&mut self, name: &str, operator: &str, value: Value) -> bool {
         let of_field = self.applied.entry(name).or_insert_with(|| json!({}));
+        if of_field.get(operator).is_some() {
+            return false;
+        }
         of_field[operator] = value;
+        true
     }
 
     /// The conditions.
@@ -284,7 +301,10 @@ impl<F: Copy + PartialEq + 'static> Reader<'_, F> {
             return Err(refused(format!("it has more than {MAX_VALUES} values")));
         }
         let plain = op.strip_prefix('$').unwrap_or(op);
-        let unfit = || wrong(format!("the operator '{}' does not fit it", shortened(op)));
+        let unfit = || {
+            let fitting = operators(kind).join(", ");
+            wrong(format!("the operator '{}' does not fit it; those that do are {fitting}", shortened(op)))
+        };
         let single = || if value.is_array() { Err(wrong(format!("'{op}' takes one value"))) } else { Ok(value) };
         let operand = |value: &Value| operand(kind, value).map_err(wrong);
         let operands = || listed.iter().map(operand).collect::<Result<Vec<_>, _>>();
@@ -320,9 +340,23 @@ impl<F: Copy + PartialEq + 'static> Reader<'_, F> {
         };
         self.filter.conditions.push(Condition { field, kind, test, negated });
         let told = if matches!(name_of_op, "$in" | "$not_in" | "$all") { json!(listed) } else { value.clone() };
-        self.filter.note(name, name_of_op, told);
+        // In other spellings, or as a nested object: only one of them could be told in `filter_applied`.
+        if !self.filter.note(name, name_of_op, told) {
+            return Err(wrong(format!("'{name_of_op}' is there more than once; once is enough for each field")));
+        }
         Ok(())
     }
+}
+
+/// The operators that fit a kind.
+fn operators(kind: Kind) -> Vec<&'static str> {
+    let more: &[&str] = match kind {
+        Kind::Id | Kind::Text => &["$contains", "$not_contains", "$begins_with"],
+        Kind::List => &["$contains", "$not_contains", "$all"],
+        Kind::Time | Kind::Number => &["$gt", "$gte", "$lt", "$lte"],
+        Kind::Enumeration | Kind::Bool => &[],
+    };
+    ["$eq", "$neq", "$in", "$not_in"].into_iter().chain(more.iter().copied()).collect()
 }
 
 /// A value of this kind; numbers and booleans may come as text, and the other way round.

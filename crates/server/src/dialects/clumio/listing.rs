@@ -45,7 +45,7 @@ impl Call {
         if pages != Pages::Tokens {
             to("_last", last.max(1));
             if start > 1 {
-                to("_prev", start - 1);
+                to("_prev", (start - 1).min(last.max(1)));
             }
         }
         let mut body = json!({
@@ -72,7 +72,7 @@ impl Call {
         filter_applied: String,
         actions: &[(&str, &str, &str)],
     ) -> Reply {
-        let path = self.path();
+        let path = self.params.link(&self.path());
         let mut links = Map::new();
         links.insert("_self".to_owned(), get(&path));
         links.insert("_first".to_owned(), get(&path));

@@ -15,7 +15,7 @@
 //!    * Body: `let body = call.body()?; let m = body.members();` then `m.required_uuid("volume_id")`, `m.text("type")`,
 //!      `m.object("settings")`, `m.fault("name", "..")`, `m.refuse("type", "..")` (D11), and `body.checked()?` once all is
 //!      read: one entry for each fault. Null is not given, "" neither where text is optional; `body.raw()` is as sent.
-//!    * Filter: `Filter::read(call.params.get("filter"), FIELDS)?` with a table `(name, Kind, key)` of the list; then
+//!    * Filter: `Filter::read(call.params.filter()?, FIELDS)?` with a table `(name, Kind, key)` of the list; then
 //!      `filter.matches(|key| Shown::text(..))` for what is at hand, or `condition.narrow(filter, RecordField::Name)?` for what
 //!      the ledger can answer; `filter.applied()` for `filter_applied`, `.names(key)`, `.equal_to(key)`.
 //!    * Tasks: `tasks::task_json(&task)` shows one; what a task is about beside resource and policy, see `task_entities`.

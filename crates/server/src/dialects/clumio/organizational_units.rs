@@ -15,7 +15,7 @@ use super::failure::{Cause, Failure};
 use super::filter::{Fields, Filter, Kind, Shown};
 use super::listing::{Listing, Pages};
 use super::policies::name;
-use super::policy_map::{ENTITIES, fits};
+use super::policy_map::{ENTITIES, fits, misnamed};
 use super::tasks::task_json;
 use crate::service::{NewTenant, Refused, TenantChange, Unit, UnitChange};
 
@@ -43,7 +43,7 @@ pub(super) fn register(handlers: &mut Handlers) {
 
 async fn list_units(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(MOST)?;
-    let filter = Filter::read(call.params.get("filter"), FIELDS)?;
+    let filter = Filter::read(call.params.filter()?, FIELDS)?;
     let tree = call.service().unit_tree(&call.caller).await?;
     let passes = |tenant: &&Tenant| {
         filter.matches(|key| match key {
@@ -84,7 +84,10 @@ async fn create_unit(call: Call) -> Result<Reply, Failure> {
     let asked = call.asked(Some(&body));
     let made = call.service().create_unit(&call.caller, new, &moving.add, &asked).await;
     let (tenant, task) = made.map_err(|refused| match refused {
-        Refused::Whole(e) if e.code == Code::NotFound => Failure::caused(Cause::Member, &e.field("parent_id")),
+        Refused::Whole(e) if e.code == Code::NotFound => {
+            Failure::new(Cause::Member, "parent_id: no such organizational unit")
+        }
+        Refused::Whole(e) if e.code == Code::AlreadyExists => name_taken(name),
         other => of_items(other, |place| moving.name(place)),
     })?;
     answer(&call, &tenant, task.as_ref()).await
@@ -118,7 +121,10 @@ async fn patch_unit(call: Call) -> Result<Reply, Failure> {
     let change = UnitChange { tenant: change, add, remove, unchanged_since };
     let changed = call.service().change_unit(&call.caller, id, &change, &asked).await;
     let (tenant, task) = changed.map_err(|refused| match refused {
-        Refused::Whole(e) if e.code == Code::RevisionConflict => Failure::caused(Cause::IfMatch, &e),
+        Refused::Whole(e) if e.code == Code::RevisionConflict => changed_meanwhile(),
+        Refused::Whole(e) if e.code == Code::AlreadyExists => {
+            name_taken(change.tenant.name.as_deref().unwrap_or_default())
+        }
         other => of_items(other, |place| moving.name(place)),
     })?;
     answer(&call, &tenant, task.as_ref()).await
@@ -130,11 +136,35 @@ async fn delete_unit(call: Call) -> Result<Reply, Failure> {
     let unchanged_since = unchanged(&call, &before)?;
     let deleted = call.service().delete_unit(&call.caller, id, unchanged_since, &call.asked(None)).await;
     let task = deleted.map_err(|e| match e.code {
-        Code::InUse => Failure::caused(Cause::UnitInUse, &e),
-        Code::RevisionConflict => Failure::caused(Cause::IfMatch, &e),
+        Code::InUse => in_use(&call, &before),
+        Code::RevisionConflict => changed_meanwhile(),
         _ => e.into(),
     })?;
     Ok(call.started(StatusCode::ACCEPTED, &task, Value::Null))
+}
+
+fn name_taken(name: &str) -> Failure {
+    let message = format!("name: there is an organizational unit '{name}' below the same one; give another name");
+    Failure::new(Cause::NameTaken, message)
+}
+
+fn changed_meanwhile() -> Failure {
+    Failure::new(Cause::IfMatch, "If-Match: the organizational unit was changed meanwhile; read it again")
+}
+
+/// Why a unit cannot be deleted.
+fn in_use(call: &Call, unit: &Tenant) -> Failure {
+    let name = &unit.name;
+    let message = match unit {
+        unit if unit.parent.is_none() => "the Global OU cannot be deleted".to_owned(),
+        unit if unit.id == call.caller.tenant() => {
+            format!("the organizational unit '{name}' is the caller's own; use a token of one above it")
+        }
+        _ => format!(
+            "the organizational unit '{name}' still has units below it, resources or policies; move or delete them first"
+        ),
+    };
+    Failure::new(Cause::UnitInUse, message)
 }
 
 async fn known(call: &Call, id: Uuid) -> Result<Tenant, Failure> {
@@ -261,8 +291,7 @@ impl Moving {
         for (place, (id, (_, entity))) in self.add.iter().chain(&self.remove).zip(&self.named).enumerate() {
             match call.service().resource(&call.caller, *id).await {
                 Ok(found) if fits(entity, found.resource.kind).is_none() => {
-                    let message = format!("'{}' is no {entity} but a {}", found.resource.name, found.resource.kind);
-                    items.push((place, Error::invalid("type", message)));
+                    items.push((place, Error::invalid("type", misnamed(&found.resource, entity))));
                 }
                 Ok(_) => {}
                 Err(e) if e.code == Code::NotFound => items.push((place, e)),

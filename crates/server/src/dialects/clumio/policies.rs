@@ -1,15 +1,18 @@
 //! Policies: list, read, create, change, delete (section 14).
 
 use domain::{Code, Error, Uuid};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Handlers;
-use super::body::Members;
+use super::body::{Body, Members};
 use super::call::{Call, Reply};
 use super::failure::{Cause, Failure};
 use super::filter::{Fields, Filter, Kind, Shown};
 use super::policy_map::{self, Meaning};
 use crate::service::{NewPolicy, PolicyChange};
+
+/// The member of an operation that names a repository.
+const REGION: &str = "backup_aws_region";
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 255;
@@ -41,7 +44,7 @@ pub(super) fn register(handlers: &mut Handlers) {
 }
 
 async fn list_policies(call: Call) -> Result<Reply, Failure> {
-    let filter = Filter::read(call.params.get("filter"), FIELDS)?;
+    let filter = Filter::read(call.params.filter()?, FIELDS)?;
     let mut views = call.service().policy_views(&call.caller).await?;
     views.retain(|view| {
         filter.matches(|key| match key {
@@ -69,7 +72,12 @@ async fn create_policy(call: Call) -> Result<Reply, Failure> {
     let name = name(&members, true).unwrap_or_default();
     let enabled = activation(&members);
     let tenant = members.uuid("organizational_unit_id");
+    let named = repository_named(&call, &body, repository.as_deref()).await?;
     body.checked()?;
+    let repository = match named {
+        Some(id) => id,
+        None => call.service().usual_repository(&call.caller, tenant).await.map_err(about_unit)?,
+    };
     let new = NewPolicy {
         tenant,
         name: name.to_owned(),
@@ -77,7 +85,7 @@ async fn create_policy(call: Call) -> Result<Reply, Failure> {
         settings: domain::policy::Settings::default(),
         retention,
         as_written: Some(policy_map::as_written(body.raw())),
-        repository: Some(repository_of(&call, repository.as_deref(), tenant).await?),
+        repository: Some(repository),
         enabled: enabled.unwrap_or(true),
     };
     let made = call.service().create_policy(&call.caller, new).await.map_err(about_unit)?;
@@ -98,15 +106,23 @@ async fn update_policy(call: Call) -> Result<Reply, Failure> {
     if members.uuid("organizational_unit_id").is_some_and(|unit| unit != before.tenant) {
         members.fault("organizational_unit_id", format!("a policy stays where it is: '{}'", before.tenant));
     }
+    let named = repository_named(&call, &body, repository.as_deref()).await?;
     body.checked()?;
+    let repository = match named {
+        Some(id) => id,
+        None => call.service().usual_repository(&call.caller, Some(before.tenant)).await.map_err(about_unit)?,
+    };
+    // What another API said in its own words stays so when it comes back as it is shown here, where there are fewer.
+    let same =
+        policy_map::is_what_is_shown(&call.service().policy_view(&call.caller, id).await?, &schedule, &retention);
     let change = PolicyChange {
         name: Some(name.to_owned()),
         enabled,
-        schedule: Some(schedule),
+        schedule: (!same).then_some(schedule),
         settings: None,
-        retention: Some(retention),
+        retention: (!same).then_some(retention),
         as_written: Some(policy_map::as_written(body.raw())),
-        repository: Some(repository_of(&call, repository.as_deref(), Some(before.tenant)).await?),
+        repository: Some(repository),
     };
     let asked = call.asked(Some(&body));
     let changed = call.service().change_policy_by_task(&call.caller, id, &change, &asked).await;
@@ -140,24 +156,26 @@ fn activation(members: &Members<'_>) -> Option<bool> {
     Some(members.one_of("activation_status", &["activated", "deactivated"])? == "activated")
 }
 
-/// The repository of this name, or the usual one of a unit (D5).
-async fn repository_of(call: &Call, name: Option<&str>, unit: Option<Uuid>) -> Result<Uuid, Failure> {
-    let Some(name) = name else {
-        return call.service().usual_repository(&call.caller, unit).await.map_err(about_unit);
-    };
-    let found = call.service().usable_repository(&call.caller, name).await;
-    found.map_err(|e| match e.code {
-        Code::NotFound => {
-            Failure::new(Cause::Member, format!("operations.backup_aws_region: there is no repository '{name}'"))
+/// The repository that the operations of a body name (D5); a fault where there is no such one.
+async fn repository_named(call: &Call, body: &Body, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
+    let Some(name) = name else { return Ok(None) };
+    match call.service().usable_repository(&call.caller, name).await {
+        Ok(id) => Ok(Some(id)),
+        Err(e) if e.code == Code::NotFound => {
+            let operations = body.raw().get("operations").and_then(Value::as_array);
+            let place = operations.and_then(|all| all.iter().position(|one| one[REGION] == name)).unwrap_or_default();
+            let message = format!("there is no repository '{name}'; the name of one, or null for the usual one");
+            body.members().fault(&format!("operations[{place}].{REGION}"), message);
+            Ok(None)
         }
-        _ => e.into(),
-    })
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// What a body names and nobody sees is a wrong member.
 fn about_unit(error: Error) -> Failure {
     match error.code {
-        Code::NotFound => Failure::caused(Cause::Member, &error.field("organizational_unit_id")),
+        Code::NotFound => Failure::new(Cause::Member, "organizational_unit_id: no such organizational unit"),
         _ => error.into(),
     }
 }

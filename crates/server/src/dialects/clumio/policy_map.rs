@@ -7,10 +7,11 @@ mod read;
 mod tests;
 
 use domain::Timestamp;
-use domain::policy::Policy;
-use domain::resource::ResourceKind;
+use domain::policy::{Policy, Retention, Schedule};
+use domain::resource::{Resource, ResourceKind};
 use serde_json::{Map, Value, json};
 
+use super::body::Body;
 use super::call::{get, link};
 use crate::service::{PolicyLock, PolicyView};
 
@@ -63,12 +64,24 @@ pub(super) fn types_of(policy: &Policy) -> Vec<String> {
     }
 }
 
-/// The types of the operations that a policy has for a volume.
+/// The types of the operations that a policy has for a volume, where no more is known than the policy.
 pub(super) fn types_on_volume(policy: &Policy) -> Vec<String> {
     match written(policy) {
         Some(_) => types_of(policy),
         None => vec![VOLUME_BACKUP.to_owned()],
     }
+}
+
+/// Whether a schedule and a retention are what the operations of a policy say as they are shown, which is of another API's
+/// policies less than they mean.
+pub(super) fn is_what_is_shown(view: &PolicyView, schedule: &Schedule, retention: &Retention) -> bool {
+    if written(&view.policy).is_some() {
+        return false;
+    }
+    let shown = policy(view).to_string();
+    let Ok(body) = Body::parse(shown.as_bytes()) else { return false };
+    let meaning = read(&body.members());
+    body.checked().is_ok() && meaning.schedule == *schedule && meaning.retention == *retention
 }
 
 fn operations(view: &PolicyView) -> Vec<Value> {
@@ -150,6 +163,17 @@ pub(super) fn fits(entity: &str, kind: ResourceKind) -> Option<&'static [&'stati
         ("image", Image) => Some(&["image_backup"]),
         _ => None,
     }
+}
+
+/// The types by which a kind of resources can be named.
+pub(super) fn entities_of(kind: ResourceKind) -> Vec<&'static str> {
+    ENTITIES.into_iter().filter(|entity| fits(entity, kind).is_some()).collect()
+}
+
+/// What is said of something that was named by another type than its own.
+pub(super) fn misnamed(resource: &Resource, entity: &str) -> String {
+    let own = entities_of(resource.kind).iter().map(|own| format!("'{own}'")).collect::<Vec<_>>().join(" or ");
+    format!("'{}' is no {entity}; its type is {own}", resource.name)
 }
 
 /// The types of entities that can be named.

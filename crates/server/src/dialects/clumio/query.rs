@@ -8,30 +8,46 @@ use crate::dialects::percent;
 /// How many items a page has by default.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// The parameters of a request, decoded, in their order.
+/// The parameters of a request, decoded, in their order. A value that cannot be decoded is none, which matters only to whoever
+/// asks for it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(super) struct Params(Vec<(String, Option<String>)>);
 
 impl Params {
     /// The parameters in this query string.
-    ///
-    /// # Errors
-    /// What is not percent-encoded UTF-8.
-    pub(super) fn read(query: &str) -> Result<Params, Failure> {
-        let mut pairs = Vec::new();
-        for part in query.split('&').filter(|p| !p.is_empty()) {
+    pub(super) fn read(query: &str) -> Params {
+        let parts = query.split('&').filter(|p| !p.is_empty());
+        let pairs = parts.filter_map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let Some(name) = percent::form(name) else { continue };
-            let unreadable = || Failure::new(Cause::Query, format!("{name}: the value is not percent-encoded UTF-8"));
-            let value = percent::form(value).ok_or_else(unreadable)?;
-            pairs.push((name, value));
-        }
-        Ok(Params(pairs))
+            Some((percent::form(name)?, percent::form(value)))
+        });
+        Params(pairs.collect())
     }
 
     /// The first value of a parameter; an empty one is none.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    ///
+    /// # Errors
+    /// What is not percent-encoded UTF-8.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Failure> {
+        self.text(name, Cause::Query)
+    }
+
+    /// The filter.
+    ///
+    /// # Errors
+    /// What is not percent-encoded UTF-8.
+    pub(super) fn filter(&self) -> Result<Option<&str>, Failure> {
+        self.text("filter", Cause::Filter)
+    }
+
+    fn text(&self, name: &str, cause: Cause) -> Result<Option<&str>, Failure> {
+        match self.0.iter().find(|(n, _)| n == name) {
+            Some((_, Some(value))) => Ok(Some(value.as_str()).filter(|v| !v.is_empty())),
+            Some((_, None)) => {
+                Err(Failure::new(cause, format!("{name}: the value is not percent-encoded UTF-8, like %C3%A4 for ä")))
+            }
+            None => Ok(None),
+        }
     }
 
     /// A whole number.
@@ -39,7 +55,7 @@ impl Params {
     /// # Errors
     /// What is none.
     pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
-        let Some(text) = self.get(name) else { return Ok(None) };
+        let Some(text) = self.get(name)? else { return Ok(None) };
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Failure::new(Cause::Query, format!("{name}: '{}' is no whole number", shortened(text))));
@@ -50,7 +66,8 @@ impl Params {
 
     /// The names in `embed`, separated by commas or repeated.
     pub(super) fn embeds(&self, name: &str) -> bool {
-        self.0.iter().filter(|(n, _)| n == "embed").flat_map(|(_, v)| v.split(',')).any(|v| v.trim() == name)
+        let embeds = self.0.iter().filter(|(n, _)| n == "embed").filter_map(|(_, v)| v.as_deref());
+        embeds.flat_map(|v| v.split(',')).any(|v| v.trim() == name)
     }
 
     /// Which page is asked for, of at most `most` items (D21).
@@ -60,12 +77,18 @@ impl Params {
     pub(super) fn paging(&self, most: u32) -> Result<Paging, Failure> {
         let limit = match self.number("limit")? {
             None | Some(0) => DEFAULT_LIMIT.min(most),
-            Some(n) if n < 0 => return Err(Failure::new(Cause::Query, format!("limit: {n} is negative"))),
+            Some(n) if n < 0 => {
+                return Err(Failure::new(
+                    Cause::Query,
+                    format!("limit: {n} is negative; a whole number from 1 to {most}"),
+                ));
+            }
             Some(n) => u32::try_from(n).unwrap_or(most).min(most),
         };
+        let given = self.get("start")?;
         let wrong = || {
-            let message = format!("start: '{}' is no page number", shortened(self.get("start").unwrap_or_default()));
-            Failure::new(Cause::Query, message)
+            let given = shortened(given.unwrap_or_default());
+            Failure::new(Cause::Query, format!("start: '{given}' is no page number; a whole number from 1"))
         };
         let start = match self.number("start").map_err(|_| wrong())? {
             None | Some(0) => 1,
@@ -76,12 +99,22 @@ impl Params {
 
     /// Everything given beside `start`, once each, as the query of a link to another page.
     pub(super) fn link_to_page(&self, path: &str, start: u64) -> String {
-        let mut link = format!("{path}?start={start}");
+        self.with(format!("{path}?start={start}"), "&")
+    }
+
+    /// The same for a list that has no pages.
+    pub(super) fn link(&self, path: &str) -> String {
+        self.with(path.to_owned(), "?")
+    }
+
+    fn with(&self, mut link: String, mut before: &str) -> String {
         let mut told = vec!["start"];
-        for (name, value) in self.0.iter().filter(|(_, v)| !v.is_empty()) {
+        for (name, value) in &self.0 {
+            let Some(value) = value.as_deref().filter(|value| !value.is_empty()) else { continue };
             if !told.contains(&name.as_str()) || name == "embed" {
                 told.push(name);
-                link.push_str(&format!("&{}={}", encoded(name), encoded(value)));
+                link.push_str(&format!("{before}{}={}", encoded(name), encoded(value)));
+                before = "&";
             }
         }
         link
@@ -139,7 +172,7 @@ mod tests {
     use super::*;
 
     fn params(query: &str) -> Params {
-        Params::read(query).expect("a query")
+        Params::read(query)
     }
 
     #[test]
@@ -158,14 +191,24 @@ mod tests {
     #[test]
     fn the_first_of_repeated_ones_counts_and_plus_is_a_space() {
         let params = params("a=1&a=2&b=x+y%20z&embed=one&embed=two,three&c");
-        assert_eq!((params.get("a"), params.get("b"), params.get("c")), (Some("1"), Some("x y z"), None));
+        let get = |name| params.get(name).expect("it can be read");
+        assert_eq!((get("a"), get("b"), get("c")), (Some("1"), Some("x y z"), None));
         assert!(params.embeds("one") && params.embeds("three") && !params.embeds("four"));
-        assert!(Params::read("a=%zz").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_matters_only_to_whoever_asks_for_it() {
+        let params = params("x=%ff&%ff=1&limit=%zz&filter=%ff&a=1");
+        assert_eq!(params.get("a").map_err(|f| f.cause()), Ok(Some("1")));
+        assert_eq!(params.paging(10).map(drop).map_err(|f| f.cause()), Err(Cause::Query));
+        assert_eq!(params.filter().map_err(|f| f.cause()), Err(Cause::Filter));
+        assert_eq!(params.link_to_page("/tasks", 2), "/tasks?start=2&a=1");
     }
 
     #[test]
     fn links_have_the_page_first_and_the_rest_as_given() {
         let params = params("limit=2&start=4&filter=%7B%22a%22:1%7D&filter=no&empty=");
         assert_eq!(params.link_to_page("/tasks", 5), "/tasks?start=5&limit=2&filter=%7B%22a%22%3A1%7D");
+        assert_eq!(params.link("/policies"), "/policies?limit=2&filter=%7B%22a%22%3A1%7D");
     }
 }

@@ -15,7 +15,7 @@ use super::call::{Call, Reply, time};
 use super::dispatch::Handlers;
 use super::failure::{Cause, Failure};
 use super::filesystems::{joined, mounted};
-use super::filter::{Fields, Filter as Conditions, Kind};
+use super::filter::{Fields, Filter as Conditions, Kind, Shown};
 use super::listing::{Listing, Pages};
 use super::query::encoded;
 use super::started::in_body;
@@ -92,7 +92,8 @@ fn chosen(source: &Members<'_>) -> Vec<Chosen> {
 /// The bytes, for whoever has the link.
 async fn read_restored_file(call: Call) -> Result<Reply, Failure> {
     let id = call.uuid("id", "restored file")?;
-    let key = call.params.get("key").unwrap_or_default();
+    // One that cannot be read is a wrong one.
+    let key = call.params.get("key").ok().flatten().unwrap_or_default();
     let (file, bytes) = call.service().fetch_restored_file(id, key).await?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -115,13 +116,20 @@ const VOLUME: &str = "aws_ebs_volume";
 
 async fn list_restored_files(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
-    let filter = Conditions::read(call.params.get("filter"), FIELDS)?;
+    let filter = Conditions::read(call.params.filter()?, FIELDS)?;
     let required = |field: &'static str| {
         let missing = || Failure::new(Cause::Filter, format!("filter: '{field}' with $eq is required"));
         filter.equal_to(field).ok_or_else(missing)
     };
     let (kind, asset) = (required(ASSET_TYPE)?, required(ASSET_ID)?);
     let volume = Uuid::parse_str(asset).ok().filter(|_| kind.eq_ignore_ascii_case(VOLUME));
+    // Whatever else is said of the two holds for all files of the volume, or for none.
+    let volume = volume.filter(|volume| {
+        filter.matches(|field| match field {
+            ASSET_TYPE => Shown::text(Some(VOLUME)),
+            _ => Shown::owned(volume.to_string()),
+        })
+    });
     let (page, total) = match volume {
         None => (Vec::new(), 0),
         Some(volume) => {

@@ -27,7 +27,7 @@ async fn restore_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
     let environment = target.as_ref().map(|target| target.required_uuid("environment_id"));
     let (mut place, mut name) = (None, None);
     if let Some(target) = &target {
-        disk::check_disk(target);
+        disk::check_disk(target, &call.service().repository_names().await?);
         place = target.text("aws_az").map(str::to_owned);
         name = named(target);
     }

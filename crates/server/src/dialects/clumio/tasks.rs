@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::query::{self, MAX_LIMIT, Order, Page, Pattern, Query, RecordField, TaskField, Test};
-use domain::task::{ResultCode, Task, TaskId, TaskRef};
+use domain::task::{ResultCode, SERVER_DOMAIN, Task, TaskId, TaskRef};
 use domain::{Code, SignedDuration, Timestamp, Uuid};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
@@ -67,7 +67,7 @@ pub(super) fn register(handlers: &mut Handlers) {
 
 async fn list_tasks(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(MAX_LIMIT)?;
-    let mut filter = Filter::read(call.params.get("filter"), FIELDS)?;
+    let mut filter = Filter::read(call.params.filter()?, FIELDS)?;
     if !filter.names(Key::Id) && !filter.names(Key::Created) {
         filter.add_since(Key::Created, "created_timestamp", horizon(call.service().moment().now));
     }
@@ -174,7 +174,8 @@ async fn update_task(call: Call) -> Result<Reply, Failure> {
     }
     body.checked()?;
     let task = task_ref(&call)?;
-    let found = call.service().task(&call.caller, task, false).await?;
+    // Whoever may do no more than create and cancel tasks sees those that he cancels.
+    let found = call.service().task_to_cancel(&call.caller, task).await?;
     call.if_match(&etag(found.status.updated_at))?;
     match task_types::status_of(&found) {
         // A repeat after an answer that was lost (D29).
@@ -186,7 +187,7 @@ async fn update_task(call: Call) -> Result<Reply, Failure> {
     let found = match cancelled {
         Err(e) if matches!(e.code, Code::AlreadyCompleted | Code::NotCancellable) => {
             // It ended between the two.
-            let now = call.service().task(&call.caller, task, false).await?;
+            let now = call.service().task_to_cancel(&call.caller, task).await?;
             return Err(not_abortable(&now));
         }
         other => other?,
@@ -279,7 +280,13 @@ fn reason(error: &domain::task::TaskError) -> String {
 /// Why it did not end well; a sentence in any case.
 fn failed_reason(task: &Task) -> Option<String> {
     let result = task.result()?;
-    let told = || result.error.as_ref().map(reason);
+    let told = || match (&result.error, &task.status.cancelled_by) {
+        // An executor tells what it did, and does not know who asked for it.
+        (Some(error), Some(by)) if result.code == ResultCode::Cancelled && error.domain != SERVER_DOMAIN => {
+            Some(format!("Cancelled by {by}: {}", reason(error)))
+        }
+        (error, _) => error.as_ref().map(reason),
+    };
     let else_said = match result.code {
         ResultCode::Ok | ResultCode::Warning => return None,
         ResultCode::Error => "The work failed and no reason was given.",

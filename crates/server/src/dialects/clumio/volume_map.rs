@@ -46,9 +46,12 @@ pub(super) fn environment(e: &Environment) -> Value {
 /// What is enabled in every environment.
 pub(super) const SERVICE: &str = "ebs";
 
+/// What an environment is that can be reached now.
+pub(super) const CONNECTED: &str = "connected";
+
 /// Whether an environment can be reached now.
 pub(super) fn connection_status(e: &Environment) -> &'static str {
-    if e.online { "connected" } else { "disconnected" }
+    if e.online { CONNECTED } else { "disconnected" }
 }
 
 /// Why nothing can be done with a resource, if so.
@@ -89,8 +92,9 @@ pub(super) fn backup_status(went: Option<Went>) -> &'static str {
     }
 }
 
-/// A volume; `operations` are those of its policy, `embedded` what is put into it.
-pub(super) fn volume(view: &VolumeView, operations: &[String], embedded: Value) -> Value {
+/// A volume; `operations` are the types of those of its policy, which can be read if `linked`; `embedded` is what is put into
+/// it.
+pub(super) fn volume(view: &VolumeView, operations: &[String], linked: bool, embedded: Value) -> Value {
     let resource = &view.resource;
     let stored_in = view.stored_in.as_ref();
     let policy = view.policy.as_ref();
@@ -110,7 +114,7 @@ pub(super) fn volume(view: &VolumeView, operations: &[String], embedded: Value) 
     let mut about_runs = runs.clone();
     about_runs["operation_info_list"] = operations.iter().map(of_operation).collect();
     let mut links = json!({ "_self": get(&format!("/datasources/aws/ebs-volumes/{}", resource.id)) });
-    if let Some(policy) = policy {
+    if let Some(policy) = policy.filter(|_| linked) {
         links["read-policy-definition"] = get(&format!("/policies/definitions/{}", policy.id));
     }
     json!({

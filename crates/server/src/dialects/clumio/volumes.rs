@@ -2,7 +2,6 @@
 //! here, for those that are left.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use domain::query::{Filter, RecordField, Test, Value as Wanted};
 use domain::resource::Resource;
@@ -19,7 +18,7 @@ use super::stored::{Condition, maybe, passes, split};
 use super::tags;
 use super::volume_map::{backup_status, is_deleted, protection_status, volume};
 use crate::Service;
-use crate::service::{Around, VolumeView};
+use crate::service::{Around, PolicyView, VolumeView};
 
 pub(super) fn register(handlers: &mut Handlers) {
     handlers.on("list-aws-ebs-volumes", list_aws_ebs_volumes);
@@ -37,12 +36,13 @@ const FIELDS: &Fields<&'static str> = &[
     ("protection_status", Kind::Enumeration, "protection_status"),
     ("protection_info.policy_id", Kind::Id, "protection_info.policy_id"),
     ("deactivated", Kind::Bool, "deactivated"),
-    ("backup_status", Kind::Enumeration, "backup_status"),
+    (STATUS, Kind::Enumeration, STATUS),
     ("tags.id", Kind::List, "tags.id"),
     (DELETED, Kind::Bool, DELETED),
 ];
 
 const DELETED: &str = "is_deleted";
+const STATUS: &str = "backup_status";
 
 /// How far back a filter on how backups went looks where nobody says (D32), and the furthest that can be said.
 const MOST_DAYS: u32 = 60;
@@ -50,7 +50,9 @@ const MOST_DAYS: u32 = 60;
 async fn list_aws_ebs_volumes(call: Call) -> Result<Reply, Failure> {
     let paging = call.params.paging(1000)?;
     let days = lookback_days(&call)?;
-    let filter = Conditions::read(call.params.get("filter"), FIELDS)?;
+    let filter = Conditions::read(call.params.filter()?, FIELDS)?;
+    // Whoever asks how backups went is shown what his question was answered by (D32).
+    let days = days.or(filter.names(STATUS).then_some(MOST_DAYS));
     let (service, caller) = (call.service(), &call.caller);
     let (mut stored, left) = split(&filter, |field| match field {
         "id" => Some(RecordField::Id),
@@ -76,17 +78,20 @@ async fn list_aws_ebs_volumes(call: Call) -> Result<Reply, Failure> {
         }
     };
     let views = service.volume_views(caller, page, Around::all(days)).await?;
-    let policies = embedded_policies(&call, &views).await?;
-    let items = views.iter().map(|view| shown(view, &policies)).collect();
+    let policies = policies_of(&call, &views).await?;
+    let items = views.iter().map(|view| shown(&call, view, &policies)).collect();
     Ok(call.list(Pages::Numbered, Listing { paging, items, total, filter_applied: None }))
 }
 
 async fn read_aws_ebs_volume(call: Call) -> Result<Reply, Failure> {
     let id = call.uuid("volume_id", "volume")?;
     let around = Around::all(lookback_days(&call)?);
-    let view = call.service().volume(&call.caller, id, around).await?;
-    let policies = embedded_policies(&call, std::slice::from_ref(&view)).await?;
-    Ok(call.ok(shown(&view, &policies)))
+    let view = call.service().volume(&call.caller, id, around).await.map_err(|e| match e.code {
+        Code::NotFound => Failure::no_such("volume", &id.to_string()),
+        _ => e.into(),
+    })?;
+    let policies = policies_of(&call, std::slice::from_ref(&view)).await?;
+    Ok(call.ok(shown(&call, &view, &policies)))
 }
 
 /// The days that are looked back, cut to what there is.
@@ -95,29 +100,23 @@ fn lookback_days(call: &Call) -> Result<Option<u32>, Failure> {
     Ok(days.map(|days| u32::try_from(days.clamp(1, i64::from(MOST_DAYS))).unwrap_or(MOST_DAYS)))
 }
 
-/// The policies of volumes as they are embedded, where that is asked for: each is looked up once. One that belongs to a unit
-/// above the caller's is not shown.
-async fn embedded_policies(call: &Call, views: &[VolumeView]) -> Result<HashMap<Uuid, Value>, Failure> {
-    let mut shown = HashMap::new();
-    if !call.params.embeds("read-policy-definition") {
-        return Ok(shown);
-    }
-    for id in views.iter().filter_map(|view| view.policy.as_ref()).map(|policy| policy.id) {
-        if let Entry::Vacant(place) = shown.entry(id) {
-            match call.service().policy_view(&call.caller, id).await {
-                Ok(view) => place.insert(json!({ "read-policy-definition": policy_map::policy(&view) })),
-                Err(error) if error.code == Code::NotFound => place.insert(Value::Null),
-                Err(error) => return Err(error.into()),
-            };
-        }
-    }
-    Ok(shown)
+/// The policies of volumes, each looked up once. One that belongs to a unit above the caller's is not among them.
+async fn policies_of(call: &Call, views: &[VolumeView]) -> Result<HashMap<Uuid, PolicyView>, Failure> {
+    let ids = views.iter().filter_map(|view| view.policy.as_ref()).map(|policy| policy.id).collect();
+    Ok(call.service().policy_views_by_id(&call.caller, ids).await?)
 }
 
-fn shown(view: &VolumeView, policies: &HashMap<Uuid, Value>) -> Value {
+fn shown(call: &Call, view: &VolumeView, policies: &HashMap<Uuid, PolicyView>) -> Value {
     let policy = view.policy.as_ref();
-    let embedded = policy.and_then(|policy| policies.get(&policy.id)).cloned().unwrap_or_default();
-    volume(view, &policy.map(policy_map::types_on_volume).unwrap_or_default(), embedded)
+    let known = policy.and_then(|policy| policies.get(&policy.id));
+    let operations = match (known, policy) {
+        (Some(known), _) => policy_map::types(known),
+        (None, Some(policy)) => policy_map::types_on_volume(policy),
+        (None, None) => Vec::new(),
+    };
+    let embedded = known.filter(|_| call.params.embeds("read-policy-definition"));
+    let embedded = embedded.map(|known| json!({ "read-policy-definition": policy_map::policy(known) }));
+    volume(view, &operations, known.is_some(), embedded.unwrap_or_default())
 }
 
 /// The question with what else the ledger can answer, and what is left then; none if nothing can match.
@@ -151,7 +150,7 @@ async fn narrowed(
             ("account_native_id", Some(agent)) => agent,
             ("environment_id", Some(Some(id))) => match service.environment(caller, id).await {
                 Ok(environment) => Some(environment.agent.id),
-                Err(e) if e.code == domain::Code::NotFound => return Ok(None),
+                Err(e) if e.code == Code::NotFound => return Ok(None),
                 Err(e) => return Err(e.into()),
             },
             _ => None,
@@ -181,7 +180,7 @@ async fn fitting(
             Around { policy: true, ..Around::default() },
         ),
         (&["environment_id", "account_native_id", "aws_region"], Around { place: true, ..Around::default() }),
-        (&["backup_status"], Around { runs: Some(days.unwrap_or(MOST_DAYS)), ..Around::default() }),
+        (&[STATUS], Around { runs: Some(days.unwrap_or(MOST_DAYS)), ..Around::default() }),
     ];
     let mut left = all;
     for (fields, around) in stages {
@@ -212,7 +211,7 @@ fn value_of(view: &VolumeView, field: &str) -> Shown<'static> {
         "environment_id" => maybe(stored_in.map(|s| s.environment)),
         "account_native_id" => maybe(stored_in.and(view.resource.agent)),
         "aws_region" => maybe(stored_in.map(|s| &s.repository_name)),
-        "backup_status" => Shown::owned((backup_status(view.went)).to_string()),
+        STATUS => Shown::owned((backup_status(view.went)).to_string()),
         _ => Shown::Nothing,
     }
 }

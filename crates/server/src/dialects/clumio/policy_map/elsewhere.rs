@@ -28,7 +28,9 @@ pub(super) fn operation(view: &PolicyView) -> Value {
         "action_setting": action,
         "slas": [{ "retention_duration": days_kept(&policy.retention), "rpo_frequency": frequency(&policy.schedule) }],
         "backup_window_tz": window.map(|(opens, closes)| json!({
-            "start_time": clock(Some(opens)), "end_time": clock(closes),
+            "start_time": clock(Some(opens)),
+            // One that is open the whole day never closes.
+            "end_time": clock(closes.filter(|closes| clock(Some(*closes)) != clock(Some(opens)))),
         })),
         "backup_window": null,
         "timezone": zone(policy),

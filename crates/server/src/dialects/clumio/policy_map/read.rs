@@ -8,8 +8,10 @@ use domain::policy::{Retention, Schedule};
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan};
+use serde_json::Value;
 
 use super::super::body::Members;
+use super::super::disk::check_advanced;
 use super::{IMMEDIATE, TYPES, WINDOW};
 
 /// The units of how long backups stay.
@@ -28,6 +30,8 @@ const DAYS: [Weekday; 7] = [
     Weekday::Friday,
     Weekday::Saturday,
 ];
+/// So many of the newest are all.
+const ALL: u64 = u32::MAX as u64;
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the operations of a policy mean together.
@@ -42,7 +46,8 @@ pub(in super::super) struct Meaning {
 /// One service level: how often, and for how long.
 #[derive(Debug, Clone, PartialEq)]
 struct Sla {
-    keep: Interval,
+    /// None = for ever.
+    keep: Option<Interval>,
     /// None = only on demand.
     every: Option<Every>,
 }
@@ -96,14 +101,24 @@ fn zone<'b>(object: &Members<'b>) -> Option<&'b str> {
 
 fn read_one(operation: &Members<'_>, zone_of_policy: &str) -> Meaning {
     operation.required_text("action_setting");
-    let at_once = operation.one_of("action_setting", &[IMMEDIATE, WINDOW]) == Some(IMMEDIATE);
+    let action = operation.one_of("action_setting", &[IMMEDIATE, WINDOW]);
+    let at_once = action == Some(IMMEDIATE);
     let window = match operation.value("backup_window_tz") {
         Some(_) => operation.object("backup_window_tz"),
         None => operation.object("backup_window"),
     };
+    if action == Some(WINDOW) && window.as_ref().is_none_or(is_blank) {
+        let message = "'window' needs one, like {\"start_time\": \"22:00\", \"end_time\": \"06:00\"}";
+        // Whoever gave another type was told so.
+        if operation.value("backup_window_tz").is_none_or(Value::is_object) {
+            operation.fault("backup_window_tz", message);
+        }
+    }
     let window = window.and_then(|window| read_window(&window));
     let zone = zone(operation).unwrap_or(zone_of_policy);
-    settings(operation);
+    if let Some(advanced) = operation.object("advanced_settings") {
+        check_advanced(&advanced);
+    }
     let slas: Vec<Sla> = operation.objects("slas").unwrap_or_default().iter().filter_map(read_sla).collect();
     Meaning {
         schedule: schedule(&slas, at_once, window, zone),
@@ -112,18 +127,10 @@ fn read_one(operation: &Members<'_>, zone_of_policy: &str) -> Meaning {
     }
 }
 
-/// What is beside the rest: kept, and refused where it promises what is not done here (D6, D11).
-fn settings(operation: &Members<'_>) {
-    let Some(settings) = operation.object("advanced_settings") else { return };
-    for name in settings.names() {
-        let Some(one) = settings.object(name) else { continue };
-        if name == "aws_ebs_volume_backup" || name == "aws_ec2_instance_backup" {
-            one.one_of("backup_tier", &["standard", "lite"]);
-        }
-        if one.flag("ransomware_analysis") == Some(true) {
-            one.refuse("ransomware_analysis", "backups are not analysed for ransomware here");
-        }
-    }
+/// Whether a window says nothing.
+fn is_blank(window: &Members<'_>) -> bool {
+    let nothing = |name: &str| window.value(name).is_none_or(|value| value.as_str() == Some(""));
+    nothing("start_time") && nothing("end_time")
 }
 
 /// When a window opens and closes; none where nothing is said.
@@ -140,6 +147,9 @@ fn read_window(window: &Members<'_>) -> Option<(Time, Option<Time>)> {
         read
     };
     let (opens, closes) = (time("start_time"), time("end_time"));
+    if opens.is_some() && opens == closes {
+        window.fault("end_time", "the window closes when it opens; leave it empty for one that never closes");
+    }
     if opens.is_none() && closes.is_some() && window.text("start_time").is_none() {
         window.fault("start_time", "it is missing");
     }
@@ -147,14 +157,17 @@ fn read_window(window: &Members<'_>) -> Option<(Time, Option<Time>)> {
 }
 
 fn read_sla(sla: &Members<'_>) -> Option<Sla> {
-    let keep = sla.required_object("retention_duration");
+    // Null is what is shown of policies that keep everything.
+    let keep = match sla.value("retention_duration") {
+        None => Some(None),
+        Some(_) => sla.object("retention_duration").and_then(|keep| {
+            keep.required_text("unit");
+            let unit = keep.one_of("unit", &RETENTION_UNITS);
+            let value = positive(&keep, true);
+            checked(&keep, interval(unit?, value?)).map(Some)
+        }),
+    };
     let every = sla.required_object("rpo_frequency");
-    let keep = keep.and_then(|keep| {
-        keep.required_text("unit");
-        let unit = keep.one_of("unit", &RETENTION_UNITS);
-        let value = positive(&keep, true);
-        checked(&keep, interval(unit?, value?))
-    });
     let every = every.and_then(|every| {
         every.required_text("unit");
         let unit = every.one_of("unit", &RPO_UNITS)?;
@@ -282,7 +295,13 @@ fn retention(slas: &[Sla]) -> Retention {
     let finest = slas.iter().filter_map(|sla| sla.every.as_ref()).map(|every| every.interval.length()).min();
     let rule = |sla: &Sla| {
         let coarser = sla.every.as_ref().filter(|every| Some(every.interval.length()) != finest);
-        Rule { keep: Keep::MaxAge(sla.keep), periods: Vec::new(), first_of: coarser.map(|every| every.interval) }
+        let keep = sla.keep.map_or(Keep::MaxCount(ALL), Keep::MaxAge);
+        Rule { keep, periods: Vec::new(), first_of: coarser.map(|every| every.interval) }
     };
-    Retention { rules: slas.iter().map(rule).collect(), before_backup: false }
+    let rules: Vec<Rule> = slas.iter().map(rule).collect();
+    if rules.iter().any(|rule| rule.keep == Keep::MaxCount(ALL) && rule.first_of.is_none()) {
+        // One that keeps all for ever leaves nothing to the others.
+        return Retention::default();
+    }
+    Retention { rules, before_backup: false }
 }

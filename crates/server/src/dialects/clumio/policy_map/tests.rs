@@ -60,7 +60,8 @@ fn immediate_means_at_once_and_then_in_steps() {
     assert_eq!(made.schedule.validate(), Ok(()));
     let on_demand = json!([sla(("days", 14), &json!({ "unit": "on_demand" }))]);
     assert_eq!(whens(&meaning(&operation("immediate", &on_demand, &Value::Null))), [json!({"at_once": {}})]);
-    assert_eq!(meaning(&operation("window", &on_demand, &Value::Null)).schedule, Schedule::Manual {});
+    let night = json!({ "start_time": "22:00", "end_time": "06:00" });
+    assert_eq!(meaning(&operation("window", &on_demand, &night)).schedule, Schedule::Manual {});
 }
 
 #[test]
@@ -121,6 +122,40 @@ fn several_levels_are_several_generations() {
 }
 
 #[test]
+fn without_a_retention_backups_stay_for_ever() {
+    let kept = |slas: Value| meaning(&operation("immediate", &slas, &Value::Null)).retention;
+    let for_ever = |rpo: &Value| json!({ "retention_duration": null, "rpo_frequency": rpo });
+    assert_eq!(kept(json!([for_ever(&rpo("days", 1))])), Retention::default());
+    assert_eq!(kept(json!([{ "rpo_frequency": rpo("days", 1) }])), Retention::default());
+    let all = json!([for_ever(&rpo("days", 1)), sla(("months", 3), &rpo("weeks", 1))]);
+    assert_eq!(kept(all), Retention::default(), "nothing is left to the others");
+    // Only the coarser ones: the first of each month, however old.
+    let months = kept(json!([sla(("days", 14), &rpo("days", 1)), for_ever(&rpo("months", 1))]));
+    assert_eq!(months.validate(), Ok(()));
+    assert_eq!(months.rules.len(), 2);
+    assert_eq!(json!(months.rules[1].first_of), json!({ "count": 1, "unit": "months" }));
+    assert_eq!(months.end_of(Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC), None);
+}
+
+#[test]
+fn what_is_shown_of_others_can_be_sent() {
+    for schedule in [
+        json!({"kind": "manual"}),
+        json!({"kind": "daily", "at": "02:30", "time_zone": "UTC"}),
+        json!({"kind": "interval", "every": "6h"}),
+        json!({"kind": "sets", "sets": [{"when": {"times": {"every": "monthly", "from": "01:00:00"}}}]}),
+        json!({"kind": "sets", "window": {"from": "10:00:00", "to": "10:00:30"}, "sets": [
+            {"when": {"times": {"every": "weekly", "weekdays": ["monday"], "at": ["10:00:00"]}}},
+        ]}),
+    ] {
+        let shown = policy(&view(serde_json::from_value(schedule.clone()).expect("a schedule"), Retention::default()));
+        let body = body(&shown["operations"]);
+        read(&body.members());
+        assert_eq!(body.checked().map_err(|f| format!("{f:?}")), Ok(()), "{schedule}: {shown}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let good = sla(("days", 14), &rpo("days", 1));
     let cases = [
@@ -141,6 +176,19 @@ fn what_is_wrong_is_named() {
         (
             json!([operation("window", &json!([good]), &json!({ "start_time": "25:00" }))]),
             "backup_window_tz.start_time",
+        ),
+        (json!([operation("window", &json!([good]), &Value::Null)]), "operations[0].backup_window_tz"),
+        (
+            json!([operation("window", &json!([good]), &json!({ "start_time": "", "end_time": "" }))]),
+            "operations[0].backup_window_tz",
+        ),
+        (
+            json!([operation("window", &json!([good]), &json!({ "start_time": "10:00", "end_time": "10:00" }))]),
+            "backup_window_tz.end_time",
+        ),
+        (
+            json!([operation("immediate", &json!([good]), &json!({ "start_time": "10:00", "end_time": "10:00" }))]),
+            "backup_window_tz.end_time",
         ),
         (
             json!([{ "type": "machine_backup", "action_setting": "window", "timezone": "Mars/Base" }]),
