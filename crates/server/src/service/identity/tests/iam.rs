@@ -28,7 +28,8 @@ async fn a_token_ends_after_twelve_hours_or_with_its_key() {
 #[tokio::test]
 async fn a_session_ends_after_an_hour() {
     let world = World::new().await;
-    let (client, secret) = world.client(PARTNER, &[Role::Viewer]).await;
+    let (client, shown) = world.client(PARTNER, &[Role::Viewer]).await;
+    let Credential::Client { secret, .. } = shown else { panic!("a client") };
     let shown = Shown::Client { id: Some(client), name: None, secret };
     let session = world.service.open_session(shown, Reach::Own, None).await.expect("a session");
     let token = session.token.expect("a token");
