@@ -255,3 +255,47 @@ fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::import::Network;
+
+    use super::*;
+
+    fn image(source: &str, sha256: Option<&str>, root: &Path) -> Image {
+        let networks = vec![Network::parse("127.0.0.0/8").expect("a network")];
+        let rules = ImportRules { networks, roots: vec![root.to_str().expect("UTF-8").to_owned()] };
+        Image { source: source.to_owned(), size: None, sha256: sha256.map(str::to_owned), rules }
+    }
+
+    fn refused(image: &Image) -> EngineError {
+        image.open(PathBuf::from("/x")).err().expect("a refusal")
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let none = format!("file://{}/none.raw", folder.path().display());
+        let told = refused(&image(&none, None, folder.path()));
+        assert!(told.message.contains(&format!("{}/none.raw", folder.path().display())), "{told}");
+        // Nobody listens at port 1; what stands behind the port may be a secret.
+        let told = refused(&image("http://127.0.0.1:1/x?secret", None, folder.path()));
+        assert!(told.message.starts_with("the image cannot be fetched from 127.0.0.1:1: "), "{told}");
+        assert!(!told.message.contains("secret"), "{told}");
+        let told = refused(&image("http://10.0.0.1/x", None, folder.path()));
+        assert_eq!(told.message, "10.0.0.1 is an internal address, which the operator does not allow");
+    }
+
+    #[test]
+    fn another_image_than_was_wanted_is_no_broken_stream() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a.raw"), "data").expect("a file");
+        let source = format!("file://{}/a.raw", folder.path().display());
+        let stream = image(&source, Some(&"0".repeat(64)), folder.path()).open(PathBuf::from("/a.raw"));
+        let mut stream = stream.expect("a stream");
+        let error = stream.reader.read_to_end(&mut Vec::new()).expect_err("another one");
+        let told = error.get_ref().and_then(|e| e.downcast_ref::<EngineError>()).expect("an error of the engine");
+        assert_eq!(told.code, ErrorCode::SourceMismatch);
+        assert!(told.message.starts_with("the image is another one: its SHA-256 is "), "{told}");
+    }
+}
