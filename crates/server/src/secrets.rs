@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
@@ -37,6 +37,32 @@ impl Sealer {
     #[must_use]
     pub fn mac_key(&self, purpose: &str) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.derive, purpose.as_bytes()).as_ref())
+    }
+
+    /// Seals bytes under a key of one purpose, the same after every restart; the nonce and what is sealed.
+    ///
+    /// # Errors
+    /// `internal` when the system gives no randomness.
+    pub fn seal_for(&self, purpose: &str, mut plain: Vec<u8>) -> Result<([u8; NONCE_LEN], Vec<u8>)> {
+        let none = || Error::new(Code::Internal, "the system gives no randomness");
+        let key = self.key_for(purpose).ok_or_else(none)?;
+        let nonce = key.seal_in_place_append_tag(Aad::empty(), &mut plain).map_err(|_| none())?;
+        Ok((*nonce.as_ref(), plain))
+    }
+
+    /// Opens what was sealed for this purpose; none for anything else.
+    #[must_use]
+    pub fn open_for(&self, purpose: &str, nonce: &[u8], mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let plain = self.key_for(purpose)?.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?.len();
+        sealed.truncate(plain);
+        Some(sealed)
+    }
+
+    /// Many short-lived things are sealed, and their nonces are drawn: under a key of their own they cannot use up the one
+    /// of what is kept for years.
+    fn key_for(&self, purpose: &str) -> Option<RandomizedNonceKey> {
+        RandomizedNonceKey::new(&AES_256_GCM, hmac::sign(&self.derive, purpose.as_bytes()).as_ref()).ok()
     }
 
     /// The sealer with the key in this file, which is made with mode 0600 if it is not there.
@@ -92,7 +118,7 @@ impl Sealer {
                 .hint("the server's key file is not the one under which it was sealed; restore the right one")
         };
         let bytes = STANDARD.decode(sealed).map_err(|_| wrong())?;
-        let (nonce, text) = bytes.split_at_checked(aws_lc_rs::aead::NONCE_LEN).ok_or_else(wrong)?;
+        let (nonce, text) = bytes.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
         let mut text = text.to_vec();
         let plain = self.key.open_in_place(nonce, Aad::empty(), &mut text).map_err(|_| wrong())?;
@@ -144,5 +170,18 @@ mod tests {
         assert_eq!(sealer.open(&sealed).expect("the same key"), "tape ünder the desk");
         assert!(Sealer::new(&[8; 32]).expect("32 bytes").open(&sealed).is_err());
         assert!(sealer.open("AAAA").is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_purpose_opens_for_no_other() {
+        let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
+        let (nonce, sealed) = sealer.seal_for("tokens", b"ada".to_vec()).expect("randomness");
+        assert!(!sealed.windows(3).any(|w| w == b"ada"));
+        assert_eq!(sealer.open_for("tokens", &nonce, sealed.clone()).as_deref(), Some(&b"ada"[..]));
+        assert_eq!(sealer.open_for("links", &nonce, sealed.clone()), None);
+        assert_eq!(sealer.open_for("tokens", &nonce[1..], sealed.clone()), None);
+        let mut other = sealed;
+        other[0] ^= 1;
+        assert_eq!(sealer.open_for("tokens", &nonce, other), None);
     }
 }

@@ -83,6 +83,26 @@ def signs_in_each_way():
     assert sorted(service["Type"] for service in catalog) == ["identity", "image"], catalog
 
 
+def finds_its_way_from_the_address_alone():
+    root = AUTH.split("/identity")[0]
+    for url in [root, f"{root}/", f"{root}/v3", f"{root}/identity"]:
+        issued = json.loads(run("openstack", "token", "issue", "-f", "json", env={**PERSON, "OS_AUTH_URL": url}))
+        assert issued["project_id"] == PROJECT, (url, issued)
+    # What cannot work ends.
+    for url in [f"{root}/v2", f"{root}/v2.0", f"{root}/nothing"]:
+        run("openstack", "token", "issue", env={**PERSON, "OS_AUTH_URL": url}, fails=True)
+
+
+def looks_names_up():
+    shown = json.loads(run("openstack", "user", "show", USER, "-f", "json"))
+    assert (shown["name"], shown["default_project_id"]) == (USER, PROJECT), shown
+    assert USER in [user["Name"] for user in json.loads(run("openstack", "user", "list", "-f", "json"))]
+    own = json.loads(run("openstack", "project", "list", "--my-projects", "-f", "json"))
+    assert PROJECT in [project["ID"] for project in own], own
+    told = run("openstack", "application", "credential", "list", fails=True)
+    assert "backstay client create" in told, told
+
+
 def is_refused_without_a_reason():
     for auth in [
         v3.Password(AUTH, username=USER, user_domain_id="default", password="wrong", project_id=PROJECT),
@@ -277,12 +297,18 @@ def imports_images():
     listed = json.loads(run("openstack", "image", "list", "-f", "json"))
     assert sorted(image["Name"] for image in listed) == sorted(made), listed
     assert json.loads(run("openstack", "image", "show", "plain", "-f", "json"))["status"] == "active"
+    for more in [["--all"], ["--status", "active"], ["--private", "--sort", "name:asc"]]:
+        found = json.loads(run("openstack", "image", "list", *more, "-f", "json"))
+        assert sorted(image["Name"] for image in found) == sorted(made), (more, found)
+    assert len(list(sdk().image.images(status="active", limit=1))) == len(made)
+    told = run("openstack", "image", "delete", "plain", fails=True)
+    assert "a task of type 'import'" in told, told
     from_file = client.tasks.create(type="import", input={"import_from": f"file://{PROBE['images']}/local.raw"})
     assert ended(from_file)["status"] == "success", ended(from_file)
 
     for source, more, why in [
-        ("/none", {}, "404"),
-        ("/disk.raw", {"sha256": "0" * 64}, "SHA-256"),
+        ("/none", {}, f"{base.removeprefix('http://')}: the server answers 404"),
+        ("/disk.raw", {"sha256": "0" * 64}, "The image is another one: its SHA-256"),
         ("/disk.raw", {"size": 7}, "7 were expected"),
         ("/disk.raw?short", {}, "The stream"),
         ("/moved-inside", {}, "10.0.0.1"),
@@ -299,8 +325,9 @@ def imports_images():
 
 if __name__ == "__main__":
     for act in [
-        signs_in_each_way, is_refused_without_a_reason, revokes_a_token, shows_a_task, pages_through_all_tasks,
-        orders_and_filters, fails_in_each_documented_way, imports_images,
+        signs_in_each_way, finds_its_way_from_the_address_alone, looks_names_up, is_refused_without_a_reason,
+        revokes_a_token, shows_a_task, pages_through_all_tasks, orders_and_filters,
+        fails_in_each_documented_way, imports_images,
     ]:
         act()
         print(f"{act.__name__}: ok", flush=True)

@@ -92,14 +92,20 @@ impl Image {
             .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| EngineError::new(ErrorCode::Internal, format!("cannot make connections: {}", deepest(&e))))?;
-        let unreachable = |e: reqwest::Error| {
-            EngineError::new(ErrorCode::SourceMissing, format!("the image cannot be fetched: {}", deepest(&e)))
+        let missing = |from: &Url, why: String| {
+            let message = format!("the image cannot be fetched from {}: {why}", place(from));
+            EngineError::new(ErrorCode::SourceMissing, message)
         };
-        let response = client.get(source).send().map_err(unreachable)?;
+        // One may have been sent elsewhere.
+        let unreachable = |e: reqwest::Error| missing(e.url().unwrap_or(&source), deepest(&e));
+        let response = client.get(source.clone()).send().map_err(unreachable)?;
         let status = response.status();
+        if status.is_redirection() {
+            let why = format!("the server answers {status}, and sends to what is not fetched");
+            return Err(missing(response.url(), why));
+        }
         if !status.is_success() {
-            let message = format!("the image cannot be fetched: the server answers {status}");
-            return Err(EngineError::new(ErrorCode::SourceMissing, message));
+            return Err(missing(response.url(), format!("the server answers {status}")));
         }
         let length = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
         Ok((Box::new(Body(response)), length))
@@ -111,9 +117,12 @@ impl Image {
         if !named.to_str().is_some_and(|path| self.rules.admit_file(path)) {
             return Err(not_allowed());
         }
+        let shown = named.display();
         let unreadable = |e: &io::Error| match e.kind() {
-            io::ErrorKind::NotFound => EngineError::new(ErrorCode::SourceMissing, "there is no such file"),
-            _ => EngineError::io("cannot read the image", e),
+            io::ErrorKind::NotFound => {
+                EngineError::new(ErrorCode::SourceMissing, format!("there is no file {shown} on the agent's machine"))
+            }
+            _ => EngineError::io(&format!("cannot read the image {shown}"), e),
         };
         // Links may lead out of the folder.
         let real = named.canonicalize().map_err(|e| unreadable(&e))?;
@@ -126,7 +135,7 @@ impl Image {
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&real).map_err(|e| unreadable(&e))?;
         let meta = file.metadata().map_err(|e| unreadable(&e))?;
         if !meta.is_file() {
-            return Err(invalid("the image is no regular file".into()));
+            return Err(invalid(format!("the image {shown} is no regular file")));
         }
         Ok((Box::new(file), Some(meta.len())))
     }
@@ -150,7 +159,11 @@ impl StdError for Refused {}
 
 impl Refused {
     fn internal(host: &str, address: IpAddr) -> Refused {
-        Refused(format!("'{host}' is the internal address {address}, which the operator does not allow"))
+        let is = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(_) => format!("{address} is an internal address"),
+            Err(_) => format!("'{host}' is the internal address {address}"),
+        };
+        Refused(format!("{is}, which the operator does not allow"))
     }
 }
 
@@ -214,7 +227,8 @@ impl Read for Checked {
         if found.eq_ignore_ascii_case(&self.wanted) {
             return Ok(0);
         }
-        Err(io::Error::other(format!("its SHA-256 is {found}, and {} was expected", self.wanted)))
+        let message = format!("the image is another one: its SHA-256 is {found}, and {} was expected", self.wanted);
+        Err(io::Error::other(EngineError::new(ErrorCode::SourceMismatch, message)))
     }
 }
 
@@ -231,5 +245,57 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
             _ => "the connection broke off".to_owned(),
         };
     }
-    error.to_string()
+    let text = error.to_string();
+    // What the library says of one who answers in plain words.
+    if text.contains("InvalidContentType") { "the server does not speak TLS at this port".to_owned() } else { text }
+}
+
+/// The machine and the port of an address: the rest of it may hold a secret.
+fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::import::Network;
+
+    use super::*;
+
+    fn image(source: &str, sha256: Option<&str>, root: &Path) -> Image {
+        let networks = vec![Network::parse("127.0.0.0/8").expect("a network")];
+        let rules = ImportRules { networks, roots: vec![root.to_str().expect("UTF-8").to_owned()] };
+        Image { source: source.to_owned(), size: None, sha256: sha256.map(str::to_owned), rules }
+    }
+
+    fn refused(image: &Image) -> EngineError {
+        image.open(PathBuf::from("/x")).err().expect("a refusal")
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let none = format!("file://{}/none.raw", folder.path().display());
+        let told = refused(&image(&none, None, folder.path()));
+        assert!(told.message.contains(&format!("{}/none.raw", folder.path().display())), "{told}");
+        // Nobody listens at port 1; what stands behind the port may be a secret.
+        let told = refused(&image("http://127.0.0.1:1/x?secret", None, folder.path()));
+        assert!(told.message.starts_with("the image cannot be fetched from 127.0.0.1:1: "), "{told}");
+        assert!(!told.message.contains("secret"), "{told}");
+        let told = refused(&image("http://10.0.0.1/x", None, folder.path()));
+        assert_eq!(told.message, "10.0.0.1 is an internal address, which the operator does not allow");
+    }
+
+    #[test]
+    fn another_image_than_was_wanted_is_no_broken_stream() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a.raw"), "data").expect("a file");
+        let source = format!("file://{}/a.raw", folder.path().display());
+        let stream = image(&source, Some(&"0".repeat(64)), folder.path()).open(PathBuf::from("/a.raw"));
+        let mut stream = stream.expect("a stream");
+        let error = stream.reader.read_to_end(&mut Vec::new()).expect_err("another one");
+        let told = error.get_ref().and_then(|e| e.downcast_ref::<EngineError>()).expect("an error of the engine");
+        assert_eq!(told.code, ErrorCode::SourceMismatch);
+        assert!(told.message.starts_with("the image is another one: its SHA-256 is "), "{told}");
+    }
 }

@@ -236,7 +236,12 @@ impl StreamReader {
                 other => break other,
             }
         };
-        let read = read.map_err(|error| self.broken(EngineError::io("the stream broke off", &error), error))?;
+        let read = read.map_err(|error| {
+            // What came whole and is not what was wanted says so itself.
+            let told = error.get_ref().and_then(|inner| inner.downcast_ref::<EngineError>()).cloned();
+            let told = told.unwrap_or_else(|| EngineError::io("the stream broke off", &error));
+            self.broken(told, error)
+        })?;
         self.read += read as u64;
         let other_size = |this: &Self, what: &str| {
             let message =

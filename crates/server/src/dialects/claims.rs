@@ -7,13 +7,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
-use super::yandex;
+use super::{openstack, yandex};
 
 /// The dialects that answer by a path's beginning.
 #[derive(Clone)]
 pub(super) struct Claims {
     pub(super) yandex: Router,
     pub(super) clumio: Router,
+    pub(super) openstack: Router,
 }
 
 /// Beginnings of paths whose routes are told elsewhere: what is not among those is not there.
@@ -28,6 +29,8 @@ async fn answer(State(claims): State<Claims>, request: Request) -> Response {
     let path = request.uri().path();
     let dialect = if yandex::claims(path) {
         claims.yandex
+    } else if openstack::claims(path, request.headers()) {
+        claims.openstack
     } else if ROUTED.iter().any(|base| below(base, path)) {
         return StatusCode::NOT_FOUND.into_response();
     } else {

@@ -26,6 +26,7 @@ pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let yandex = yandex::router(service.clone(), shutdown.clone());
     let clumio = clumio::router(service.clone(), shutdown.clone());
     let openstack = openstack::router(service.clone());
-    let claims = claims::router(claims::Claims { yandex, clumio });
+    let elsewhere = openstack::elsewhere(service.clone());
+    let claims = claims::router(claims::Claims { yandex, clumio, openstack: elsewhere });
     native::router(native::ApiState { service, shutdown }).merge(acronis).merge(openstack).merge(claims)
 }

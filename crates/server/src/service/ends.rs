@@ -1,4 +1,4 @@
-//! The ends of runs: what a schedule must know of them, however they came about - by a report, a timer, a person.
+//! The ends of runs and imports: what must be known of them, however they came about - by a report, a timer, a person.
 //!
 //! Every commit that ends a task passes `deliver`, which writes its number down here; nothing rests on that: after a start,
 //! and now and then, every application with an open run is looked at.
@@ -74,7 +74,7 @@ impl Service {
         if any { self.wake_for_the_gate().await } else { Ok(()) }
     }
 
-    /// Looks at every application with an open run, for ends that nobody heard of.
+    /// Looks at every application with an open run, and at every image that is not there yet, for ends that nobody heard of.
     ///
     /// # Errors
     /// Those of the ledger.
@@ -95,7 +95,7 @@ impl Service {
                 }
             }
         }
-        Ok(())
+        self.look_for_ended_imports().await
     }
 
     async fn note_end(&self, id: TaskId, moment: Moment) -> Result<()> {
@@ -103,6 +103,9 @@ impl Service {
         let Some(task) = if_found(self.ledger.task(&everything, TaskRef::Id(id)).await)? else { return Ok(()) };
         if super::deleting::deletes(&task) {
             return self.settle_deletion(&task).await;
+        }
+        if task.spec.kind == kind::IMPORT && is_agent_queue(&task.spec.queue) {
+            return self.import_ended(&task).await;
         }
         if task.spec.kind != kind::BACKUP || !is_agent_queue(&task.spec.queue) {
             return Ok(());

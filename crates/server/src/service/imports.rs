@@ -22,6 +22,8 @@ use super::runs::{named_resource, own_rules};
 const LOOK: Duration = Duration::from_secs(5);
 /// The longest name that becomes the name of a file.
 const LONGEST_NAME: usize = 255;
+/// What a location looks like.
+const EXAMPLE: &str = "give an address like https://example.com/images/disk.raw";
 /// The longest address.
 const LONGEST_SOURCE: usize = 8192;
 
@@ -58,10 +60,10 @@ impl Service {
             None if last.is_empty() => "image".to_owned(),
             None => last.clone(),
         };
-        check_name("name", &name)?;
+        check_name("image_properties.name", &name)?;
         let sha256 = new.sha256.map(|hash| hash.to_ascii_lowercase());
         if sha256.as_ref().is_some_and(|h| h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit())) {
-            return Err(Error::invalid("sha256", "'sha256' is no SHA-256").hint("64 hexadecimal digits"));
+            return Err(Error::invalid("sha256", "'sha256' is no SHA-256").hint("it has 64 hexadecimal digits"));
         }
         let sealed_query = match source.query() {
             Some(query) => Some(self.seal(query)?),
@@ -137,9 +139,12 @@ impl Service {
         if text.len() > LONGEST_SOURCE {
             return Err(wrong(format!("the location is longer than {LONGEST_SOURCE} bytes")));
         }
-        let mut source = Url::parse(text).map_err(|e| {
-            wrong(format!("invalid location: {e}")).hint("an address like https://example.com/images/disk.raw")
-        })?;
+        let mut source = Url::parse(text).map_err(|e| wrong(format!("invalid location: {e}")).hint(EXAMPLE))?;
+        // Parsers of addresses are kind, and would take what comes next for the host.
+        let host = text.split_once("://").map_or("", |(_, rest)| rest);
+        if matches!(source.scheme(), "http" | "https") && (host.is_empty() || host.starts_with(['/', '\\'])) {
+            return Err(wrong("invalid location: it names no host".into()).hint(EXAMPLE));
+        }
         source.set_fragment(None);
         let rules = &self.cloud.imports;
         match source.scheme() {
@@ -147,11 +152,19 @@ impl Service {
             "file" => {
                 let path = percent_decoded(source.path()).unwrap_or_default();
                 let local = source.host_str().is_none_or(|host| host == "localhost");
-                return if local && rules.admit_file(&path) {
-                    Ok(source)
-                } else {
-                    Err(wrong("file based imports are not allowed; please use a non-local source of image data".into())
-                        .hint("the operator can allow folders on the agent's machine"))
+                let root = rules.roots.iter().any(|root| root.trim_end_matches('/') == path.trim_end_matches('/'));
+                return match local && rules.admit_file(&path) && !root {
+                    true => Ok(source),
+                    false if rules.roots.is_empty() => Err(wrong(
+                        "file based imports are not allowed; please use a non-local source of image data".into(),
+                    )
+                    .hint("the operator can allow folders on the agent's machine")),
+                    // Which folders there are is not for everybody to know.
+                    false => Err(wrong(
+                        "file based imports are not allowed from there: the file lies in no folder that the operator allows"
+                            .into(),
+                    )
+                    .hint("move it into one of them, or use a non-local source of image data")),
                 };
             }
             other => {
@@ -164,11 +177,13 @@ impl Service {
         }
         let addresses = addresses(&source).await;
         if let Some(refused) = addresses.iter().find(|address| !rules.admit(**address)) {
-            let host = source.host_str().unwrap_or_default();
-            return Err(wrong(format!(
-                "the location does not pass filtering: {host} is the internal address {refused}"
-            ))
-            .hint("the operator can allow networks"));
+            let is = match source.host() {
+                Some(Host::Domain(name)) => format!("{name} is the internal address {refused}"),
+                _ => format!("{refused} is an internal address"),
+            };
+            return Err(
+                wrong(format!("the location does not pass filtering: {is}")).hint("the operator can allow networks")
+            );
         }
         Ok(source)
     }

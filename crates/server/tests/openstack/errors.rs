@@ -42,10 +42,23 @@ async fn each_wrong_word_of_a_list_is_told() {
         ("sort_dir=up", "Invalid sort direction: up"),
         ("sort_dir=ASC", "Invalid sort direction: ASC"),
         ("type=none", "Invalid type value: none"),
+        ("type=in:import,none&limit=0", "Invalid type value: none"),
         ("status=PENDING", "Invalid status value: PENDING"),
         ("info=1", "Tasks cannot be filtered by info."),
     ] {
         assert_eq!(world.get(&format!("/v2/tasks?{query}"), &token).await.refused(400), message, "{query}");
+    }
+    let early = world.waiting(world.acme, "import").await;
+    assert_eq!(early.spec.kind, "import");
+    let found = world.get("/v2/tasks?type=in:import,none", &token).await.refused(400);
+    assert_eq!(found, "Invalid type value: none", "whatever else is found");
+    for (query, told) in [
+        ("created_at=lt:9999-12-31T23:59:59Z", "lies too far away"),
+        ("created_at=neq:2026-11-21T09:30:00", "gt:, gte:, lt:, lte:"),
+        ("updated_at=2026-11-21T09:30:00+01:00", "%2B"),
+    ] {
+        let message = world.get(&format!("/v2/tasks?{query}"), &token).await.refused(400);
+        assert!(message.contains(told), "{message}");
     }
     for query in ["x=%ff", "created_at=yesterday"] {
         world.get(&format!("/v2/tasks?{query}"), &token).await.refused(400);
@@ -70,11 +83,22 @@ async fn methods_that_are_not_there() {
         (Method::PATCH, task.as_str(), "GET, DELETE"),
         (Method::DELETE, task.as_str(), "GET"),
         (Method::POST, "/v2/images", "GET"),
+        (Method::DELETE, "/v2/images/x", "GET"),
         (Method::PUT, "/v2/schemas/task", "GET"),
+        (Method::POST, "/versions", "GET, HEAD"),
+        (Method::DELETE, "/image", "GET, HEAD"),
+        (Method::POST, "/identity", "GET, HEAD"),
     ] {
         let answer = world.call(method.clone(), path, &token, Value::Null).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, allow), "{method} {path}");
     }
+    for (method, path) in [(Method::POST, "/v2/images"), (Method::PATCH, "/v2/images/x")] {
+        let told = world.call(method, path, &token, Value::Null).await.refused(405);
+        assert!(told.contains("a task of type 'import'"), "{told}");
+    }
+    assert!(world.get("/v2/images/x/file", &token).await.refused(404).contains("backstay restore"));
+    world.get("/v2//tasks", &token).await.refused(404);
+    world.get("/v3//projects", &token).await.expect(404);
     let expire = world.call(Method::DELETE, &task, &token, Value::Null).await.refused(405);
     assert!(expire.contains("expire"), "{expire}");
     let options = world.call(Method::OPTIONS, "/v2/tasks", &token, Value::Null).await;
@@ -105,6 +129,7 @@ async fn bodies_that_are_no_tasks() {
     assert_eq!(raw("3").await, "Unexpected body type. Expected list/dict.");
     assert_eq!(raw("{}").await, "Task 'type' is required");
     assert_eq!(raw(r#"{"type": "import"}"#).await, "Task 'input' is required");
+    assert_eq!(raw(r#"{"type": "import", "input": null}"#).await, "Task 'input' is required");
     for (body, named) in [
         (r#"{"type": "export", "input": {}}"#, "'export'"),
         (r#"{"type": "clone", "input": {}}"#, "'clone'"),

@@ -1,6 +1,8 @@
 //! Signing in as OpenStack's clients do, and what becomes of the tokens.
 
 use axum::http::{Method, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{Role, Uuid};
 use serde_json::{Value, json};
 
@@ -44,6 +46,28 @@ async fn versions_lead_to_where_tokens_are() {
         let one = world.get(path, "").await.expect(200);
         assert_eq!(one["version"]["links"][0]["href"], json!(format!("http://cloud.example.com:8774{href}")));
     }
+}
+
+#[tokio::test]
+async fn clients_who_look_for_keystone_at_the_root_find_it() {
+    let world = World::new().await;
+    let ask = async |agent: &'static str, authorization: Option<String>| {
+        let mut asked = request(Method::GET, "/", "").header("accept", "application/json").header("user-agent", agent);
+        if let Some(authorization) = authorization {
+            asked = asked.header("authorization", authorization);
+        }
+        world.send(asked.body(axum::body::Body::empty()).expect("a request")).await
+    };
+    let library = "osc-lib/4.5.0 keystoneauth1/5.18.1 python-requests/2.34.2 CPython/3.12.3";
+    let found = ask(library, None).await;
+    assert!(found.header("x-openstack-request-id").starts_with("req-"));
+    let list = found.expect(300);
+    let href = &list["versions"]["values"][0]["links"][0]["href"];
+    assert_eq!(*href, json!("http://cloud.example.com:8774/identity/v3/"));
+    // The root is another API's.
+    assert_eq!(ask("curl/8.5.0", None).await.status, StatusCode::UNAUTHORIZED);
+    let token = world.token(world.acme, Role::Viewer).await;
+    assert_eq!(ask(library, Some(format!("Bearer {token}"))).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -152,6 +176,50 @@ async fn who_guesses_has_to_wait() {
     let body = answer.expect(429);
     assert_eq!((&body["error"]["code"], &body["error"]["title"]), (&json!(429), &json!("Too Many Requests")));
     assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|s| s > 0));
+}
+
+#[tokio::test]
+async fn who_has_to_wait_learns_of_no_name() {
+    let credential = |name: &str, who: &str| {
+        let user = json!({ "name": who, "domain": { "id": "default" } });
+        let members = json!({ "name": name, "secret": "wrong", "user": user });
+        json!({ "methods": ["application_credential"], "application_credential": members })
+    };
+    for (name, who) in [("nightly", "ada"), ("weekly", "ada"), ("nightly", "bob"), ("nightly", "gus")] {
+        let world = World::new().await;
+        world.user(world.acme, "ada", Role::Admin).await;
+        world.user(world.globex, "gus", Role::Admin).await;
+        world.client(world.acme, "nightly", Role::Viewer).await;
+        for i in 0..8 {
+            let other = format!("other {i}");
+            refused_as_ever(world.sign_in(credential(&other, "ada"), Value::Null).await.expect_err("no such name"));
+        }
+        for _ in 0..5 {
+            refused_as_ever(world.sign_in(credential(name, who), Value::Null).await.expect_err("wrong"));
+        }
+        let late = world.sign_in(credential(name, who), Value::Null).await.expect_err("too often");
+        assert_eq!(late.status, StatusCode::TOO_MANY_REQUESTS, "{name} of {who}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_say_nothing_of_their_holder() {
+    let world = World::new().await;
+    world.user(world.acme, "ada", Role::Admin).await;
+    let (token, _) = world.sign_in(by_name("ada", PASSWORD), Value::Null).await.ok().expect("a token");
+    let parts: Vec<_> = token.split('.').collect();
+    assert_eq!((parts.len(), parts[0]), (3, "t1"));
+    assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{token}");
+    for part in &parts[1..] {
+        let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!text.contains("admin") && !text.contains(&world.acme.to_string()), "{text}");
+    }
+    let mut changed = token.into_bytes();
+    let last = changed.len() - 2;
+    changed[last] = if changed[last] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(changed).expect("text");
+    assert_eq!(world.get("/v2/tasks", &changed).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -264,6 +332,54 @@ async fn names_are_looked_up_among_what_the_caller_sees() {
     world.get(&format!("/v3/projects/{}", hex(world.globex)), &token).await.expect(404);
     assert_eq!(world.get(&format!("/v3/users/{}", hex(bob)), &token).await.expect(200)["user"]["name"], json!("bob"));
     world.get(&format!("/v3/users/{}", hex(ada)), &token).await.expect(404);
+    // Below an administrator, everybody knows of themselves alone.
+    let users = async |token: &str, query: &str| {
+        let list = world.get(&format!("/v3/users{query}"), token).await.expect(200);
+        let users = list["users"].as_array().expect("users").clone();
+        users.iter().map(|u| u["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(users(&token, "").await, ["bob"]);
+    assert_eq!(users(&token, "?name=ada").await, [""; 0]);
+    let (chief, _) = world.sign_in(by_name("ada", PASSWORD), Value::Null).await.ok().expect("a token");
+    world.client(world.acme_east, "nightly", Role::Viewer).await;
+    world.user(world.globex, "gus", Role::Viewer).await;
+    assert_eq!(users(&chief, "").await, ["ada", "bob", "nightly"]);
+    assert_eq!(users(&chief, "?name=Bob&domain_id=default&enabled=true").await, ["bob"]);
+    for query in ["?name=gus", "?domain_id=other", "?enabled=false"] {
+        assert_eq!(users(&chief, query).await, [""; 0], "{query}");
+    }
+    world.service.revoke_user(&world.root, bob).await.expect("revoked");
+    let gone = world.get(&format!("/v3/users/{}", hex(bob)), &chief).await.expect(200);
+    assert_eq!(gone["user"]["enabled"], json!(false));
+    assert_eq!(users(&chief, "?enabled=false").await, ["bob"]);
+    let (token, _) = world.sign_in(by_name("ada", PASSWORD), Value::Null).await.ok().expect("a token");
+    let projects = async |path: String| {
+        let list = world.get(&path, &token).await.expect(200);
+        assert_eq!(
+            list["links"]["self"],
+            json!(format!("http://cloud.example.com:8774{}", path.split('?').next().expect("a path")))
+        );
+        let projects = list["projects"].as_array().expect("projects").clone();
+        projects.iter().map(|p| p["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(projects(format!("/v3/users/{}/projects", hex(ada))).await, ["acme", "acme east"]);
+    assert_eq!(projects(format!("/v3/users/{}/projects", hex(bob))).await, ["acme", "acme east"]);
+    assert_eq!(projects(format!("/v3/projects?parent_id={}", hex(world.acme))).await, ["acme east"]);
+    for query in ["enabled=false", "is_domain=true", "domain_id=other"] {
+        assert_eq!(projects(format!("/identity/v3/projects?{query}")).await, [""; 0], "{query}");
+    }
+    let refused = world.get("/v3/projects?tags=x", &token).await.expect(400);
+    assert!(refused["error"]["message"].as_str().is_some_and(|m| m.contains("'tags'")), "{refused}");
+    let missing = world.get("/v3/role_assignments", &token).await.expect(404);
+    assert!(missing["error"]["message"].as_str().is_some_and(|m| m.contains("backstay client create")), "{missing}");
+    for (path, what) in [
+        (format!("/v3/projects/{}", hex(world.acme)), "project"),
+        (format!("/identity/v3/users/{}", hex(ada)), "user"),
+        ("/v3/domains/default".to_owned(), "domain"),
+    ] {
+        let one = world.get(&path, &token).await.expect(200);
+        assert_eq!(one[what]["links"]["self"], json!(format!("http://cloud.example.com:8774{path}")));
+    }
     let catalog = world.get("/v3/auth/catalog", &token).await.expect(200);
     assert_eq!(catalog["catalog"].as_array().map(Vec::len), Some(2));
 }

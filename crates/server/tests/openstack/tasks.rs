@@ -2,7 +2,8 @@
 
 use axum::http::{Method, StatusCode};
 use domain::Role;
-use domain::task::{Outcome, OutcomeCode, TaskError};
+use domain::task::{Event, Outcome, OutcomeCode, Progress, TaskError, TaskRef};
+use ledger::Write;
 use serde_json::{Value, json};
 
 use crate::world::{World, request};
@@ -43,6 +44,36 @@ async fn a_task_says_how_it_ended() {
 }
 
 #[tokio::test]
+async fn a_task_says_why_it_ended_though_nobody_said_so() {
+    let world = World::new().await;
+    let token = world.token(world.acme, Role::Viewer).await;
+    let ended = world.ended(world.acme, "import", Outcome::of(OutcomeCode::Cancelled)).await;
+    let shown = world.get(&format!("/v2/tasks/{}", ended.spec.uuid), &token).await.expect(200);
+    assert_eq!(
+        (&shown["status"], &shown["message"]),
+        (&json!("failure"), &json!("The task was cancelled while it ran."))
+    );
+}
+
+#[tokio::test]
+async fn a_task_in_work_says_how_far_it_is() {
+    let world = World::new().await;
+    let token = world.token(world.acme, Role::Viewer).await;
+    let task = world.started(world.acme, "import").await;
+    let show = async || world.get(&format!("/v2/tasks/{}", task.spec.uuid), &token).await.expect(200);
+    assert_eq!(show().await["result"], Value::Null);
+    let lease = task.lease().expect("a lease").clone();
+    let progress = Progress { current: 3, total: 8, ..Progress::default() };
+    let event = Event::Report { lease, progress };
+    world.commit(vec![Write::Task(TaskRef::Id(task.id), event)]).await;
+    let shown = show().await;
+    assert_eq!(
+        (&shown["status"], &shown["result"]),
+        (&json!("processing"), &json!({ "progress": { "current": 3, "total": 8 } }))
+    );
+}
+
+#[tokio::test]
 async fn versions_are_for_everybody() {
     let world = World::new().await;
     for (path, status, prefix) in [
@@ -51,6 +82,9 @@ async fn versions_are_for_everybody() {
         ("/image/versions", 200, "/image"),
         ("/versions", 200, ""),
         ("/image/v7/tasks", 300, "/image"),
+        ("/image/v2.18/tasks", 300, "/image"),
+        ("/v2.18/tasks", 300, ""),
+        ("/v2.99", 300, ""),
     ] {
         let list = world.get(path, "").await.expect(status);
         let first = &list["versions"][0];
@@ -59,9 +93,14 @@ async fn versions_are_for_everybody() {
         assert_eq!(first["links"], json!([{ "rel": "self", "href": href }]), "{path}");
     }
     let token = world.token(world.acme, Role::Viewer).await;
-    let moved = world.get("/image/v2", &token).await;
-    assert_eq!(moved.status, StatusCode::FOUND);
-    assert_eq!(moved.header("location"), "http://cloud.example.com:8774/image/v2/");
+    // Also without a token: whoever is refused one here asks again for ever.
+    for token in [token.as_str(), ""] {
+        let moved = world.get("/image/v2", token).await;
+        assert_eq!(moved.status, StatusCode::FOUND);
+        assert_eq!(moved.header("location"), "http://cloud.example.com:8774/image/v2/");
+        assert_eq!(world.get("/v2.0", token).await.status, StatusCode::FOUND);
+        world.get("/v2/", token).await.refused(404);
+    }
     for path in ["/v2/", "/v2/tasks/", "/v2/schemas", "/v2/nothing"] {
         world.get(path, &token).await.refused(404);
     }
@@ -77,7 +116,9 @@ async fn schemas_are_for_whoever_has_a_token() {
     assert_eq!(members["type"].get("enum"), None, "any type");
     assert_eq!(members["input"]["type"], json!(["null", "object"]));
     assert_eq!(members["status"]["enum"], json!(["failure", "pending", "processing", "success"]));
-    assert!(members.values().all(|m| m["description"].is_string()));
+    let descriptions = members.values().map(|m| m["description"].as_str().expect("a description"));
+    let descriptions = descriptions.collect::<std::collections::HashSet<_>>();
+    assert_eq!(descriptions.len(), members.len(), "each says its own");
     let tasks = world.get("/image/v2/schemas/tasks", &token).await.expect(200);
     let row = tasks["properties"]["tasks"]["items"]["properties"].as_object().expect("members");
     assert!(!row.contains_key("input") && !row.contains_key("result") && !row.contains_key("message"));

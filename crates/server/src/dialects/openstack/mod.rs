@@ -18,6 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::response::Response;
 use axum::routing::any;
 use domain::{Caller, Code, Error, Uuid};
@@ -49,6 +50,25 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     images.merge(edge::layers::<identity::Identity, _>(identity)).with_state(service)
 }
 
+/// What lies beside those paths, where `claims` says so.
+pub(super) fn elsewhere(service: Arc<Service>) -> Router {
+    let images = Router::new().fallback(any(image::answer));
+    let root = Router::new().route("/", any(identity::answer));
+    let images = edge::layers::<image::Images, _>(images);
+    edge::layers::<identity::Identity, _>(root).merge(images).with_state(service)
+}
+
+/// Whether a path that no route has is for this API: a minor version that there is not, and the root for clients who look for
+/// Keystone there. Those are known by their library and by having nothing to show yet: refused for that, as the API at the root
+/// would, they wait for themselves for ever.
+pub(super) fn claims(path: &str, headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    match path {
+        "/" => agent.contains("keystoneauth1") && !headers.contains_key(AUTHORIZATION),
+        _ => path.starts_with("/v2."),
+    }
+}
+
 /// A path, with a slash behind it, and with anything behind that.
 fn below(
     router: Router<Arc<Service>>,
@@ -69,6 +89,10 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
 struct Asked<'r> {
     service: &'r Service,
     headers: &'r HeaderMap,
+    /// What stands before the version in the request's path, and in links.
+    prefix: &'static str,
+    /// The path behind that.
+    path: &'r str,
     /// Where clients reach this server, as links say it.
     base: Base,
     /// The part of the query behind `?`.
@@ -82,9 +106,14 @@ struct Asked<'r> {
 impl<'r> Asked<'r> {
     fn of(service: &'r Service, parts: &'r axum::http::request::Parts) -> Asked<'r> {
         let headers = &parts.headers;
+        let path = parts.uri.path();
+        let prefixes = ["/image", "/identity"].into_iter();
+        let (prefix, path) = prefixes.filter_map(|p| Some((p, path.strip_prefix(p)?))).next().unwrap_or(("", path));
         Asked {
             service,
             headers,
+            prefix,
+            path: path.strip_prefix('/').unwrap_or(path),
             base: Base::of(service.cloud(), parts),
             query: parts.uri.query().unwrap_or_default(),
             from: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()),
@@ -118,7 +147,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// The parts of a path between its slashes, decoded.
 fn segments(path: &str) -> Result<Vec<String>, Refusal> {
-    let segments = path.trim_start_matches('/').split('/').map(percent::path).collect::<Option<_>>();
+    let segments = path.split('/').map(percent::path).collect::<Option<_>>();
     segments.ok_or_else(|| Refusal::bad("The path is not readable: percent-encode it as UTF-8."))
 }
 

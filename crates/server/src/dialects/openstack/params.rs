@@ -15,12 +15,22 @@ pub(super) struct Unreadable;
 impl Params {
     pub(super) fn read(query: &str) -> Result<Params, Unreadable> {
         let mut params = Params::default();
-        for part in query.split('&').filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let decoded = |text| percent::form(text).ok_or(Unreadable);
-            params.set(&decoded(name)?, decoded(value)?);
+        for part in parts(query) {
+            let (name, value) = part?;
+            params.set(&name, value);
         }
         Ok(params)
+    }
+
+    /// Every value of one parameter, for those that may come several times.
+    pub(super) fn all(query: &str, name: &str) -> Result<Vec<String>, Unreadable> {
+        let parts = parts(query).collect::<Result<Vec<_>, _>>()?;
+        Ok(parts.into_iter().filter(|(n, _)| n == name).map(|(_, value)| value).collect())
+    }
+
+    /// Each name with its value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -58,6 +68,14 @@ impl Params {
             None => self.0.push((name.to_owned(), value)),
         }
     }
+}
+
+fn parts(query: &str) -> impl Iterator<Item = Result<(String, String), Unreadable>> {
+    query.split('&').filter(|part| !part.is_empty()).map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let decoded = |text| percent::form(text).ok_or(Unreadable);
+        Ok((decoded(name)?, decoded(value)?))
+    })
 }
 
 fn encode(link: &mut String, text: &str) {

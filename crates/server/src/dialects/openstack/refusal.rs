@@ -31,16 +31,20 @@ impl Form {
     /// What a client of the Image API names; that it takes anything names nothing.
     pub(super) fn wished(headers: &HeaderMap) -> Form {
         let accepted = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-        let mut text = false;
+        let (mut text, mut page) = (false, false);
         for range in accepted {
-            match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+            let kind = parts.next().unwrap_or_default();
+            let unwanted = parts.any(|p| p.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+            match kind.as_str() {
+                _ if unwanted => {}
                 "application/json" => return Form::Json,
-                "text/html" => return Form::Page,
+                "text/html" => page = true,
                 "text/plain" => text = true,
                 _ => {}
             }
         }
-        if text { Form::Text } else { Form::Page }
+        if text && !page { Form::Text } else { Form::Page }
     }
 
     /// The one text for whoever is not let in, for whatever reason: nobody shall learn which names there are.

@@ -1,11 +1,11 @@
-//! Tokens of the form `t1.<claims>.<check>` for clients of clouds that know no other (contract for Yandex clients, section
-//! 7.2). They are not kept: the check is made with the server's key, and the credential that they were given for is looked
-//! at on each use, as with access tokens. Only what was revoked before its time is on record.
+//! Tokens of the form `t1.<nonce>.<sealed claims>` for clients of clouds that know no other (contract for Yandex clients,
+//! section 7.2). They are not kept: what they say is sealed with the server's key, so that whoever sees one learns nothing of
+//! its holder, and the credential that they were given for is looked at on each use, as with access tokens. Only what was
+//! revoked before its time is on record.
 
 use std::fmt;
 use std::ops::Bound;
 
-use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::{ApiClient, ClientKey, Revocation};
@@ -26,7 +26,7 @@ const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
 /// What every token begins with.
 const PREFIX: &str = "t1.";
 /// What the server's key is used for here.
-const PURPOSE: &str = "iam tokens";
+const PURPOSE: &str = "sealed iam tokens";
 /// The longest token.
 const MAX_LEN: usize = 1024;
 
@@ -163,10 +163,9 @@ impl Service {
     }
 
     fn iam_claims(&self, token: &str, now: Timestamp) -> Option<AccessClaims> {
-        let (signed, check) = token.rsplit_once('.').filter(|_| is_iam(token))?;
-        let check = URL_SAFE_NO_PAD.decode(check).ok()?;
-        hmac::verify(&self.sealer.mac_key(PURPOSE), signed.as_bytes(), &check).ok()?;
-        let claims = URL_SAFE_NO_PAD.decode(signed.strip_prefix(PREFIX)?).ok()?;
+        let (nonce, sealed) = token.strip_prefix(PREFIX).filter(|_| is_iam(token))?.split_once('.')?;
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let claims = self.sealer.open_for(PURPOSE, &URL_SAFE_NO_PAD.decode(nonce).ok()?, sealed)?;
         let claims: AccessClaims = serde_json::from_slice(&claims).ok()?;
         claims.is_alive(now).then_some(claims)
     }
@@ -183,10 +182,8 @@ impl Service {
     pub(super) fn sealed_claims(&self, claims: &AccessClaims) -> Result<String> {
         let claims = serde_json::to_vec(claims)
             .map_err(|e| Error::new(Code::Internal, format!("a claim cannot be written: {e}")))?;
-        let mut token = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(claims));
-        let check = hmac::sign(&self.sealer.mac_key(PURPOSE), token.as_bytes());
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(check.as_ref(), &mut token);
+        let (nonce, sealed) = self.sealer.seal_for(PURPOSE, claims)?;
+        let token = format!("{PREFIX}{}.{}", URL_SAFE_NO_PAD.encode(nonce), URL_SAFE_NO_PAD.encode(sealed));
         if token.len() > MAX_LEN {
             return Err(Error::new(Code::Internal, "the claims of a token are too long"));
         }

@@ -29,7 +29,7 @@ use grants::LIFETIME;
 pub use grants::{Grant, Wish};
 pub use iam::IamToken;
 pub(crate) use iam::is_iam;
-pub use sessions::{Reach, Session, Shown, Who};
+pub use sessions::{Account, Reach, Session, Shown, Who};
 pub use sign_in::Credential;
 pub use users::NewUser;
 

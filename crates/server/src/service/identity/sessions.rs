@@ -7,14 +7,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 use domain::identity::{ApiClient, User};
-use domain::query::{Filter, Order, Page, Query, RecordField, Value};
+use domain::query::{Filter, MAX_LIMIT, Order, Page, Query, RecordField, Value};
 use domain::tenant::Tenant;
 use domain::token::{Token, TokenKind};
 use domain::{Actor, ActorKind, Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid, if_found};
 use serde::{Deserialize, Serialize};
 
 use super::grants::AccessClaims;
-use super::sign_in::Credential;
+use super::sign_in::{Credential, cut};
 use super::{Service, is_iam};
 use crate::auth::Holder;
 
@@ -34,6 +34,16 @@ pub enum Who {
     Login(String),
     /// Somebody who cannot be here, such as one of another domain.
     Nobody(String),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Id(id) => write!(f, "{id}"),
+            Who::Login(login) => f.write_str(&User::login_key(login)),
+            Who::Nobody(name) => write!(f, "{NOBODY}{name}"),
+        }
+    }
 }
 
 /// What somebody shows to be given a session.
@@ -128,6 +138,38 @@ pub struct Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id).field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// A person or a program, as far as others may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: Uuid,
+    /// The name by which it signs in.
+    pub name: String,
+    /// The tenant that it belongs to.
+    pub tenant: Uuid,
+    /// Whether it is let in.
+    pub enabled: bool,
+}
+
+impl Account {
+    /// Of a token that is nobody's but its own.
+    fn of(caller: &Caller) -> Account {
+        Account { id: caller.actor.id, name: caller.name.clone(), tenant: caller.tenant(), enabled: true }
+    }
+}
+
+impl From<User> for Account {
+    fn from(user: User) -> Account {
+        Account { id: user.id, name: user.login, tenant: user.tenant, enabled: user.revoked_at.is_none() }
+    }
+}
+
+impl From<ApiClient> for Account {
+    fn from(client: ApiClient) -> Account {
+        Account { id: client.id, name: client.name, tenant: client.tenant, enabled: client.revoked_at.is_none() }
     }
 }
 
@@ -256,26 +298,66 @@ impl Service {
         Ok(found.into_iter().map(|t| t.value).collect())
     }
 
-    /// The person or program with this id, as its name and its tenant: everybody sees themselves, administrators all of
-    /// their tenants.
+    /// The person or program with this id: everybody sees themselves, administrators all of their tenants.
     ///
     /// # Errors
     /// `not_found`, also for one that the caller may not see.
-    pub async fn holder_name(&self, caller: &Caller, id: Uuid) -> Result<(String, Uuid)> {
-        let unknown = || Error::not_found("user", id);
+    pub async fn account(&self, caller: &Caller, id: Uuid) -> Result<Account> {
         match self.user(caller, id).await {
-            Ok(user) => return Ok((user.login, user.tenant)),
+            Ok(user) => return Ok(user.into()),
             Err(e) if matches!(e.code, Code::NotFound | Code::Forbidden) => {}
             Err(e) => return Err(e),
         }
         match self.client(caller, id).await {
-            Ok(client) => Ok((client.name, client.tenant)),
+            Ok(client) => Ok(client.into()),
             Err(e) if matches!(e.code, Code::NotFound | Code::Forbidden) => {
-                let own = caller.actor.id == id;
-                if own { Ok((caller.name.clone(), caller.tenant())) } else { Err(unknown()) }
+                if caller.actor.id == id {
+                    Ok(Account::of(caller))
+                } else {
+                    Err(Error::not_found("user", id))
+                }
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The people and programs of this name, or of any, that whoever has a session may know of: as [`Service::account`].
+    /// People come first; at most a page of each.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn accounts(&self, session: &Session, name: Option<&str>) -> Result<Vec<Account>> {
+        let caller = &session.caller;
+        if caller.may(Right::Administer).is_err() {
+            let own = self.account(caller, caller.actor.id).await?;
+            let asked = name.is_none_or(|name| own.name == name || User::login_key(name) == own.name);
+            return Ok(asked.then_some(own).into_iter().collect());
+        }
+        let query = |name: Option<String>| -> Result<Query<RecordField>> {
+            let filter = match name {
+                Some(name) => Filter::all().is(RecordField::Name, Value::Text(name))?,
+                None => Filter::all(),
+            };
+            Ok(Query { filter, order: Order::oldest(), page: Page::first(MAX_LIMIT), total: false })
+        };
+        let users = self.users(caller, &query(name.map(User::login_key))?).await?.items;
+        let clients = self.clients(caller, &query(name.map(str::to_owned))?).await?.items;
+        Ok(users.into_iter().map(Account::from).chain(clients.into_iter().map(Account::from)).collect())
+    }
+
+    /// The tenants that a person or program may ask for, oldest first.
+    ///
+    /// # Errors
+    /// `not_found` as for [`Service::account`].
+    pub async fn account_tenants(&self, session: &Session, id: Uuid, page: Page) -> Result<Vec<Tenant>> {
+        if session.caller.actor.id == id {
+            return self.session_tenants(session, None, page).await;
+        }
+        let account = self.account(&session.caller, id).await?;
+        let own = self.ledger.get::<Tenant>(session.caller.scope(), account.tenant).await?.value;
+        let query = Query { filter: Filter::all(), order: Order::oldest(), page, total: false };
+        let found = self.ledger.list::<Tenant>(&Scope::subtree(&own), &query).await?.items;
+        Ok(found.into_iter().map(|t| t.value).collect())
     }
 
     /// Whom the session may be made for.
@@ -291,13 +373,17 @@ impl Service {
                     let message = "an application credential opens its own project, and no scope can be asked for";
                     return Err(Error::invalid("scope", message).hint("leave 'scope' out"));
                 }
-                let id = match (id, name) {
-                    (Some(id), _) => Some(id),
-                    (None, Some((name, who))) => self.client_named(&name, who).await?,
-                    (None, None) => None,
+                let written = |id: Option<Uuid>| id.map_or_else(|| NOBODY.to_owned(), |id| id.to_string());
+                let caller = match (id, name) {
+                    (None, Some((name, who))) => {
+                        // Whether there is one of this name is not to be learned from who has to wait, so failures are
+                        // counted by what was asked for and not by what was found.
+                        let counted = format!("{NOBODY}{} of {}", cut(&name), cut(&who.to_string()));
+                        let id = written(self.client_named(&name, who).await?);
+                        self.sign_in_counted(Credential::Client { id, secret }, counted, from, now).await?
+                    }
+                    (id, _) => self.sign_in_at(Credential::Client { id: written(id), secret }, from, now).await?,
                 };
-                let id = id.map_or_else(|| NOBODY.to_owned(), |id| id.to_string());
-                let caller = self.sign_in_at(Credential::Client { id, secret }, from, now).await?;
                 Ok(Base { caller, method: "application_credential", free: false, until: None })
             }
             Shown::Token(secret) => {

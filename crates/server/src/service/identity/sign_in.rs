@@ -49,7 +49,6 @@ impl Credential {
 
     /// The name as it is compared. At most so long, since it is remembered; longer ones are nobody's.
     fn name(&self) -> String {
-        let cut = |text: &str| text.chars().take(MAX_NAME + 1).collect::<String>();
         match self {
             Credential::Client { id, .. } => Uuid::parse_str(id).map_or_else(|_| cut(id), |id| id.to_string()),
             Credential::User { login, .. } => User::login_key(&cut(login)),
@@ -71,6 +70,11 @@ impl Credential {
         };
         Error::new(Code::Unauthenticated, message).hint("an administrator can make a new one")
     }
+}
+
+/// At most so much of a name is remembered; what is longer is nobody's.
+pub(super) fn cut(name: &str) -> String {
+    name.chars().take(MAX_NAME + 1).collect()
 }
 
 /// What is known of a name.
@@ -96,9 +100,21 @@ impl Service {
         from: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Caller> {
+        let counted = credential.name();
+        self.sign_in_counted(credential, counted, from, now).await
+    }
+
+    /// As `sign_in_at`, where failures are counted under another name than the one that is looked up.
+    pub(super) async fn sign_in_counted(
+        &self,
+        credential: Credential,
+        counted: String,
+        from: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Caller> {
         let throttle = &self.identity.throttle;
         let name = credential.name();
-        let attempt = Attempt::new(credential.kind(), name.clone(), from);
+        let attempt = Attempt::new(credential.kind(), counted, from);
         throttle.admit(&attempt, now).map_err(|seconds| {
             let wait = if seconds == 1 { "in a second".to_owned() } else { format!("in {seconds} seconds") };
             Error::new(Code::TooManyAttempts, "signing in failed too often")

@@ -13,13 +13,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::query::{MAX_LIMIT, Page};
-use domain::tenant::TenantRef;
-use domain::{Code, Error, Uuid};
+use domain::tenant::{Tenant, TenantRef};
+use domain::{Code, Error};
 use serde_json::json;
 
+use super::params::Params;
 use super::refusal::{Form, Refusal};
 use super::{Asked, MAX_BODY, Services, header, hex, segments, takes_id, uuid};
 use crate::dialects::edge::Shape;
+use crate::service::Account;
 
 /// What is answered, below `/identity` as without it.
 pub(super) const ROUTES: &[(&str, &str)] = &[
@@ -33,13 +35,20 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v3/auth/domains"),
     ("get", "/v3/projects"),
     ("get", "/v3/projects/{id}"),
+    ("get", "/v3/users"),
     ("get", "/v3/users/{id}"),
+    ("get", "/v3/users/{id}/projects"),
     ("get", "/v3/domains"),
     ("get", "/v3/domains/{id}"),
 ];
 
 /// The one domain.
 pub(super) const DOMAIN: (&str, &str) = ("default", "Default");
+
+/// What is said where Keystone has something and this server has not.
+const NOT_SERVED: &str = "Of Keystone there are only tokens, the catalog, and names of projects, users and domains here. \
+                          Application credentials are made with `backstay client create`, users with `backstay user \
+                          create`; roles stand with each of them.";
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +60,9 @@ enum Place {
     OwnDomains,
     Projects,
     Project(String),
+    Users,
     User(String),
+    ProjectsOf(String),
     Domains,
     Domain(String),
 }
@@ -67,6 +78,8 @@ impl Place {
             ["auth", "domains"] => Place::OwnDomains,
             ["projects"] => Place::Projects,
             ["projects", id] if !id.is_empty() => Place::Project((*id).to_owned()),
+            ["users"] => Place::Users,
+            ["users", id, "projects"] if !id.is_empty() => Place::ProjectsOf((*id).to_owned()),
             ["users", id] if !id.is_empty() => Place::User((*id).to_owned()),
             ["domains"] => Place::Domains,
             ["domains", id] if !id.is_empty() => Place::Domain((*id).to_owned()),
@@ -96,25 +109,30 @@ pub(super) async fn answer(State(service): Services, request: Request) -> Respon
 }
 
 async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Response, Refusal> {
-    let path = parts.uri.path();
-    let (prefix, rest) = match path.strip_prefix("/identity") {
-        Some(rest) => ("/identity", rest),
-        None => ("", path),
-    };
-    let rest = match rest.strip_prefix('/').unwrap_or(rest) {
+    let rest = match asked.path {
         "" => {
-            let versions = json!({ "versions": { "values": [show::version(&asked.base, prefix)] } });
-            return Ok((StatusCode::MULTIPLE_CHOICES, Json(versions)).into_response());
+            return match parts.method.as_str() {
+                "GET" | "HEAD" => {
+                    // Whoever asks at the root is told of where all of it is.
+                    let prefix = if asked.prefix.is_empty() { "/identity" } else { asked.prefix };
+                    let versions = json!({ "versions": { "values": [show::version(&asked.base, prefix)] } });
+                    Ok((StatusCode::MULTIPLE_CHOICES, Json(versions)).into_response())
+                }
+                "OPTIONS" => Ok((StatusCode::OK, [(ALLOW, Place::Version.allows())]).into_response()),
+                other => Err(Refusal::method_not_allowed(other, Place::Version.allows())),
+            };
         }
         "v3" => "",
         other => other.strip_prefix("v3/").ok_or_else(Refusal::no_such_page)?,
     };
-    let place = Place::of(&segments(rest)?).ok_or_else(Refusal::no_such_page)?;
+    let place = Place::of(&segments(rest)?).ok_or_else(|| Refusal::not_found(NOT_SERVED))?;
     // A GET without its body; the server leaves that out.
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
     match (place, method.as_str()) {
         (place, "OPTIONS") => Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response()),
-        (Place::Version, "GET") => Ok(Json(json!({ "version": show::version(&asked.base, prefix) })).into_response()),
+        (Place::Version, "GET") => {
+            Ok(Json(json!({ "version": show::version(&asked.base, asked.prefix) })).into_response())
+        }
         (Place::Tokens, "POST") => open(asked, body).await,
         (Place::Tokens, "GET") => validate(asked).await,
         (Place::Tokens, "DELETE") => end(asked).await,
@@ -179,17 +197,41 @@ async fn read(asked: &Asked<'_>, place: Place) -> Result<Response, Refusal> {
     let caller = &session.caller;
     let params = asked.params()?;
     let unknown = |what: &str, id: &str| Refusal::not_found(format!("Could not find {what}: {id}."));
-    let links = |path: &str| json!({ "next": null, "self": asked.base.at(path), "previous": null });
+    let links =
+        json!({ "next": null, "self": asked.base.at(&format!("{}/{}", asked.prefix, asked.path)), "previous": null });
     let answer = match place {
-        Place::Catalog => json!({ "catalog": show::catalog(asked), "links": links("/identity/v3/auth/catalog") }),
+        Place::Catalog => json!({ "catalog": show::catalog(asked), "links": links }),
         Place::OwnProjects | Place::Projects => {
-            let page = Page::first(MAX_LIMIT);
-            let found = match params.get("domain_id").is_some_and(|id| id != DOMAIN.0) {
-                true => Vec::new(),
-                false => service.session_tenants(&session, params.get("name"), page).await?,
+            let wish = ListWish::read(&params, &["parent_id"])?;
+            let found = service.session_tenants(&session, params.get("name"), Page::first(MAX_LIMIT)).await?;
+            // Above the first ones there is the domain alone.
+            let below = |tenant: &Tenant| {
+                params
+                    .get("parent_id")
+                    .is_none_or(|id| show::parent(tenant) == id.replace('-', "").to_ascii_lowercase())
             };
-            let projects: Vec<_> = found.iter().map(|tenant| show::project(asked, tenant)).collect();
-            json!({ "projects": projects, "links": links("/identity/v3/projects") })
+            let found = found.iter().filter(|tenant| wish.has_enabled() && below(tenant));
+            let projects: Vec<_> = found.map(|tenant| show::project(asked, tenant)).collect();
+            json!({ "projects": projects, "links": links })
+        }
+        Place::ProjectsOf(text) => {
+            let wish = ListWish::read(&params, &[])?;
+            let id = uuid(&text).ok_or_else(|| unknown("user", &text))?;
+            let found = match service.account_tenants(&session, id, Page::first(MAX_LIMIT)).await {
+                Err(e) if e.code == Code::NotFound => return Err(unknown("user", &text)),
+                other => other?,
+            };
+            let found =
+                found.iter().filter(|t| wish.has_enabled() && params.get("name").is_none_or(|name| name == t.name));
+            let projects: Vec<_> = found.map(|tenant| show::project(asked, tenant)).collect();
+            json!({ "projects": projects, "links": links })
+        }
+        Place::Users => {
+            let wish = ListWish::read(&params, &[])?;
+            let found = service.accounts(&session, params.get("name")).await?;
+            let found =
+                found.iter().filter(|account| !wish.nothing && wish.enabled.is_none_or(|e| e == account.enabled));
+            json!({ "users": found.map(|account| user(asked, account)).collect::<Vec<_>>(), "links": links })
         }
         Place::Project(text) => {
             let id = uuid(&text).ok_or_else(|| unknown("project", &text))?;
@@ -199,16 +241,17 @@ async fn read(asked: &Asked<'_>, place: Place) -> Result<Response, Refusal> {
         }
         Place::User(text) => {
             let id = uuid(&text).ok_or_else(|| unknown("user", &text))?;
-            let (name, tenant) = match service.holder_name(caller, id).await {
+            let account = match service.account(caller, id).await {
                 Err(e) if e.code == Code::NotFound => return Err(unknown("user", &text)),
                 other => other?,
             };
-            json!({ "user": user(asked, id, &name, tenant) })
+            json!({ "user": user(asked, &account) })
         }
         Place::OwnDomains | Place::Domains => {
-            let named = params.get("name").is_none_or(|name| name == DOMAIN.1);
+            let wish = ListWish::read(&params, &[])?;
+            let named = params.get("name").is_none_or(|name| name == DOMAIN.1) && wish.has_enabled();
             let domains: Vec<_> = named.then(|| show::domain(asked)).into_iter().collect();
-            json!({ "domains": domains, "links": links("/identity/v3/domains") })
+            json!({ "domains": domains, "links": links })
         }
         Place::Domain(id) if id == DOMAIN.0 => json!({ "domain": show::domain(asked) }),
         Place::Domain(id) => return Err(unknown("domain", &id)),
@@ -217,16 +260,59 @@ async fn read(asked: &Asked<'_>, place: Place) -> Result<Response, Refusal> {
     Ok(Json(answer).into_response())
 }
 
-fn user(asked: &Asked<'_>, id: Uuid, name: &str, tenant: Uuid) -> serde_json::Value {
+/// What a list narrows its rows by; what it is not known to narrow by is refused, since an answer with too much would be
+/// taken for the right one.
+struct ListWish {
+    enabled: Option<bool>,
+    /// Whether nothing can match.
+    nothing: bool,
+}
+
+impl ListWish {
+    fn read(params: &Params, more: &[&str]) -> Result<ListWish, Refusal> {
+        let mut wish = ListWish { enabled: None, nothing: false };
+        for (name, value) in params.iter() {
+            let flag = || match value.to_ascii_lowercase().as_str() {
+                // Named without a value, a flag is set.
+                "true" | "1" | "" => Ok(true),
+                "false" | "0" => Ok(false),
+                _ => Err(Refusal::bad(format!("Invalid input for {name}: '{value}' is neither true nor false."))),
+            };
+            match name {
+                // All is on one page, and these change nothing of it.
+                "name" | "limit" | "marker" | "sort_key" | "sort_dir" | "sort" => {}
+                "domain_id" => wish.nothing |= value != DOMAIN.0,
+                "enabled" => wish.enabled = Some(flag()?),
+                "is_domain" => wish.nothing |= flag()?,
+                other if more.contains(&other) => {}
+                other => {
+                    let known = ["name", "domain_id", "enabled"].iter().chain(more).copied().collect::<Vec<_>>();
+                    let known = known.join(", ");
+                    return Err(Refusal::bad(format!(
+                        "This list cannot be narrowed by '{other}' here, but by {known}."
+                    )));
+                }
+            }
+        }
+        Ok(wish)
+    }
+
+    /// Whether what is always enabled, as projects are, can be among it.
+    fn has_enabled(&self) -> bool {
+        !self.nothing && self.enabled != Some(false)
+    }
+}
+
+fn user(asked: &Asked<'_>, account: &Account) -> serde_json::Value {
     json!({
-        "id": hex(id),
-        "name": name,
+        "id": hex(account.id),
+        "name": account.name,
         "domain_id": DOMAIN.0,
-        "default_project_id": hex(tenant),
-        "enabled": true,
+        "default_project_id": hex(account.tenant),
+        "enabled": account.enabled,
         "password_expires_at": null,
         "options": {},
-        "links": { "self": asked.base.at(&format!("/identity/v3/users/{}", hex(id))) },
+        "links": { "self": show::at(asked, "users", &hex(account.id)) },
     })
 }
 

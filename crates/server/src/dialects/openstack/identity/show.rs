@@ -88,6 +88,16 @@ pub(super) fn catalog(asked: &Asked<'_>) -> Value {
     json!([service("identity", "keystone"), service("image", "glance")])
 }
 
+/// Where a thing is, with a link that begins as the request's path did.
+pub(super) fn at(asked: &Asked<'_>, things: &str, id: &str) -> String {
+    asked.base.at(&format!("{}/v3/{things}/{id}", asked.prefix))
+}
+
+/// What a project lies in: another one, or the domain.
+pub(super) fn parent(tenant: &Tenant) -> String {
+    tenant.parent.map_or_else(|| DOMAIN.0.to_owned(), hex)
+}
+
 /// A project.
 pub(super) fn project(asked: &Asked<'_>, tenant: &Tenant) -> Value {
     json!({
@@ -95,12 +105,12 @@ pub(super) fn project(asked: &Asked<'_>, tenant: &Tenant) -> Value {
         "name": tenant.name,
         "description": tenant.description,
         "domain_id": DOMAIN.0,
-        "parent_id": tenant.parent.map_or_else(|| DOMAIN.0.to_owned(), hex),
+        "parent_id": parent(tenant),
         "enabled": true,
         "is_domain": false,
         "tags": [],
         "options": {},
-        "links": { "self": asked.base.at(&format!("/identity/v3/projects/{}", hex(tenant.id))) },
+        "links": { "self": at(asked, "projects", &hex(tenant.id)) },
     })
 }
 
@@ -113,7 +123,7 @@ pub(super) fn domain(asked: &Asked<'_>) -> Value {
         "enabled": true,
         "tags": [],
         "options": {},
-        "links": { "self": asked.base.at(&format!("/identity/v3/domains/{}", DOMAIN.0)) },
+        "links": { "self": at(asked, "domains", DOMAIN.0) },
     })
 }
 

@@ -29,6 +29,10 @@ const IGNORED: [&str; 12] = [
     "updated_at",
     "self",
 ];
+/// What is kept of an input to be shown again, and of the properties in it. Anything else may be a secret, and does nothing.
+const SHOWN: [&str; 5] = ["import_from", "import_from_format", "image_properties", "size", "sha256"];
+const SHOWN_PROPERTIES: [&str; 7] =
+    ["name", "disk_format", "container_format", "min_disk", "min_ram", "protected", "visibility"];
 /// The types that the vendor's schema accepts.
 const TYPES: [&str; 3] = [kind::IMPORT, "api_image_import", "location_import"];
 
@@ -48,7 +52,7 @@ pub(super) async fn create(call: &Call<'_>, body: Body) -> Result<Response, Refu
     let properties = match input.get("image_properties") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(properties)) => properties.clone(),
-        Some(_) => return Err(not_of_type("image_properties", "object")),
+        Some(_) => return Err(not_of_type("image_properties", "be an object")),
     };
     let context = json!({
         "input": shown(input),
@@ -57,16 +61,19 @@ pub(super) async fn create(call: &Call<'_>, body: Body) -> Result<Response, Refu
     });
     let new = NewImport {
         source,
-        name: text(&properties, "name")?,
-        format: match text(&properties, "disk_format")? {
+        name: text(&properties, "image_properties.", "name")?,
+        format: match text(&properties, "image_properties.", "disk_format")? {
             Some(format) => Some(format),
-            None => text(input, "import_from_format")?,
+            None => text(input, "", "import_from_format")?,
         },
         size: match input.get("size") {
             None | Some(Value::Null) => None,
-            Some(size) => Some(size.as_u64().ok_or_else(|| not_of_type("size", "number of bytes"))?),
+            Some(size) => {
+                let wrong = || not_of_type("size", "be a whole number of bytes, 0 or more");
+                Some(size.as_u64().ok_or_else(wrong)?)
+            }
         },
-        sha256: text(input, "sha256")?,
+        sha256: text(input, "", "sha256")?,
         context: (map::CONTEXT.to_owned(), context),
     };
     let service = call.asked.service;
@@ -125,22 +132,31 @@ fn task(members: &Map<String, Value>) -> Result<(&str, &Map<String, Value>), Ref
 /// The input as it is kept to be shown: what stands behind the question mark of an address may be a secret.
 fn shown(input: &Map<String, Value>) -> Value {
     let mut input = input.clone();
-    if let Some(Value::String(source)) = input.get_mut("import_from")
-        && let Some((place, _)) = source.split_once('?')
-    {
-        *source = format!("{place}?...");
+    input.retain(|name, _| SHOWN.contains(&name.as_str()));
+    if let Some(Value::Object(properties)) = input.get_mut("image_properties") {
+        properties
+            .retain(|name, value| SHOWN_PROPERTIES.contains(&name.as_str()) && !value.is_object() && !value.is_array());
+    }
+    if let Some(Value::String(source)) = input.get_mut("import_from") {
+        // What stands behind `#` is not fetched either.
+        let fetched = source.split('#').next().unwrap_or_default().trim();
+        *source = match fetched.split_once('?') {
+            Some((place, _)) => format!("{place}?..."),
+            None => fetched.to_owned(),
+        };
     }
     Value::Object(input)
 }
 
-fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Refusal> {
+/// A member that is text, and what stands before its name to say where it is.
+fn text(members: &Map<String, Value>, within: &str, name: &str) -> Result<Option<String>, Refusal> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(not_of_type(name, "text")),
+        Some(_) => Err(not_of_type(&format!("{within}{name}"), "be text")),
     }
 }
 
 fn not_of_type(name: &str, wanted: &str) -> Refusal {
-    Refusal::bad(format!("Invalid input: '{name}' is not of type {wanted}."))
+    Refusal::bad(format!("Invalid input: '{name}' must {wanted}."))
 }

@@ -34,6 +34,10 @@ pub(super) async fn page(call: &Call<'_>) -> Result<serde_json::Value, Refusal> 
     let params = call.params()?;
     let wish = Wish::read(&params)?;
     let service = call.asked.service;
+    // Whether a word is right must not rest on what the page happens to find.
+    for name in &wish.types {
+        check_type(call, name).await?;
+    }
     let key = match wish.marker {
         None => None,
         Some(id) => {
@@ -50,11 +54,6 @@ pub(super) async fn page(call: &Call<'_>) -> Result<serde_json::Value, Refusal> 
         let query = Query { filter: wish.filter, order: wish.order, page, total: false };
         service.tasks(call.caller, &query, View::default()).await?.items
     };
-    if tasks.is_empty() {
-        for name in &wish.types {
-            check_type(call, name).await?;
-        }
-    }
     // Without what stands before the version, whatever was called: clients put their endpoint before these links, and that
     // has the prefix.
     let path = "/v2/tasks";
@@ -124,7 +123,8 @@ impl Wish {
         }
         for (name, field) in [("created_at", TaskField::CreatedAt), ("updated_at", TaskField::UpdatedAt)] {
             if let Some(text) = params.get(name) {
-                self.time(name, field, text)?;
+                let filter = std::mem::replace(&mut self.filter, Filter::all());
+                self.filter = filter.and(field, time_test(name, text)?)?;
             }
         }
         Ok(())
@@ -139,36 +139,41 @@ impl Wish {
         self.filter = std::mem::replace(&mut self.filter, Filter::all()).and(field, test)?;
         Ok(())
     }
+}
 
-    /// Times are shown in whole seconds, and compared as they are shown.
-    fn time(&mut self, name: &str, field: TaskField, text: &str) -> Result<(), Refusal> {
-        let (operator, text) = match text.split_once(':') {
-            Some((operator @ ("gt" | "gte" | "lt" | "lte" | "eq"), rest)) => (operator, rest),
-            _ => ("eq", text),
+/// Times are shown in whole seconds, and compared as they are shown.
+pub(super) fn time_test(name: &str, text: &str) -> Result<Test, Refusal> {
+    let (operator, text) = match text.split_once(':') {
+        Some((operator @ ("gt" | "gte" | "lt" | "lte" | "eq"), rest)) => (operator, rest),
+        _ => ("eq", text),
+    };
+    let wrong = || {
+        let why = match text.trim_end_matches('Z').parse::<jiff::civil::DateTime>() {
+            // What is written well and still is no time lies behind the last one.
+            Ok(_) if text.contains('T') => "lies too far away; the last year is 9999, up to its 30 December",
+            _ => {
+                "is not of the form YYYY-MM-DDTHH:MM:SS, with a Z or without (and a + as %2B), nor that behind one of gt:, \
+                 gte:, lt:, lte:"
+            }
         };
-        let wrong = || {
-            Refusal::bad(format!(
-                "Invalid value for {name}: {text} is not of the form YYYY-MM-DDTHH:MM:SS, with a Z or without"
-            ))
-        };
-        let from = time::read(text).ok_or_else(wrong)?;
-        let from = Timestamp::from_second(from.as_second()).map_err(|_| wrong())?;
-        let to = from.checked_add(SignedDuration::from_secs(1)).map_err(|_| wrong())?;
-        let (from, to) = (Value::Time(from), Value::Time(to));
-        let (from, to) = match operator {
-            "gt" => (Bound::Included(to), Bound::Unbounded),
-            "gte" => (Bound::Included(from), Bound::Unbounded),
-            "lt" => (Bound::Unbounded, Bound::Excluded(from)),
-            "lte" => (Bound::Unbounded, Bound::Excluded(to)),
-            _ => (Bound::Included(from), Bound::Excluded(to)),
-        };
-        self.filter = std::mem::replace(&mut self.filter, Filter::all()).and(field, Test::Range { from, to })?;
-        Ok(())
-    }
+        Refusal::bad(format!("Invalid value for {name}: {text} {why}"))
+    };
+    let from = time::read(text).ok_or_else(wrong)?;
+    let from = Timestamp::from_second(from.as_second()).map_err(|_| wrong())?;
+    let to = from.checked_add(SignedDuration::from_secs(1)).map_err(|_| wrong())?;
+    let (from, to) = (Value::Time(from), Value::Time(to));
+    let (from, to) = match operator {
+        "gt" => (Bound::Included(to), Bound::Unbounded),
+        "gte" => (Bound::Included(from), Bound::Unbounded),
+        "lt" => (Bound::Unbounded, Bound::Excluded(from)),
+        "lte" => (Bound::Unbounded, Bound::Excluded(to)),
+        _ => (Bound::Included(from), Bound::Excluded(to)),
+    };
+    Ok(Test::Range { from, to })
 }
 
 /// One value, or several behind `in:`.
-fn words(text: &str) -> Vec<&str> {
+pub(super) fn words(text: &str) -> Vec<&str> {
     text.strip_prefix("in:").map_or_else(|| vec![text], |list| list.split(',').map(str::trim).collect())
 }
 

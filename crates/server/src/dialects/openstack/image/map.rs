@@ -1,7 +1,7 @@
 //! Tasks as the Image API shows them (contract, section 7).
 
 use domain::SignedDuration;
-use domain::task::{Named, Standing, Task, TaskError, kind};
+use domain::task::{Named, ResultCode, Standing, Task, TaskError, kind};
 use serde_json::{Map, Value, json};
 
 use super::super::{hex, time};
@@ -94,8 +94,21 @@ fn result(task: &Task) -> Value {
 fn message(task: &Task) -> String {
     let Some(result) = task.result() else { return String::new() };
     match task.standing() {
-        Standing::Failure => result.error.as_ref().map_or_else(|| "The task failed.".to_owned(), told),
+        Standing::Failure => match &result.error {
+            Some(error) => told(error),
+            None => ended(result.code).to_owned(),
+        },
         _ => result.warnings.first().map(told).unwrap_or_default(),
+    }
+}
+
+/// What there is to say of an end that nobody gave a reason for.
+fn ended(code: ResultCode) -> &'static str {
+    match code {
+        ResultCode::Cancelled => "The task was cancelled while it ran.",
+        ResultCode::Abandoned => "The task was given up: whoever worked on it was lost, and it is not tried again.",
+        ResultCode::TimedOut => "The task was stopped: the time that it was given is over.",
+        ResultCode::Error | ResultCode::Ok | ResultCode::Warning => "The task failed, and no reason was given.",
     }
 }
 

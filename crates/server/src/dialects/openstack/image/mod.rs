@@ -40,7 +40,14 @@ pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v2/images/{id}"),
 ];
 
+const READ_ONLY: &str = "Images are only looked at here: a task of type 'import' makes one (POST /v2/tasks), and they go with \
+                         their recovery points.";
+const NO_DATA: &str = "Of images there is only the list here, and what it says of each: their data comes back with a restore of \
+                       their recovery point (`backstay restore`).";
 const NOT_DELETED: &str = "Tasks cannot be deleted: they expire by themselves some time after they have ended.";
+
+/// What may be done with lists of versions.
+const LISTS: &str = "GET, HEAD";
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,33 +94,45 @@ pub(super) async fn answer(State(service): Services, request: Request) -> Respon
 }
 
 async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Response, Refusal> {
-    let path = parts.uri.path();
-    let (prefix, rest) = match path.strip_prefix("/image") {
-        Some(rest) => ("/image", rest),
-        None => ("", path),
+    let list = |status| match parts.method.as_str() {
+        "GET" | "HEAD" => Ok((status, Json(versions::list(&asked.base, asked.prefix))).into_response()),
+        "OPTIONS" => Ok((StatusCode::OK, [(ALLOW, LISTS)]).into_response()),
+        other => Err(Refusal::method_not_allowed(other, LISTS)),
     };
-    let list = |status| (status, Json(versions::list(&asked.base, prefix))).into_response();
-    let rest = rest.strip_prefix('/').unwrap_or(rest);
-    let (version, rest) = match rest.split_once('/') {
+    let (version, rest) = match asked.path.split_once('/') {
         Some((version, rest)) => (version, Some(rest)),
-        None => (rest, None),
+        None => (asked.path, None),
     };
     if version == "versions" {
-        return if rest.is_none_or(str::is_empty) { Ok(list(StatusCode::OK)) } else { Err(Refusal::no_such_page()) };
+        return if rest.is_none_or(str::is_empty) { list(StatusCode::OK) } else { Err(Refusal::no_such_page()) };
     }
     if !is_known(version) {
-        return Ok(list(StatusCode::MULTIPLE_CHOICES));
+        return match asked.path {
+            "" => list(StatusCode::MULTIPLE_CHOICES),
+            _ => Ok((StatusCode::MULTIPLE_CHOICES, Json(versions::list(&asked.base, asked.prefix))).into_response()),
+        };
     }
-    let caller = asked.caller().await?;
-    let Some(rest) = rest else {
-        let to = HeaderValue::from_str(&asked.base.at(&format!("{path}/"))).map_err(|_| Refusal::no_such_page())?;
-        return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
+    // Neither says anything, so neither asks for a token: clients that look for Keystone there would wait for ever for one.
+    let rest = match rest {
+        None => {
+            let to = asked.base.at(&format!("{}/", parts.uri.path()));
+            let to = HeaderValue::from_str(&to).map_err(|_| Refusal::no_such_page())?;
+            return Ok((StatusCode::FOUND, [(LOCATION, to)]).into_response());
+        }
+        Some("") => return Err(Refusal::no_such_page()),
+        Some(rest) => rest,
     };
-    let place = Place::of(&segments(rest)?).ok_or_else(Refusal::no_such_page)?;
+    let caller = asked.caller().await?;
+    let segments = segments(rest)?;
+    let place = Place::of(&segments).ok_or_else(|| match segments.first().map(String::as_str) {
+        Some("images") if parts.method == Method::GET => Refusal::not_found(NO_DATA),
+        Some("images") => Refusal::not_found(READ_ONLY),
+        _ => Refusal::no_such_page(),
+    })?;
     if parts.method == Method::OPTIONS {
         return Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response());
     }
-    let call = Call { asked, caller: &caller, prefix };
+    let call = Call { asked, caller: &caller, prefix: asked.prefix };
     match (place, parts.method.as_str()) {
         (Place::Tasks, "GET") => call.tasks().await,
         (Place::Tasks, "POST") => {
@@ -125,6 +144,9 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
         (Place::Schema(name), "GET") => Ok(Json(schemas::document(name)).into_response()),
         (Place::Images, "GET") => images::list(&call).await,
         (Place::Image(id), "GET") => images::show(&call, &id).await,
+        (place @ (Place::Images | Place::Image(_)), method) if method != "HEAD" => {
+            Err(Refusal::not_allowed(READ_ONLY, place.allows()))
+        }
         (place, method) => Err(Refusal::method_not_allowed(method, place.allows())),
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn document(name: &str) -> Value {
         "metadefs/namespace" => json!({
             "name": "namespace",
             "required": ["namespace"],
-            "properties": { "namespace": text("The name, which no other has."), "schema": read_only() },
+            "properties": { "namespace": text("The name, which no other has."), "schema": read_only(SCHEMA) },
         }),
         _ => json!({
             "name": "resource_type",
@@ -53,9 +53,13 @@ fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn read_only() -> Value {
-    json!({ "type": "string", "readOnly": true, "description": "Where its own document is." })
+fn read_only(description: &str) -> Value {
+    json!({ "type": "string", "readOnly": true, "description": description })
 }
+
+/// Where a thing is, and what describes it.
+const OWN: &str = "Where it is itself.";
+const SCHEMA: &str = "Where the schema is that describes it.";
 
 fn maybe(kind: &str, description: &str) -> Value {
     json!({ "type": ["null", kind], "description": description })
@@ -77,8 +81,8 @@ fn task(whole: bool) -> Value {
     add("image_id", text("The image that it makes."));
     add("request_id", text("The request that made it."));
     add("user_id", text("Whoever made it."));
-    add("self", read_only());
-    add("schema", read_only());
+    add("self", read_only(OWN));
+    add("schema", read_only(SCHEMA));
     if whole {
         add("input", maybe("object", "What was asked for."));
         add("result", maybe("object", "What came of it, or how far it is."));
@@ -97,6 +101,8 @@ fn image() -> Value {
         "os_hidden": { "type": "boolean", "description": "Whether it is left out of lists." },
         "owner": maybe("string", "The project that it belongs to."),
         "size": maybe("integer", "How many bytes it has."),
+        "virtual_size": maybe("integer", "How large the disk in it is, where that is known."),
+        "checksum": maybe("string", "Its MD5, which is not made here."),
         "container_format": maybe("string", "What is around the disk."),
         "disk_format": maybe("string", "How the disk is written."),
         "min_disk": { "type": "integer", "description": "The smallest disk that it fits on, in GB." },
@@ -106,8 +112,8 @@ fn image() -> Value {
         "tags": { "type": "array", "items": { "type": "string" }, "description": "Labels." },
         "created_at": text("When it was made, in UTC."),
         "updated_at": text("When it changed last, in UTC."),
-        "self": read_only(),
-        "file": read_only(),
-        "schema": read_only(),
+        "self": read_only(OWN),
+        "file": read_only("Where other servers have its data; here it comes back with a restore."),
+        "schema": read_only(SCHEMA),
     })
 }

@@ -73,6 +73,7 @@ fn only_who_names_json_gets_it() {
         Form::wished(&headers)
     };
     assert_eq!((form("application/json"), form("*/*"), form("text/plain")), (Form::Json, Form::Page, Form::Text));
-    assert_eq!((form("text/html, application/json;q=0.9"), form("application/*")), (Form::Page, Form::Page));
+    assert_eq!((form("text/html, application/json;q=0.9"), form("application/*")), (Form::Json, Form::Page));
+    assert_eq!((form("application/json;q=0"), form("text/plain, text/html")), (Form::Page, Form::Page));
     assert_eq!(Form::wished(&axum::http::HeaderMap::new()), Form::Page);
 }

@@ -4,7 +4,7 @@ use domain::SignedDuration;
 use domain::identity::Revocation;
 
 use super::*;
-use crate::service::NewToken;
+use crate::service::{NewToken, Reach, Shown};
 
 #[tokio::test]
 async fn a_token_ends_after_twelve_hours_or_with_its_key() {
@@ -23,6 +23,21 @@ async fn a_token_ends_after_twelve_hours_or_with_its_key() {
     assert!(short.expires_at <= now + hours(2) && long.expires_at > now + hours(11));
     world.service.revoke_token(&root, key.id).await.expect("revoked");
     assert!(!lives_at(&long.token, now + hours(1)).await);
+}
+
+#[tokio::test]
+async fn a_session_ends_after_an_hour() {
+    let world = World::new().await;
+    let (client, shown) = world.client(PARTNER, &[Role::Viewer]).await;
+    let Credential::Client { secret, .. } = shown else { panic!("a client") };
+    let shown = Shown::Client { id: Some(client), name: None, secret };
+    let session = world.service.open_session(shown, Reach::Own, None).await.expect("a session");
+    let token = session.token.expect("a token");
+    assert_eq!(session.expires_at.duration_since(session.issued_at), SignedDuration::from_hours(1));
+    let second = SignedDuration::from_secs(1);
+    world.service.authenticate_at(&token, session.expires_at - second).await.expect("in time");
+    let late = world.service.authenticate_at(&token, session.expires_at).await.expect_err("late");
+    assert_eq!(late.code, Code::Unauthenticated);
 }
 
 #[tokio::test]
