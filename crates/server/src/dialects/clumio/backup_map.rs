@@ -7,7 +7,7 @@ use domain::resource::{NAME_TAG, Resource};
 use domain::{Timestamp, Uuid};
 use serde_json::{Value, json};
 
-use super::call::{get, link, time};
+use super::call::{Seconds, get, link};
 use super::tags;
 use super::volume_map::{DEFAULT_PLACE, DISK};
 
@@ -38,7 +38,7 @@ pub(super) fn backup(backup: &Backup, around: &Around, version: u32) -> Value {
         "id": backup.id,
         "volume_id": backup.resource,
         "volume_native_id": native,
-        "start_timestamp": time(backup.created_at),
+        "start_timestamp": Seconds(backup.created_at),
         "account_native_id": backup.agent.unwrap_or_default(),
         "aws_region": around.repositories.get(&backup.repository).map_or("", String::as_str),
         "aws_az": place,
@@ -47,7 +47,7 @@ pub(super) fn backup(backup: &Backup, around: &Around, version: u32) -> Value {
         "kms_key_native_id": key_of(backup.repository),
         "size": backup.size.div_ceil(GB),
         "tags": tags::plain(&tags_of(backup)),
-        "expiration_timestamp": around.ends.get(&backup.id).copied().map(time),
+        "expiration_timestamp": around.ends.get(&backup.id).copied().map(Seconds),
         "is_browsable": backup.browsable,
         "browsing_failed_reason": (!backup.browsable).then_some("browsing_unavailable"),
         "_links": {

@@ -1,5 +1,6 @@
 //! One call on its way to a handler: who asks, where, for what; and the answers that handlers give.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -7,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::{Caller, Timestamp, Uuid};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -108,19 +110,22 @@ impl Call {
     }
 
     /// A JSON answer with status 200.
-    pub(super) fn ok(&self, body: Value) -> Reply {
+    pub(super) fn ok(&self, body: impl Serialize) -> Reply {
         self.answer(StatusCode::OK, body)
     }
 
     /// The answer 202: a task does the rest.
-    pub(super) fn accepted(&self, body: Value) -> Reply {
+    pub(super) fn accepted(&self, body: impl Serialize) -> Reply {
         self.answer(StatusCode::ACCEPTED, body)
     }
 
-    pub(super) fn answer(&self, status: StatusCode, body: Value) -> Reply {
+    pub(super) fn answer(&self, status: StatusCode, body: impl Serialize) -> Reply {
         let content = format!("application/api.clumio.{}=v{}+json", self.operation.resource.name, self.version);
         let content = HeaderValue::from_str(&content).unwrap_or_else(|_| HeaderValue::from_static("application/json"));
-        Reply((status, [(CONTENT_TYPE, content)], body.to_string()).into_response())
+        Reply(match serde_json::to_vec(&body) {
+            Ok(body) => (status, [(CONTENT_TYPE, content)], body).into_response(),
+            Err(e) => Failure::defect(format!("an answer cannot be written: {e}")).into_response(),
+        })
     }
 }
 
@@ -137,7 +142,23 @@ impl Reply {
     }
 }
 
-/// A link (5.2): `href` below the API, the method in small letters.
+/// A link (5.2).
+#[derive(Serialize)]
+pub(super) struct Link {
+    href: String,
+    templated: bool,
+    #[serde(rename = "type")]
+    method: &'static str,
+}
+
+impl Link {
+    /// To what lies at `href` below the API, with the method in small letters.
+    pub(super) fn new(href: String, method: &'static str) -> Link {
+        Link { href, templated: false, method }
+    }
+}
+
+/// As [`Link`], as a value.
 pub(super) fn link(href: &str, method: &str) -> Value {
     json!({ "href": href, "templated": false, "type": method })
 }
@@ -147,11 +168,24 @@ pub(super) fn get(href: &str) -> Value {
     link(href, "get")
 }
 
+/// What is written as text though it is none.
+pub(super) struct Plain<T>(pub(super) T);
+
+impl<T: fmt::Display> Serialize for Plain<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
 /// A time as this API prints it (D13): whole seconds, fractions cut off.
-pub(super) fn time(time: Timestamp) -> String {
-    let seconds = time.as_nanosecond().div_euclid(1_000_000_000);
-    let whole = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or(time);
-    whole.to_string()
+pub(super) struct Seconds(pub(super) Timestamp);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = self.0.as_nanosecond().div_euclid(1_000_000_000);
+        let whole = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or(self.0);
+        serializer.collect_str(&whole)
+    }
 }
 
 /// The `_etag` of what was changed then (D18).

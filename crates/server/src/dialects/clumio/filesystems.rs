@@ -7,7 +7,7 @@ use domain::Code;
 use domain::backup::{Backup, Filesystem};
 use serde_json::{Value, json};
 
-use super::call::{Call, Reply, get, time};
+use super::call::{Call, Reply, Seconds, get};
 use super::dispatch::Handlers;
 use super::failure::{Cause, Failure};
 use super::listing::{Listing, Pages};
@@ -81,7 +81,7 @@ async fn read_backup_filesystem_directory(call: Call) -> Result<Reply, Failure> 
             "name": entry.name,
             "is_directory": directory.is_some(),
             "directory_id": directory,
-            "modified_timestamp": entry.modified_at.map(time),
+            "modified_timestamp": entry.modified_at.map(Seconds),
             "size": entry.size,
             "_links": own.unwrap_or_else(|| json!({})),
         })

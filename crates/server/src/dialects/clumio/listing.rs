@@ -1,6 +1,7 @@
 //! Lists as they are answered: items, totals, and links to the other pages (sections 5.1 and 5.2).
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::call::{Call, Reply, get, link};
 use super::query::Paging;
@@ -17,19 +18,40 @@ pub(super) enum Pages {
 }
 
 /// One page of a list.
-pub(super) struct Listing {
+pub(super) struct Listing<I> {
     pub(super) paging: Paging,
     /// The items of this page.
-    pub(super) items: Vec<Value>,
+    pub(super) items: Vec<I>,
     /// How many there are in all.
     pub(super) total: u64,
     /// The filter that was applied, on lists that tell it.
     pub(super) filter_applied: Option<String>,
 }
 
+/// A list as it is written.
+#[derive(Serialize)]
+struct Body<I> {
+    current_count: usize,
+    limit: u64,
+    start: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_pages_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter_applied: Option<String>,
+    _links: Map<String, Value>,
+    _embedded: Embedded<I>,
+}
+
+#[derive(Serialize)]
+struct Embedded<I> {
+    items: Vec<I>,
+}
+
 impl Call {
     /// The answer with a page of a list.
-    pub(super) fn list(&self, pages: Pages, listing: Listing) -> Reply {
+    pub(super) fn list<I: Serialize>(&self, pages: Pages, listing: Listing<I>) -> Reply {
         let Listing { paging, items, total, filter_applied } = listing;
         let (limit, start) = (u64::from(paging.limit), paging.start);
         let last = total.div_ceil(limit.max(1));
@@ -48,21 +70,17 @@ impl Call {
                 to("_prev", (start - 1).min(last.max(1)));
             }
         }
-        let mut body = json!({
-            "_embedded": { "items": items },
-            "_links": links,
-            "current_count": items.len(),
-            "limit": limit,
-            "start": start.to_string(),
-        });
-        if pages != Pages::Tokens {
-            body["total_count"] = total.into();
-            body["total_pages_count"] = last.into();
-        }
-        if let Some(applied) = filter_applied {
-            body["filter_applied"] = applied.into();
-        }
-        self.ok(body)
+        let totals = pages != Pages::Tokens;
+        self.ok(Body {
+            current_count: items.len(),
+            limit,
+            start: start.to_string(),
+            total_count: totals.then_some(total),
+            total_pages_count: totals.then_some(last),
+            filter_applied,
+            _links: links,
+            _embedded: Embedded { items },
+        })
     }
 
     /// The answer with a list that has no pages; `actions` are links beside those to itself.
@@ -79,13 +97,15 @@ impl Call {
         for (name, href, method) in actions {
             links.insert((*name).to_owned(), link(href, method));
         }
-        self.ok(json!({
-            "_embedded": { "items": items },
-            "_links": links,
-            "current_count": items.len(),
-            "limit": items.len(),
-            "start": "",
-            "filter_applied": filter_applied,
-        }))
+        self.ok(Body {
+            current_count: items.len(),
+            limit: items.len() as u64,
+            start: String::new(),
+            total_count: None,
+            total_pages_count: None,
+            filter_applied: Some(filter_applied),
+            _links: links,
+            _embedded: Embedded { items },
+        })
     }
 }

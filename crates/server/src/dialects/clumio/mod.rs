@@ -18,7 +18,7 @@
 //!    * Filter: `Filter::read(call.params.filter()?, FIELDS)?` with a table `(name, Kind, key)` of the list; then
 //!      `filter.matches(|key| Shown::text(..))` for what is at hand, or `condition.narrow(filter, RecordField::Name)?` for what
 //!      the ledger can answer; `filter.applied()` for `filter_applied`, `.names(key)`, `.equal_to(key)`.
-//!    * Tasks: `tasks::task_json(&task)` shows one; what a task is about beside resource and policy, see `task_entities`.
+//!    * Tasks: `ShownTask::of(&task)` shows one; what a task is about beside resource and policy, see `task_entities`.
 //!    * Answer: `call.ok(json!(..))`, `call.accepted(..)`, `.etag(..)`; `call.list(Pages::Numbered, Listing { .. })`;
 //!      `paging.page()` for the ledger, `paging.of(all)` for what is at hand. `link`, `get`, `time`, `etag` are in `call`.
 //!    * Errors: `?` on a service's error (not found = 404 4041, forbidden = 403, invalid = 400 4003, see `failure`), or
@@ -54,6 +54,7 @@ mod started;
 mod stored;
 mod tags;
 mod task_entities;
+mod task_shown;
 mod task_types;
 mod tasks;
 mod versions;

@@ -16,7 +16,7 @@ use super::filter::{Fields, Filter, Kind, Shown};
 use super::listing::{Listing, Pages};
 use super::policies::name;
 use super::policy_map::{ENTITIES, fits, misnamed};
-use super::tasks::task_json;
+use super::task_shown::ShownTask;
 use crate::service::{NewTenant, Refused, TenantChange, Unit, UnitChange};
 
 /// The most units of one page: a client asks for that many and reads one page (R19).
@@ -231,7 +231,7 @@ fn shown(call: &Call, unit: &Unit) -> Value {
         "configured_datasource_types": sources,
         "task_id": unit.task.as_ref().map(|task| task.id.to_string()),
         "_etag": etag(tenant.updated_at),
-        "_embedded": embedded.map(|task| json!({ "read-task": task_json(task) })),
+        "_embedded": embedded.map(|task| json!({ "read-task": ShownTask::of(task) })),
         "_links": links,
     })
 }

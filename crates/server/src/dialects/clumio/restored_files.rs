@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::body::Members;
-use super::call::{Call, Reply, time};
+use super::call::{Call, Reply, Seconds};
 use super::dispatch::Handlers;
 use super::failure::{Cause, Failure};
 use super::filesystems::{joined, mounted};
@@ -155,8 +155,8 @@ fn shown(call: &Call, file: &RestoredFile) -> Value {
         "name": file.name,
         "size": file.size,
         "backup_id": file.backup,
-        "backup_timestamp": time(file.backup_created_at),
-        "expiration_timestamp": file.expires_at.map(time),
+        "backup_timestamp": Seconds(file.backup_created_at),
+        "expiration_timestamp": file.expires_at.map(Seconds),
         "task_id": file.task_number.map(|number| number.to_string()),
         "access_methods": [{
             "direct_download": { "download_link": link, "retrieved_by": file.asked_by },

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::call::{Call, Reply, get};
 use super::failure::{Cause, Failure};
-use super::tasks::task_json;
+use super::task_shown::ShownTask;
 use crate::service::Asked;
 
 /// Who issues the tasks of this API.
@@ -31,7 +31,7 @@ impl Call {
 
     /// The task itself, where it is asked for (5.3).
     pub(super) fn embedded(&self, task: &Task) -> Value {
-        if self.params.embeds("read-task") { json!({ "read-task": task_json(task) }) } else { Value::Null }
+        if self.params.embeds("read-task") { json!({ "read-task": ShownTask::of(task) }) } else { Value::Null }
     }
 
     /// The answer with the task's number; `more` are further members of it.

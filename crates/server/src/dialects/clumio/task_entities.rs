@@ -8,7 +8,7 @@ use domain::Result;
 use domain::query::{Clause, TaskField as F, Test};
 use domain::resource::ResourceKind;
 use domain::task::{Entity, Named, Task, entity as about, kind};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::filter::Condition;
 use super::filter_ledger::Ways;
@@ -25,25 +25,21 @@ const ENTITY: &str = "entity";
 const BETWEEN: [&str; 2] = [kind::APPLY_POLICY, kind::REVOKE_POLICY];
 
 /// An entity as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ShownEntity {
-    pub(super) id: String,
-    pub(super) kind: String,
-    pub(super) value: String,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ShownEntity<'t> {
+    id: &'t str,
+    #[serde(rename = "type")]
+    kind: &'t str,
+    value: &'t str,
 }
 
-impl ShownEntity {
-    pub(super) fn json(entity: Option<&ShownEntity>) -> Value {
-        entity.map_or(Value::Null, |e| json!({ "id": e.id, "type": e.kind, "value": e.value }))
-    }
-
-    fn new(id: &str, kind: &str, value: &str) -> ShownEntity {
-        let value = if value.is_empty() { id } else { value };
-        ShownEntity { id: id.to_owned(), kind: kind.to_owned(), value: value.to_owned() }
+impl<'t> ShownEntity<'t> {
+    fn new(id: &'t str, kind: &'t str, value: &'t str) -> ShownEntity<'t> {
+        ShownEntity { id, kind, value: if value.is_empty() { id } else { value } }
     }
 }
 
-fn resource(named: &Named) -> Option<ShownEntity> {
+fn resource(named: &Named) -> Option<ShownEntity<'_>> {
     let kind = match ResourceKind::parse(&named.kind) {
         Some(kind) => entity(kind),
         None if named.kind.is_empty() => RESOURCE,
@@ -52,17 +48,17 @@ fn resource(named: &Named) -> Option<ShownEntity> {
     (!named.id.is_empty()).then(|| ShownEntity::new(&named.id, kind, &named.name))
 }
 
-fn policy(named: &Named) -> Option<ShownEntity> {
+fn policy(named: &Named) -> Option<ShownEntity<'_>> {
     (!named.id.is_empty()).then(|| ShownEntity::new(&named.id, POLICY, &named.name))
 }
 
-fn other(entity: &Entity) -> Option<ShownEntity> {
+fn other(entity: &Entity) -> Option<ShownEntity<'_>> {
     let kind = if entity.kind.is_empty() { ENTITY } else { &entity.kind };
     (!entity.id.is_empty()).then(|| ShownEntity::new(&entity.id, kind, &entity.value))
 }
 
 /// What the task is about.
-pub(super) fn primary(task: &Task) -> Option<ShownEntity> {
+pub(super) fn primary(task: &Task) -> Option<ShownEntity<'_>> {
     let spec = &task.spec;
     match &spec.parent_entity {
         Some(special) if about::ALL.contains(&special.kind.as_str()) => other(special),
@@ -74,7 +70,7 @@ pub(super) fn primary(task: &Task) -> Option<ShownEntity> {
 }
 
 /// What that hangs below.
-pub(super) fn parent(task: &Task) -> Option<ShownEntity> {
+pub(super) fn parent(task: &Task) -> Option<ShownEntity<'_>> {
     let spec = &task.spec;
     match &spec.parent_entity {
         Some(file) if file.kind == about::RESTORED_FILE => spec.resource.as_ref().and_then(resource),

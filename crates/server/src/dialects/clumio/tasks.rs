@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use domain::query::{self, MAX_LIMIT, Order, Page, Pattern, Query, RecordField, TaskField, Test};
-use domain::task::{ResultCode, SERVER_DOMAIN, Task, TaskId, TaskRef};
+use domain::task::{Task, TaskId, TaskRef};
 use domain::{Code, SignedDuration, Timestamp, Uuid};
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Handlers;
-use super::call::{Call, Reply, etag, get, link, time};
+use super::call::{Call, Reply, etag};
 use super::failure::{Cause, Failure};
 use super::filter::{Condition, Fields, Filter, Kind, Shown};
 use super::listing::{Listing, Pages};
-use super::task_entities::{self, Member, ShownEntity};
+use super::task_entities::{self, Member};
+use super::task_shown::{ShownTask, is_abortable};
 use super::task_types;
 use crate::service::View;
 
@@ -79,7 +79,7 @@ async fn list_tasks(call: Call) -> Result<Reply, Failure> {
         _ => e.into(),
     })?;
     let total = slice.total.unwrap_or_default();
-    let items = slice.items.iter().map(task_json).collect();
+    let items = slice.items.iter().map(ShownTask::of).collect();
     Ok(call.list(Pages::Numbered, Listing { paging, items, total, filter_applied: Some(filter.applied()) }))
 }
 
@@ -212,104 +212,12 @@ fn task_ref(call: &Call) -> Result<TaskRef, Failure> {
 }
 
 fn answer(call: &Call, task: &Task) -> Reply {
-    call.ok(task_json(task)).etag(&etag(task.status.updated_at))
-}
-
-fn is_abortable(task: &Task) -> bool {
-    let open = matches!(task_types::status_of(task), "queued" | "in_progress");
-    open && task.spec.rules.cancellable && task_types::is_abortable_type(task)
-}
-
-/// A task as this API shows it (7.2).
-pub(super) fn task_json(task: &Task) -> Value {
-    let (spec, status) = (&task.spec, task_types::status_of(task));
-    let href = format!("/tasks/{}", task.id);
-    let mut links = Map::new();
-    links.insert("_self".to_owned(), get(&href));
-    links.insert("read-organizational-unit".to_owned(), get(&format!("/organizational-units/{}", spec.tenant)));
-    if is_abortable(task) {
-        links.insert("update-task".to_owned(), link(&href, "patch"));
-    }
-    let category = task_types::category_of(task);
-    let progress = task.status.progress.clone().unwrap_or_default();
-    json!({
-        "id": task.id.to_string(),
-        "type": task_types::type_of(task),
-        "category": category,
-        "genre": task_types::genre(category),
-        "status": status,
-        "is_abortable": is_abortable(task),
-        "created_timestamp": time(task.created_at),
-        "start_timestamp": task.started_at().map(time),
-        "end_timestamp": task.completed_at().map(time),
-        "progress_percentage": percentage(status, progress.current, progress.total),
-        "primary_entity": ShownEntity::json(task_entities::primary(task).as_ref()),
-        "parent_entity": ShownEntity::json(task_entities::parent(task).as_ref()),
-        "failed_reason": failed_reason(task),
-        "_etag": etag(task.status.updated_at),
-        "_links": links,
-        "_backstay": {
-            "uuid": spec.uuid,
-            "type": spec.kind,
-            "state": task.state().name(),
-            "result_code": task.result().map(|r| r.code.name()),
-            "warnings": task.result().map(|r| r.warnings.iter().map(reason).collect::<Vec<_>>()).unwrap_or_default(),
-            "bytes_processed": progress.bytes_processed,
-            "bytes_saved": progress.bytes_saved,
-            "policy_id": spec.policy.as_ref().map(|p| &p.id),
-            "agent_id": task.executor().map(|e| &e.id),
-        },
-    })
-}
-
-fn percentage(status: &str, current: i64, total: i64) -> i64 {
-    if status == "completed" {
-        return 100;
-    }
-    if total <= 0 {
-        return 0;
-    }
-    let share = i128::from(current.max(0)) * 100 / i128::from(total);
-    i64::try_from(share).unwrap_or(99).min(99)
-}
-
-fn reason(error: &domain::task::TaskError) -> String {
-    if error.message.is_empty() { format!("{}: {}", error.domain, error.code) } else { error.message.clone() }
-}
-
-/// Why it did not end well; a sentence in any case.
-fn failed_reason(task: &Task) -> Option<String> {
-    let result = task.result()?;
-    let told = || match (&result.error, &task.status.cancelled_by) {
-        // An executor tells what it did, and does not know who asked for it.
-        (Some(error), Some(by)) if result.code == ResultCode::Cancelled && error.domain != SERVER_DOMAIN => {
-            Some(format!("Cancelled by {by}: {}", reason(error)))
-        }
-        (error, _) => error.as_ref().map(reason),
-    };
-    let else_said = match result.code {
-        ResultCode::Ok | ResultCode::Warning => return None,
-        ResultCode::Error => "The work failed and no reason was given.",
-        ResultCode::TimedOut => "It took longer than it may.",
-        ResultCode::Abandoned => "The agent was lost, and no attempt is left.",
-        ResultCode::Cancelled => "It was aborted as asked.",
-    };
-    Some(told().unwrap_or_else(|| else_said.to_owned()))
+    call.ok(ShownTask::of(task)).etag(&etag(task.status.updated_at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentages_stay_below_a_hundred_until_the_end() {
-        let cases =
-            [("completed", 0, 0, 100), ("in_progress", 100, 100, 99), ("failed", 40, 100, 40), ("queued", 0, 0, 0)];
-        for (status, current, total, shown) in cases {
-            assert_eq!(percentage(status, current, total), shown);
-        }
-        assert_eq!(percentage("in_progress", i64::MAX, i64::MAX), 99);
-    }
 
     #[test]
     fn half_a_year_ends_at_midnight() {

@@ -3,7 +3,7 @@
 use domain::resource::{Registration, Resource};
 use serde_json::{Value, json};
 
-use super::call::{get, time};
+use super::call::{Seconds, get};
 use super::tags;
 use crate::service::{Environment, VolumeView, Went};
 
@@ -103,8 +103,8 @@ pub(super) fn volume(view: &VolumeView, operations: &[String], linked: bool, emb
     let size = view.newest.as_ref().map(|b| b.size).or_else(|| resource.metadata.get("size").and_then(Value::as_u64));
     let runs = json!({
         "backup_status": backup_status(view.went),
-        "last_successful_policy_start_timestamp": view.last_good.map(time),
-        "last_failed_policy_start_timestamp": view.last_bad.map(time),
+        "last_successful_policy_start_timestamp": view.last_good.map(Seconds),
+        "last_failed_policy_start_timestamp": view.last_bad.map(Seconds),
     });
     let of_operation = |operation: &String| {
         let mut info = runs.clone();
@@ -135,8 +135,8 @@ pub(super) fn volume(view: &VolumeView, operations: &[String], linked: bool, emb
         "is_supported": unsupported.is_none(),
         "unsupported_reason": unsupported,
         "is_deleted": deleted,
-        "deletion_timestamp": deleted.then(|| time(resource.updated_at)),
-        "last_backup_timestamp": resource.last_backup_at.map(time),
+        "deletion_timestamp": deleted.then(|| Seconds(resource.updated_at)),
+        "last_backup_timestamp": resource.last_backup_at.map(Seconds),
         "last_snapshot_timestamp": null,
         "has_direct_assignment": policy.is_some(),
         "direct_assignment_policy_id": policy.map(|p| p.id),
