@@ -269,7 +269,8 @@ mod tests {
     }
 
     fn refused(image: &Image) -> EngineError {
-        image.open(PathBuf::from("/x")).err().expect("a refusal")
+        let Err(error) = image.open(PathBuf::from("/x")) else { panic!("a refusal") };
+        error
     }
 
     #[test]
