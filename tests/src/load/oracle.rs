@@ -417,6 +417,7 @@ fn in_domain(task: &api::Task) -> Task {
             phase,
             assign_count: task.assign_count,
             cancel_requested: task.cancel_requested,
+            cancelled_by: None,
             blockers: Vec::new(),
             progress: None,
             enqueued_at: task.enqueued_at,

@@ -74,7 +74,7 @@ impl Service {
     /// Those of the ledger.
     pub async fn policy_views_by_id(&self, caller: &Caller, ids: HashSet<Uuid>) -> Result<HashMap<Uuid, PolicyView>> {
         let mut found = HashMap::new();
-        let seen = self.by_id::<Policy>(caller.may(Right::View)?, ids.into_iter()).await?;
+        let seen = self.by_id::<Policy>(caller.may(Right::View)?, ids).await?;
         let seen: Vec<Policy> = seen.into_values().collect();
         for part in seen.chunks(AT_ONCE) {
             let of_them = Filter::all().and(RecordField::Policy, any_of(part.iter().map(|policy| policy.id)))?;

@@ -135,7 +135,7 @@ pub(super) fn volume(view: &VolumeView, operations: &[String], linked: bool, emb
         "is_supported": unsupported.is_none(),
         "unsupported_reason": unsupported,
         "is_deleted": deleted,
-        "deletion_timestamp": deleted.then(|| Seconds(resource.updated_at)),
+        "deletion_timestamp": deleted.then_some(Seconds(resource.updated_at)),
         "last_backup_timestamp": resource.last_backup_at.map(Seconds),
         "last_snapshot_timestamp": null,
         "has_direct_assignment": policy.is_some(),
