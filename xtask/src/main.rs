@@ -51,7 +51,8 @@ fn ci() -> Result<()> {
     tidy::run()?;
     generate(true)?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
-    test::run(&[])
+    // All that fails is told at once: the next run is far away.
+    test::run(&["--no-fail-fast"])
 }
 
 /// Everything that is derived from one truth, written or compared.
