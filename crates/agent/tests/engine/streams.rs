@@ -218,15 +218,24 @@ async fn a_volume_that_is_killed_half_way_does_no_harm() {
     // A restore that is killed leaves nothing that passes for an image, and another one begins anew.
     let target = bench.path("target");
     let request = Request::new(bench.spec(), Job::Restore(image_job(&summary, &target)));
-    let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
-    loop {
-        match child.next_event().await.expect("more events") {
-            Event::Progress(progress) if progress.step == Some(Step::Restore) && progress.bytes_done > 0 => break,
-            Event::Ended { outcome, .. } => panic!("ended too early: {outcome:?}"),
-            _ => {}
+    let mut killed = false;
+    for _ in 0..20 {
+        let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
+        let begun = loop {
+            match child.next_event().await.expect("more events") {
+                Event::Progress(progress) if progress.step == Some(Step::Restore) => break true,
+                Event::Ended { .. } => break false,
+                _ => {}
+            }
+        };
+        killed = begun && child.stop(Duration::ZERO).await.is_none();
+        if killed {
+            break;
         }
+        // It was over before the signal reached it: a fast disk, or a test that had to wait for a processor.
+        fs::remove_dir_all(&target).expect("restored");
     }
-    assert_eq!(child.stop(Duration::ZERO).await, None);
+    assert!(killed, "it is always over before it can be killed");
     assert!(!target.join("disk.img").exists());
     let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
     child.outcome().await.expect("a restore");
