@@ -88,14 +88,18 @@ async fn everything_is_asked_and_the_apis_agree() {
             others => panic!("'{}' is asked of one dialect: {others:?}", line.question),
         };
         assert!(native.requests >= 1 && dialects.iter().all(|d| d.requests == native.requests));
-        let ready = line.ready.as_ref().expect("asked");
-        assert!(ready.requests == native.requests && ready.bytes == native.bytes);
-        assert!(line.share_of_ready.is_some_and(|share| share > 0.0));
+        match &line.ready {
+            Some(ready) => {
+                assert!(ready.requests == native.requests && ready.bytes == native.bytes);
+                assert!(line.share_of_ready.is_some_and(|share| share > 0.0));
+            }
+            None => assert!(line.question.contains("created"), "only what is new cannot be held ready"),
+        }
         // Of so few tasks none may have failed on the last day, and none may run in one tenant.
         let found = line.rows > 0 || line.question.starts_with("failed") || line.token != "root";
         assert!(found, "'{}' as {} finds something", line.question, line.token);
     }
     assert_eq!(of_acronis, 24);
-    // The APIs that have the question, and the bytes held ready.
-    assert_eq!(report.rows().len(), 24 * 3 + 4 * 3 + 16 * 4 + 14 * 3);
+    // The APIs that have the question, and the bytes held ready, which what is created has not.
+    assert_eq!(report.rows().len(), 24 * 3 + 4 * 3 + 16 * 4 + 14 * 3 + 2 * 2);
 }
