@@ -4,6 +4,7 @@
 //! The tests start what a user starts and look at what a user sees. They wait for values with a limit, never for time to
 //! pass, and end only processes that they started.
 
+pub mod fleet;
 pub mod journey;
 pub mod load;
 pub mod machine;
@@ -59,6 +60,18 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
     match tokio::time::timeout(LIMIT, wait).await {
         Ok(value) => value,
         Err(_) => panic!("waited {} s in vain until {what}", LIMIT.as_secs()),
+    }
+}
+
+/// The number in this variable of the environment, by which a long run is asked for; otherwise this one.
+///
+/// # Panics
+/// When it holds something else.
+#[must_use]
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Err(_) => otherwise,
     }
 }
 

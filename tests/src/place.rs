@@ -67,14 +67,19 @@ impl Place {
         self.path("backstay-data")
     }
 
-    /// The program, at home here and blind to what surrounds the test.
+    /// The program, at home here and blind to what surrounds the test. A folder `bin` of the place is where programs are
+    /// looked for first.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BACKSTAY_")) {
             command.env_remove(name);
         }
+        let mut paths = self.path("bin").into_os_string();
+        paths.push(":");
+        paths.push(std::env::var_os("PATH").unwrap_or_default());
         command
+            .env("PATH", paths)
             .env("HOME", self.path("home"))
             .env("XDG_STATE_HOME", self.path("home/state"))
             .env("TZ", "UTC")

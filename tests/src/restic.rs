@@ -53,7 +53,19 @@ impl<'p> Restic<'p> {
     /// # Panics
     /// When it is not.
     pub fn check(&self) {
-        let text = self.run(&["check", "--read-data"]);
+        self.check_with(&["check", "--read-data"]);
+    }
+
+    /// The repository is in order as far as its index tells, and unlocked.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn check_structure(&self) {
+        self.check_with(&["check"]);
+    }
+
+    fn check_with(&self, args: &[&str]) {
+        let text = self.run(args);
         assert!(text.contains("no errors were found"), "{text}");
         let locks = self.run(&["--no-lock", "list", "locks"]);
         assert_eq!(locks.trim(), "", "a lock was left behind");

@@ -41,6 +41,7 @@ pub struct Builder<'p> {
     listen: SocketAddr,
     tls: SocketAddr,
     as_nobody: bool,
+    log: Option<String>,
 }
 
 /// A server that was started.
@@ -86,6 +87,7 @@ impl<'p> Builder<'p> {
             listen: ([127, 0, 0, 1], 0).into(),
             tls: ([127, 0, 0, 1], 0).into(),
             as_nobody: false,
+            log: None,
         }
     }
 
@@ -133,6 +135,13 @@ impl<'p> Builder<'p> {
         let free = std::net::TcpListener::bind(self.tls).and_then(|l| l.local_addr()).expect("a free port");
         self.tls = free;
         self.args.extend(["--public".into(), format!("localhost:{}", free.port()).into()]);
+        self
+    }
+
+    /// Lets it log what this filter admits, like `debug`.
+    #[must_use]
+    pub fn logging(mut self, filter: &str) -> Builder<'p> {
+        self.log = Some(filter.to_owned());
         self
     }
 
@@ -184,6 +193,9 @@ impl<'p> Builder<'p> {
         } else {
             self.place.command(crate::program())
         };
+        if let Some(filter) = &self.log {
+            command.env("RUST_LOG", filter);
+        }
         command
             .arg(self.verb)
             .arg("--data")
@@ -456,7 +468,12 @@ pub struct Process {
 }
 
 impl Process {
-    fn children_of(parent: u32) -> Vec<Process> {
+    /// The children of a process.
+    ///
+    /// # Panics
+    /// Without `/proc`.
+    #[must_use]
+    pub fn children_of(parent: u32) -> Vec<Process> {
         let entries = std::fs::read_dir("/proc").expect("/proc");
         let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
         pids.filter_map(|pid| Stat::of(pid).filter(|s| s.alive && s.parent == parent))
@@ -483,8 +500,16 @@ impl Process {
     /// # Panics
     /// When it is not there any more.
     pub fn send(&self, signal: Signal) {
-        assert!(self.runs(), "the process ended too early");
-        kill(Pid::from_raw(i32::try_from(self.pid).expect("a pid")), signal).expect("the process is there");
+        assert!(self.strike(signal), "the process ended too early");
+    }
+
+    /// Sends it a signal if it still runs; whether it was sent.
+    ///
+    /// # Panics
+    /// Never: numbers of processes fit.
+    #[must_use]
+    pub fn strike(&self, signal: Signal) -> bool {
+        self.runs() && kill(Pid::from_raw(i32::try_from(self.pid).expect("a pid")), signal).is_ok()
     }
 }
 

@@ -53,7 +53,7 @@ async fn another_authority_is_not_trusted_and_no_token_no_answer() {
     let up = place.start();
     let ready = up.ready().clone();
     let other = place.folder("other");
-    CertFiles::in_folder(&other).server_config(&["localhost".to_owned()], Timestamp::now()).expect("an authority");
+    CertFiles::in_folder(&other).serve(&["localhost".to_owned()], Timestamp::now()).expect("an authority");
     let pem = fs::read(other.join("ca.pem")).expect("its certificate");
     let stranger = Client::new(&ready.tls, &ready.admin_token, Some(&pem)).expect("a client");
     let refused = stranger.me().await.expect_err("another authority");

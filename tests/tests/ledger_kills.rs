@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use acceptance::Place;
 use acceptance::load::{Book, Calls, Look, Owners, Random, Round, Worker, verify, write_until};
+use acceptance::{Place, number};
 use domain::task::{Event, Executor, LeaseToken, Outcome, OutcomeCode, Task, TaskRef, TaskSpec};
 use domain::tenant::Tenant;
 use domain::{Moment, Scope, SignedDuration, Timestamp, Uuid};
@@ -22,13 +22,6 @@ use server::config::DataFolder;
 const ROUNDS: u64 = 5;
 /// Tasks of long ago, which the server hides when it starts.
 const OLD: usize = 40;
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
-        Err(_) => otherwise,
-    }
-}
 
 fn open(place: &Place) -> SqliteLedger {
     SqliteLedger::open(&DataFolder::new(place.data()).ledger()).expect("the ledger")

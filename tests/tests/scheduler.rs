@@ -60,12 +60,20 @@ async fn runs_that_were_missed_are_made_up_for_once() {
     let started = Timestamp::now();
     let up = place.start();
     let client = up.client();
-    let only = async || client.tasks(&ListQuery::new()).await.expect("tasks").items.into_iter().next();
-    let task = up.completed(until("a task is made", only).await.id).await;
+    let tasks = async || client.tasks(&ListQuery::new().order("id")).await.expect("tasks").items;
+    let both = async || Some(tasks().await).filter(|tasks| tasks.len() == 2);
+    let both = until("two tasks are made", both).await;
+    let [missed, run] = &both[..] else { panic!("two") };
+    let task = up.completed(run.id).await;
+    // The last of them is made up for, and the others are told of.
+    assert_eq!(result(missed), ResultCode::TimedOut, "{missed:#?}");
+    let error = missed.result.as_ref().and_then(|r| r.error.clone()).expect("a reason");
+    assert_eq!((error.domain.as_str(), error.code.as_str()), ("Scheduler", "runMissed"));
+    assert_eq!(error.context["count"], 5, "{error:?}");
     assert_eq!(result(&task), ResultCode::Ok, "{task:#?}");
     assert_eq!(task.started_by, None, "nobody asked for it");
     assert_eq!(task.context["run_mode"], "scheduled");
-    // Five runs were missed; the next one is an hour after this one.
+    // Six were due; the next one is an hour after this one.
     let apps = client.policy_applications(machine.policy, &ListQuery::new()).await.expect("applications").items;
     assert_eq!((apps.len(), apps[0].last_task), (1, Some(task.uuid)));
     let next = apps[0].next_run_at.expect("it runs again");
@@ -76,7 +84,7 @@ async fn runs_that_were_missed_are_made_up_for_once() {
     let up = place.start();
     Machine::wished(&up, &source, Wish { name: "another".to_owned(), ..Wish::default() }).await.back_up(&up).await;
     let query = ListQuery::new().filter("policy", machine.policy).total();
-    assert_eq!(up.client().tasks(&query).await.expect("tasks").total, Some(1));
+    assert_eq!(up.client().tasks(&query).await.expect("tasks").total, Some(2));
 }
 
 #[tokio::test]
@@ -100,6 +108,8 @@ async fn a_run_that_is_due_while_the_former_is_open_is_recorded_as_skipped() {
         queues: vec![AGENT_QUEUE.to_owned()],
         last_seen_at: None,
         token: Uuid::now_v7(),
+        certificate: None,
+        revoked_at: None,
         created_at: Timestamp::now(),
         updated_at: Timestamp::now(),
     };
@@ -122,7 +132,7 @@ async fn a_run_that_is_due_while_the_former_is_open_is_recorded_as_skipped() {
     assert_eq!(result(&skipped), ResultCode::Cancelled, "{skipped:#?}");
     let error = skipped.result.as_ref().and_then(|r| r.error.clone()).expect("a reason");
     assert_eq!(error.code, "runSkipped");
-    assert!(error.message.contains("was not done"), "{}", error.message);
+    assert!(error.message.contains(&format!("task {}, the run before", former.id)), "{}", error.message);
     assert_eq!(client.task(former.id).await.expect("the former").state, State::Enqueued, "it waits on");
     let app =
         client.policy_applications(machine.policy, &ListQuery::new()).await.expect("applications").items.remove(0);

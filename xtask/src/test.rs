@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 /// Programs that tests run, with the Debian package that brings each.
 const PROGRAMS: &[(&str, &str)] = &[
     ("restic", "restic"),
+    ("rclone", "rclone"),
+    ("ssh", "openssh-client"),
+    ("/usr/sbin/sshd", "openssh-server"),
     ("cc", "gcc"),
     ("curl", "curl"),
     ("script", "bsdutils"),
@@ -18,14 +21,16 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mcopy", "mtools"),
     ("sfdisk", "fdisk"),
     ("qemu-img", "qemu-utils"),
+    ("promtool", "prometheus"),
 ];
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.
 const CLIENTS: &str = "target/clients";
-const REQUIREMENTS: [&str; 3] = [
+const REQUIREMENTS: [&str; 4] = [
     "tests/clients/acronis/requirements.txt",
     "tests/clients/yandex/requirements.txt",
     "tests/clients/openstack/requirements.txt",
+    "tests/clients/storage/requirements.txt",
 ];
 const NODE_PACKAGES: &str = "tests/clients/yandex/package.json";
 

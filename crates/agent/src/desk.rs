@@ -8,6 +8,8 @@ use proto::agent::v1::report::Event;
 use proto::agent::v1::{Ack, Assign, Heartbeat, Held, Report, ack};
 use tokio::sync::{Notify, watch};
 
+use crate::journal::{Journal, Unreported};
+
 /// What a runner is told to do. When the sender is gone, its lease is void: stop, and report nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -24,6 +26,7 @@ pub(crate) enum Order {
 pub(crate) struct Desk {
     papers: Mutex<Papers>,
     changed: Notify,
+    journal: Journal,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +51,34 @@ struct Task {
 }
 
 impl Desk {
+    /// An empty one. What leaves it is forgotten by the journal too.
+    pub(crate) fn new(journal: Journal) -> Desk {
+        Desk { journal, ..Desk::default() }
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Lays down what a former process of the agent could not report any more.
+    pub(crate) fn left_over(&self, Unreported { task, lease, events }: Unreported) {
+        let mut papers = self.lock();
+        let (orders, _) = watch::channel(Order::Work);
+        papers.tasks.insert(lease.clone(), Task { id: task, orders, over: true });
+        for event in events {
+            papers.lay(task, &lease, event);
+        }
+    }
+
+    /// What the server has not acknowledged of a task, without signs of life and progress.
+    pub(crate) fn unacknowledged(&self, lease: &str) -> Vec<Report> {
+        let passing =
+            |event: &Event| matches!(event, Event::Heartbeat(_) | Event::Progress(_) | Event::ActivityProgress(_));
+        let papers = self.lock();
+        let of_lease = papers.reports.iter().filter(|r| r.lease == lease);
+        of_lease.filter(|r| r.event.as_ref().is_some_and(|event| !passing(event))).cloned().collect()
+    }
+
     /// Takes a task. Nothing if it is there already: the server repeats what may not have arrived.
     pub(crate) fn take_on(&self, assign: &Assign) -> Option<watch::Receiver<Order>> {
         let mut papers = self.lock();
@@ -60,24 +91,25 @@ impl Desk {
     }
 
     /// Lays a report on the desk, unless its lease is void. Of progress only the newest waits, and a heartbeat is left
-    /// out where anything else is waiting to be said of the task.
-    pub(crate) fn report(&self, lease: &str, event: Event) {
+    /// out where anything else is waiting to be said of the task. Says whether the lease holds.
+    pub(crate) fn report(&self, lease: &str, event: Event) -> bool {
         let mut papers = self.lock();
-        let Papers { tasks, reports, sent, last_seq, .. } = &mut *papers;
-        let Some(task) = tasks.get_mut(lease) else { return };
+        let Papers { tasks, reports, sent, .. } = &mut *papers;
+        let Some(task) = tasks.get_mut(lease) else { return false };
         task.over |= matches!(event, Event::Completed(_) | Event::Abandoned(_));
+        let id = task.id;
         let unsent = *sent..reports.len();
         if matches!(event, Event::Heartbeat(_)) && reports.range(unsent.clone()).any(|r| r.lease == lease) {
-            return;
+            return true;
         }
         let superseded = |r: &Report| r.lease == lease && r.event.as_ref().is_some_and(|old| supersedes(&event, old));
         if let Some(old) = unsent.into_iter().find(|i| superseded(&reports[*i])) {
             reports.remove(old);
         }
-        *last_seq += 1;
-        reports.push_back(Report { seq: *last_seq, task: task.id, lease: lease.to_owned(), event: Some(event) });
+        papers.lay(id, lease, event);
         drop(papers);
         self.changed.notify_waiters();
+        true
     }
 
     /// A new session begins: what was not acknowledged will be sent again. Gives the tasks for Hello.
@@ -142,6 +174,7 @@ impl Desk {
             papers.sent -= 1;
         }
         let last = matches!(report.event, Some(Event::Completed(_) | Event::Abandoned(_)));
+        let over = last || ack.status() == ack::Status::LeaseLost;
         match ack.status() {
             ack::Status::LeaseLost => {
                 tracing::warn!(task = report.task, "the task is no longer this agent's; its work is stopped");
@@ -159,6 +192,9 @@ impl Desk {
             papers.order(&report.lease, Order::Cancel);
         }
         drop(papers);
+        if over {
+            self.journal.forget(report.task, &report.lease);
+        }
         self.changed.notify_waiters();
     }
 
@@ -169,11 +205,13 @@ impl Desk {
 
     /// The lease is void: its work stops, and nothing more is said of it.
     pub(crate) fn void(&self, lease: &str) {
-        self.lock().forget(lease);
+        if let Some(task) = self.lock().forget(lease) {
+            self.journal.forget(task, lease);
+        }
         self.changed.notify_waiters();
     }
 
-    /// Every lease is void.
+    /// Every lease is void to this process. What the journal holds, the next one reports.
     pub(crate) fn void_all(&self) {
         let mut papers = self.lock();
         *papers = Papers { last_seq: papers.last_seq, leaving: papers.leaving, ..Papers::default() };
@@ -221,11 +259,17 @@ impl Papers {
         }
     }
 
-    /// Drops a task and its reports. Its runner, if it still runs, finds its orders gone.
-    fn forget(&mut self, lease: &str) {
-        self.tasks.remove(lease);
+    fn lay(&mut self, task: i64, lease: &str, event: Event) {
+        self.last_seq += 1;
+        self.reports.push_back(Report { seq: self.last_seq, task, lease: lease.to_owned(), event: Some(event) });
+    }
+
+    /// Drops a task and its reports, and gives its number. Its runner, if it still runs, finds its orders gone.
+    fn forget(&mut self, lease: &str) -> Option<i64> {
+        let task = self.tasks.remove(lease);
         self.sent -= self.reports.range(..self.sent).filter(|r| r.lease == lease).count();
         self.reports.retain(|r| r.lease != lease);
+        task.map(|task| task.id)
     }
 }
 

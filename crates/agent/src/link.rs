@@ -3,32 +3,42 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use proto::agent::MAX_MESSAGE;
+use domain::Timestamp;
 use proto::agent::v1::agent_link_client::AgentLinkClient;
-use proto::agent::v1::{Alive, Assign, FromAgent, Hello, Leaving, Reply, ToAgent, from_agent, stop, to_agent};
+use proto::agent::v1::upload_part::Part;
+use proto::agent::v1::{
+    Alive, Assign, FromAgent, Hello, Leaving, Reply, ToAgent, UploadBegin, UploadPart, from_agent, stop, to_agent,
+};
+use proto::agent::{MAX_MESSAGE, time_of};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::certificate::{CertificateRequest, OwnCertificate};
 use crate::child::Program;
 use crate::desk::Desk;
 use crate::engine::RawPath;
 use crate::handover::{self, Handover};
 use crate::host::{self, Host};
+use crate::journal::Journal;
 use crate::{listing, places, runner};
 
 /// How long the server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long all may take until there is a session to ask for, TLS included.
+const GREETING: Duration = Duration::from_secs(30);
 /// How often the connection is probed, and how long the other side may take to answer.
 const PROBE_EVERY: Duration = Duration::from_secs(20);
 const PROBE_ANSWER: Duration = Duration::from_secs(10);
@@ -39,6 +49,8 @@ const LEAVE: Duration = Duration::from_secs(8);
 /// How many messages to the server may wait for the network. Few: what waits on the desk can still be replaced by
 /// something newer.
 const OUTBOX: usize = 8;
+/// How long to wait before asking once more for a certificate that was not given.
+const ASK_AGAIN: Duration = Duration::from_secs(3600);
 /// How many folders are listed at a time; each is a process.
 const LISTINGS: usize = 4;
 
@@ -51,6 +63,11 @@ pub struct AgentConfig {
     pub ca_pem: Option<String>,
     /// The agent's token.
     pub token: String,
+    /// The file where its certificate and key lie: it asks the server for one where there is none, and for the next in time.
+    /// None = it goes without, which the server lets it as long as it had none.
+    pub certificate: Option<PathBuf>,
+    /// The folder in which it notes what must outlive a crash; none = nothing does.
+    pub journal: Option<PathBuf>,
     /// The name under which the agent is shown: the host's.
     pub name: String,
     /// How many tasks are carried out at once.
@@ -93,18 +110,17 @@ impl fmt::Debug for AgentConfig {
 /// # Errors
 /// When the configuration cannot be used, or the server refuses the agent for good: its token is not valid.
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let endpoint = endpoint(&config)?;
-    let bearer = format!("Bearer {}", config.token);
-    let mut authorization: MetadataValue<Ascii> =
-        bearer.parse().ok().context("the agent's token holds characters that no token has")?;
-    authorization.set_sensitive(true);
-
+    // What can be told to be wrong before anything is tried.
+    endpoint(&config)?;
+    let authorization = authorization(&config)?;
     if let Some(spool) = &config.host.spool {
         handover::clean(spool);
     }
-    let desk = Arc::new(Desk::default());
-    let mut link =
-        Link { config, endpoint, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
+    let journal = Journal::in_folder(config.journal.clone());
+    let unreported = journal.recover().await;
+    let desk = Arc::new(Desk::new(journal));
+    unreported.into_iter().for_each(|task| desk.left_over(task));
+    let mut link = Link { config, authorization, desk: desk.clone(), runners: JoinSet::new(), welcomed: false };
     let leaving = async {
         shutdown.cancelled().await;
         desk.leave();
@@ -122,6 +138,34 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> anyhow::Re
     outcome
 }
 
+/// Asks the server whether it would let this agent in, without a session: one that there is goes on.
+///
+/// # Errors
+/// Why not, in words for people.
+pub async fn knock(config: &AgentConfig) -> Result<(), String> {
+    let authorization = authorization(config).map_err(|e| format!("{e:#}"))?;
+    let endpoint = endpoint(config).map_err(|e| format!("{e:#}"))?;
+    let channel = timeout(GREETING, endpoint.connect()).await.map_err(|_| "the server says nothing".to_owned())?;
+    let mut client = AgentLinkClient::new(channel.map_err(|e| advised(causes(&e)))?);
+    // Nobody has a task with this number: who is let in is told so.
+    let part = Part::Begin(UploadBegin { task: 0, lease: String::new(), size: 0 });
+    let mut request = Request::new(tokio_stream::once(UploadPart { part: Some(part) }));
+    request.metadata_mut().insert("authorization", authorization);
+    match timeout(GREETING, client.upload(request)).await {
+        Ok(Err(status)) if status.code() == Code::FailedPrecondition => Ok(()),
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Ok(Ok(_)) | Err(_) => Err("the server does not answer as a server does".to_owned()),
+    }
+}
+
+fn authorization(config: &AgentConfig) -> anyhow::Result<MetadataValue<Ascii>> {
+    let bearer = format!("Bearer {}", config.token);
+    let mut authorization: MetadataValue<Ascii> =
+        bearer.parse().ok().context("the agent's token holds characters that no token has")?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
+}
+
 fn endpoint(config: &AgentConfig) -> anyhow::Result<Endpoint> {
     let url = &config.url;
     let endpoint = Endpoint::from_shared(url.clone()).with_context(|| format!("'{url}' is no address of a server"))?;
@@ -134,7 +178,10 @@ fn endpoint(config: &AgentConfig) -> anyhow::Result<Endpoint> {
     match (endpoint.uri().scheme_str(), &config.ca_pem) {
         (Some("http"), _) => Ok(endpoint),
         (Some("https"), Some(pem)) => {
-            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            if let Some(own) = own_certificate(config)? {
+                tls = tls.identity(Identity::from_pem(own.certificate, own.key));
+            }
             endpoint.tls_config(tls).context("the server's authority cannot be used")
         }
         (Some("https"), None) => bail!("a server at '{url}' needs the certificate of its authority (ca.pem)"),
@@ -165,7 +212,6 @@ impl From<Status> for End {
 
 struct Link {
     config: AgentConfig,
-    endpoint: Endpoint,
     authorization: MetadataValue<Ascii>,
     desk: Arc<Desk>,
     runners: JoinSet<()>,
@@ -207,7 +253,11 @@ impl Link {
     }
 
     async fn try_session(&mut self) -> Result<End, End> {
-        let channel = self.endpoint.connect().await.map_err(|e| End::Lost(causes(&e)))?;
+        // Made anew each time: with the certificate as it is now, and the name looked up anew.
+        let endpoint = endpoint(&self.config).map_err(|e| End::Lost(format!("{e:#}")))?;
+        let channel = timeout(GREETING, endpoint.connect()).await;
+        let channel = channel.map_err(|_| End::Lost("the server accepts a connection and says nothing".to_owned()))?;
+        let channel = channel.map_err(|e| End::Lost(advised(causes(&e))))?;
         let mut client =
             AgentLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
 
@@ -246,6 +296,7 @@ impl Link {
         let mut alive = interval_at(Instant::now() + ALIVE_EVERY, ALIVE_EVERY);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let desk = self.desk.clone();
+        let mut wish = Wish::default();
         loop {
             // First a place, then the report: what is still on the desk can be replaced by something newer. Nothing here
             // waits for a place without listening too.
@@ -277,8 +328,10 @@ impl Link {
                             }
                             desk.welcomed();
                             self.welcomed = true;
+                            wish.ask_in_time(&self.config, &out);
                         }
-                        Some(to_agent::Message::Assign(assign)) => self.begin(assign),
+                        Some(to_agent::Message::Assign(assign)) => self.begin(assign, &endpoint),
+                        Some(to_agent::Message::Certificate(answer)) => wish.answered(&self.config, answer),
                         Some(to_agent::Message::Stop(order)) => match order.reason() {
                             stop::Reason::Cancel => desk.cancel(&order.lease),
                             stop::Reason::Void | stop::Reason::Unspecified => desk.void(&order.lease),
@@ -308,12 +361,15 @@ impl Link {
                 _ = alive.tick() => {
                     // If there is no place, the server has enough to hear.
                     let _ = out.try_send(from_agent::Message::Alive(Alive {}).into());
+                    if self.welcomed {
+                        wish.ask_in_time(&self.config, &out);
+                    }
                 }
             }
         }
     }
 
-    fn begin(&mut self, assign: Assign) {
+    fn begin(&mut self, assign: Assign, endpoint: &Endpoint) {
         while let Some(ended) = self.runners.try_join_next() {
             if let Err(error) = ended {
                 tracing::error!(%error, "the work on a task ended in a fault of the agent");
@@ -321,16 +377,90 @@ impl Link {
         }
         if let Some(orders) = self.desk.take_on(&assign) {
             tracing::info!(task = assign.task, kind = assign.r#type, "task begins");
-            self.runners.spawn(runner::run(
+            // Of the highest level, so that lines of the task have it whatever is logged.
+            let span = tracing::error_span!("task", task = assign.task, uuid = assign.uuid);
+            let run = runner::run(
                 self.desk.clone(),
                 self.config.program.clone(),
                 self.config.host.clone(),
-                Handover { endpoint: self.endpoint.clone(), authorization: self.authorization.clone() },
+                Handover { endpoint: endpoint.clone(), authorization: self.authorization.clone() },
                 assign,
                 orders,
-            ));
+            );
+            self.runners.spawn(run.instrument(span));
         }
     }
+}
+
+/// A certificate that is wished for.
+#[derive(Default)]
+struct Wish {
+    request: Option<CertificateRequest>,
+    asked_at: Option<Instant>,
+}
+
+impl Wish {
+    /// Asks for a certificate if there is none or it is old, but not too often.
+    fn ask_in_time(&mut self, config: &AgentConfig, out: &mpsc::Sender<FromAgent>) {
+        // The key would be shown to nobody over plain HTTP.
+        if config.certificate.is_none()
+            || config.ca_pem.is_none()
+            || self.asked_at.is_some_and(|t| t.elapsed() < ASK_AGAIN)
+        {
+            return;
+        }
+        let due = match own_certificate(config) {
+            Ok(own) => own.is_none_or(|own| own.is_due(Timestamp::now())),
+            Err(error) => return tracing::warn!(error = format!("{error:#}"), "the agent's certificate is of no use"),
+        };
+        if !due {
+            return;
+        }
+        match CertificateRequest::new() {
+            Ok(request) => {
+                let message = proto::agent::v1::CertificateRequest { csr_pem: request.csr().to_owned() };
+                // If there is no place, the next sign of life asks.
+                if out.try_send(from_agent::Message::CertificateRequest(message).into()).is_ok() {
+                    (self.request, self.asked_at) = (Some(request), Some(Instant::now()));
+                }
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "no certificate can be asked for"),
+        }
+    }
+
+    /// Keeps the certificate that was asked for; it is shown from the next connection on.
+    fn answered(&mut self, config: &AgentConfig, answer: proto::agent::v1::Certificate) {
+        let (Some(request), Some(file)) = (self.request.take(), &config.certificate) else { return };
+        if answer.pem.is_empty() {
+            return tracing::warn!(reason = answer.refusal, "the server gives no certificate");
+        }
+        let own = request.answered(answer.pem, time_of(answer.issued_at_ns), time_of(answer.expires_at_ns));
+        match own.write(file) {
+            Ok(()) => tracing::info!(expires_at = %own.expires_at, "the agent has a new certificate"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the new certificate cannot be kept"),
+        }
+    }
+}
+
+fn own_certificate(config: &AgentConfig) -> anyhow::Result<Option<OwnCertificate>> {
+    config.certificate.as_deref().map_or(Ok(None), OwnCertificate::read)
+}
+
+/// What a connection failed of, with what to do about it where that is known.
+fn advised(reason: String) -> String {
+    let advice = if reason.contains("certificate expired") {
+        "the server renews its certificate by itself: look at its log, and compare the clocks of both machines"
+    } else if reason.contains("certificate not valid yet") {
+        "compare the clocks of both machines"
+    } else if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
+        "the server has another authority than when this machine joined: if it was set up anew, let the machine join anew \
+         (`backstay agent enroll` prints the line for it)"
+    } else if reason.contains("not valid for name") || reason.contains("NotValidForName") {
+        "start the server with --public and the name that agents use"
+    } else {
+        return reason;
+    };
+    format!("{reason}; {advice}")
 }
 
 fn closed() -> End {

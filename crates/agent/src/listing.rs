@@ -35,8 +35,7 @@ pub(crate) async fn answer(program: &Program, question: v1::ListFiles) -> v1::Re
 }
 
 async fn list(program: &Program, question: v1::ListFiles) -> Result<v1::FileList, EngineError> {
-    let repository = question.repository.unwrap_or_default();
-    let repository = RepositorySpec { url: repository.url, password: repository.password };
+    let repository = RepositorySpec::from(question.repository.unwrap_or_default());
     let job = ListFilesJob {
         snapshot: question.snapshot,
         path: RawPath::from(question.path.as_str()),

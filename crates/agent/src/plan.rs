@@ -61,7 +61,7 @@ impl Plan {
                 hand_over = Some(target.clone());
                 Job::Pack(PackJob { snapshot: work.snapshot, paths: paths(&work.paths), target: target.into() })
             }
-            Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot }),
+            Work::Verification(work) => Job::Verify(VerifyJob { snapshot: work.snapshot, sample: work.sample }),
             Work::Import(work) => Job::Backup(import_job(uuid, assign, work)),
             Work::Indexing(work) => Job::Survey(SurveyJob { snapshot: work.snapshot }),
             Work::Prune(_) => Job::Prune,
@@ -69,8 +69,7 @@ impl Plan {
                 Job::Forget(ForgetJob { snapshots: work.points.into_iter().map(|point| point.snapshot).collect() })
             }
         };
-        let repository = assign.repository.clone().unwrap_or_default();
-        let repository = RepositorySpec { url: repository.url, password: repository.password };
+        let repository = RepositorySpec::from(assign.repository.clone().unwrap_or_default());
         Ok(Plan {
             request: Request::new(repository, job),
             create,
@@ -113,7 +112,7 @@ fn backup_job(task: Uuid, assign: &Assign, host: &Host, work: BackupWork) -> Bac
         no_commands: host.no_commands,
         volume: work.volume,
         image: None,
-        one_file_system: false,
+        one_file_system: settings.one_file_system,
         tags: Vec::new(),
     }
 }

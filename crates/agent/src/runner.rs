@@ -10,7 +10,8 @@ use domain::backup::Filesystem;
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
 use domain::work::{
-    BackupDone, DownloadDone, ForgetDone, IndexingDone, MAX_LISTED, PruneDone, RecoveryDone, Unread, VerificationDone,
+    BackupDone, DownloadDone, ForgetDone, IndexingDone, Live, MAX_LISTED, PruneDone, RecoveryDone, Unread,
+    VerificationDone,
 };
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
@@ -62,6 +63,7 @@ pub(crate) async fn run(
         unread: Vec::new(),
         warnings: 0,
         notices: Vec::new(),
+        unjournaled: false,
         data_is_held: false,
     };
     let end = match Plan::of(&assign, &host) {
@@ -81,9 +83,17 @@ pub(crate) async fn run(
         End::Over(outcome, progress) => completed(&outcome, progress.as_ref()),
         End::Cancelled => completed(&Outcome::of(OutcomeCode::Cancelled), Some(&runner.meter.task())),
         End::Left => Event::Abandoned(v1::Abandoned { reason: "the agent is shutting down.".to_owned() }),
-        End::Void => return,
+        End::Void => return desk.journal().forget(assign.task, &lease),
     };
-    desk.report(&lease, event);
+    let mut reports = desk.unacknowledged(&lease);
+    reports.push(v1::Report { seq: 0, task: assign.task, lease: lease.clone(), event: Some(event.clone()) });
+    // Before it is said: between the two, nothing can be lost.
+    if let Err(words) = desk.journal().ended(assign.task, &lease, &reports).await {
+        tracing::error!(task = assign.task, "{words}");
+    }
+    if !desk.report(&lease, event) {
+        desk.journal().forget(assign.task, &lease);
+    }
 }
 
 fn heartbeat(interval_ms: u64) -> Option<Interval> {
@@ -133,6 +143,8 @@ struct Runner<'a> {
     warnings: u64,
     /// What was done in another way than was wished.
     notices: Vec<TaskError>,
+    /// It was said that the journal cannot be written.
+    unjournaled: bool,
     /// The commands before reading have run, those after it have not.
     data_is_held: bool,
 }
@@ -222,6 +234,14 @@ impl Runner<'_> {
                 return JobEnd::Done(Err(EngineError::new(ErrorCode::of_io(&error), message)));
             }
         };
+        if let Some(pid) = child.id()
+            && let Err(words) = self.desk.journal().works(self.task, self.lease, pid).await
+            && !self.unjournaled
+        {
+            tracing::error!(task = self.task, "{words}");
+            self.notices.push(agent_error("journalUnwritable", words));
+            self.unjournaled = true;
+        }
         loop {
             tokio::select! {
                 event = child.next_event() => match event {
@@ -348,7 +368,7 @@ impl Runner<'_> {
             Output::Verify(found) => return verified(found),
             Output::Survey(found) => return surveyed(found),
             Output::Forget(made) => {
-                let done = ForgetDone { removed: made.removed, missing: made.missing };
+                let done = ForgetDone { removed: made.removed, missing: made.missing, gone: Vec::new() };
                 (json!(done), "removed")
             }
             Output::Prune(made) => {
@@ -398,7 +418,7 @@ impl Runner<'_> {
                     Some(Order::Leave) => End::Left,
                     Some(Order::Work | Order::Cancel) => End::Cancelled,
                 }),
-                () = beat(&mut self.heartbeat) => self.desk.report(self.lease, Event::Heartbeat(v1::Heartbeat {})),
+                () = beat(&mut self.heartbeat) => self.report(Event::Heartbeat(v1::Heartbeat {})),
             }
         }
     }
@@ -449,16 +469,32 @@ fn backup_done(made: BackupSummary, started_at: Timestamp, listed: Vec<Unread>, 
 /// Damage is what the verification was for, and the end of the task all the same.
 fn verified(found: VerifySummary) -> Outcome {
     let total = found.damaged_total;
-    let done =
-        VerificationDone { files: found.files, bytes: found.bytes, damaged: found.damaged, damaged_total: total };
+    let differing = found.sampled.iter().flat_map(|s| &s.picked).filter(|file| file.live == Live::Different);
+    let warnings: Vec<TaskError> = differing.map(|file| differs(&file.path)).collect();
+    let VerifySummary { files, bytes, damaged, damaged_total, sampled } = found;
+    let done = VerificationDone { files, bytes, damaged, damaged_total, sampled };
     let outcome = if total == 0 {
-        Outcome::of(OutcomeCode::Ok)
+        let code = if warnings.is_empty() { OutcomeCode::Ok } else { OutcomeCode::Warning };
+        Outcome { warnings, ..Outcome::of(code) }
     } else {
         let pieces = if total == 1 { "one piece of data is".to_owned() } else { format!("{total} pieces of data are") };
         let message = format!("{pieces} damaged or missing; the payload lists the files that cannot be restored");
         failed(task_error(EngineError::new(ErrorCode::RepositoryDamaged, message)))
     };
     Outcome { payload: json!(done), ..outcome }
+}
+
+/// The backup is whole; which of the two contents is the right one, nobody here can know.
+fn differs(path: &str) -> TaskError {
+    TaskError {
+        domain: crate::engine::error::DOMAIN.to_owned(),
+        code: "sourceDiffers".to_owned(),
+        message: sentence(&format!(
+            "{path}: the file on the machine has another content than in the backup, though its size and time are the same"
+        )),
+        context: json!({ "path": path }),
+        ..TaskError::default()
+    }
 }
 
 /// What cannot be read is said, and the task has done what it could.

@@ -1,7 +1,7 @@
 //! Agents and repositories on the wire.
 
 use domain::resource::ResourceKind;
-use domain::{Timestamp, Uuid, agent, repository};
+use domain::{Timestamp, Uuid, agent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,10 +30,31 @@ pub struct Agent {
     /// When it was last connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_at: Option<Timestamp>,
+    /// How long the certificate is valid with which it connects; none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateDates>,
+    /// When it was revoked: it is let in no longer, until its machine joins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// The last change.
     pub updated_at: Timestamp,
+}
+
+/// From when until when a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateDates {
+    /// From when on.
+    pub issued_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+impl From<agent::CertificateDates> for CertificateDates {
+    fn from(dates: agent::CertificateDates) -> CertificateDates {
+        CertificateDates { issued_at: dates.issued_at, expires_at: dates.expires_at }
+    }
 }
 
 impl From<(&agent::Agent, bool)> for Agent {
@@ -48,6 +69,8 @@ impl From<(&agent::Agent, bool)> for Agent {
             queues: a.queues.clone(),
             online,
             last_seen_at: a.last_seen_at,
+            certificate: a.certificate.map(Into::into),
+            revoked_at: a.revoked_at,
             created_at: a.created_at,
             updated_at: a.updated_at,
         }
@@ -75,6 +98,10 @@ pub struct Join {
     /// Whether the machine is a virtual one.
     #[serde(default)]
     pub virtual_machine: bool,
+    /// A request for a certificate (PKCS #10, as PEM): the machine's agent will be let in only with the certificate in the
+    /// answer. Without one, the token alone is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr: Option<String>,
 }
 
 impl std::fmt::Debug for Join {
@@ -93,6 +120,20 @@ pub struct Joined {
     pub instance_id: String,
     /// The token with which its agent connects; it is in this answer and nowhere else.
     pub agent_token: String,
+    /// The certificate that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// A certificate of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Certificate {
+    /// As PEM.
+    pub pem: String,
+    /// From when on it is valid.
+    pub issued_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
 }
 
 impl std::fmt::Debug for Joined {
@@ -130,61 +171,5 @@ impl std::fmt::Debug for Enrolment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the token.
         f.debug_struct("Enrolment").finish_non_exhaustive()
-    }
-}
-
-/// A place for backups. Its password never leaves the server this way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Repository {
-    /// Identity.
-    pub id: Uuid,
-    /// The tenant it belongs to.
-    pub tenant: Uuid,
-    /// The name, unique on the server.
-    pub name: String,
-    /// Where it is; a name and password in it are left out.
-    pub url: String,
-    /// Whether agents may only add to it.
-    pub append_only: bool,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// The last change.
-    pub updated_at: Timestamp,
-}
-
-impl From<&repository::Repository> for Repository {
-    fn from(r: &repository::Repository) -> Repository {
-        Repository {
-            id: r.id,
-            tenant: r.tenant,
-            name: r.name.clone(),
-            url: without_credentials(&r.url),
-            append_only: r.append_only,
-            created_at: r.created_at,
-            updated_at: r.updated_at,
-        }
-    }
-}
-
-/// restic writes `rest:https://user:password@host/path`; readers of the list must not learn the middle.
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_do_not_show() {
-        assert_eq!(without_credentials("/srv/backup@home"), "/srv/backup@home");
-        assert_eq!(without_credentials("rest:https://u:p@ss@host:8000/a@b"), "rest:https://host:8000/a@b");
-        assert_eq!(without_credentials("rest:https://host/a"), "rest:https://host/a");
-        assert_eq!(without_credentials("rest:https://u:p@host"), "rest:https://host");
     }
 }

@@ -193,3 +193,14 @@ pub struct Restore {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<Uuid>,
 }
+
+/// How to verify a backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Verify {
+    /// Only so many files, picked at random and restored as a test; at most 1000, 0 = all data is read.
+    pub files: u32,
+    /// What they are picked by: the seed of a former task picks its files again. Something new where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}

@@ -13,6 +13,8 @@ pub mod client;
 mod common;
 mod names;
 mod policy;
+mod preview;
+mod repository;
 mod resource;
 mod run_sets;
 mod signing_key;
@@ -21,16 +23,18 @@ mod tenant;
 mod user;
 
 pub use activity::Activity;
-pub use agent::{Agent, Enrolment, Join, Joined, NewEnrolment, Repository};
+pub use agent::{Agent, Certificate, CertificateDates, Enrolment, Join, Joined, NewEnrolment};
 pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
-pub use backup::{Backup, File, FileList, Filesystem, Restore};
+pub use backup::{Backup, File, FileList, Filesystem, Restore, Verify};
 pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};
 pub use names::{
     ActivityState, ActorKindName, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName,
     ResultName, RoleName, TaskState, TokenKindName,
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
+pub use preview::{ApplicationPreview, BackupPreview, PolicyPreview, PolicyPreviewWish, RunPreview};
+pub use repository::{NewRepository, Repository, RepositoryChange, RepositoryKey};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
 pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody, WindowBody};
 pub use signing_key::{KeySet, PublicKey, SigningKey};

@@ -112,9 +112,16 @@ pub struct Settings {
     /// Whether to read every file; otherwise those whose size and times are as before are not read again.
     #[serde(skip_serializing_if = "is_default")]
     pub read_all: bool,
+    /// Whether other file systems below the paths are left out; the folder on which one is mounted is kept, empty.
+    #[serde(skip_serializing_if = "is_default")]
+    pub one_file_system: bool,
     /// Whether each good backup is verified afterwards by reading all of its data.
     #[serde(skip_serializing_if = "is_default")]
     pub verify: bool,
+    /// Where that is wished: only so many files, picked at random, are restored as a test and compared with what was stored
+    /// and with the machine; at most 1000, 0 = all data is read.
+    #[serde(skip_serializing_if = "is_default")]
+    pub verify_files: u32,
     /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
     #[serde(skip_serializing_if = "is_default")]
     pub freeze: bool,
@@ -239,7 +246,9 @@ same_settings!(
         snapshot_retries,
         background,
         read_all,
+        one_file_system,
         verify,
+        verify_files,
         freeze,
         archive_name,
         sector_by_sector,
@@ -266,7 +275,7 @@ pub struct NewPolicy {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = RetentionBody)]
     pub retention: Retention,
-    /// Where backups go; may be left out where there is only one repository.
+    /// Where backups go; by default the oldest repository of the nearest tenant that has one, the owner or above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Uuid>,
     /// Whether it runs by itself; yes where it is not said.
@@ -300,6 +309,9 @@ pub struct PolicyChange {
     /// How it runs; replaced whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
+    /// Where backups go from now on; those that were made stay where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Uuid>,
 }
 
 /// For which resources to run a policy now.
@@ -412,7 +424,8 @@ mod tests {
         };
         let json = serde_json::json!({
             "includes": ["a"], "excludes": ["b"], "masks": masks, "compression": "max", "retries": retry,
-            "snapshot_retries": retry, "background": true, "read_all": true, "verify": true, "freeze": true,
+            "snapshot_retries": retry, "background": true, "read_all": true, "one_file_system": true, "verify": true,
+            "verify_files": 10, "freeze": true,
             "archive_name": "[Plan Name]", "sector_by_sector": true, "commands": [command],
         });
         let settings: Settings = serde_json::from_value(json.clone()).expect("readable");

@@ -6,8 +6,8 @@ use std::future::Future;
 
 use api::client::{Client, Error, ListQuery};
 use api::{
-    Join, NewApiClient, NewEnrolment, NewPassword, NewPolicy, NewResource, NewTenant, NewToken, NewUser, PolicyChange,
-    ResourceChange, Restore, Sources, TenantChange,
+    Join, NewApiClient, NewEnrolment, NewPassword, NewPolicy, NewRepository, NewResource, NewTenant, NewToken, NewUser,
+    PolicyChange, PolicyPreviewWish, RepositoryChange, ResourceChange, Restore, Sources, TenantChange, Verify,
 };
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
@@ -109,6 +109,13 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         repository: None,
         enabled: true,
     };
+    let repository = &NewRepository {
+        name: "cold".into(),
+        url: "/srv/cold".into(),
+        tenant: None,
+        secrets: BTreeMap::new(),
+        password: None,
+    };
     let restore = &Restore { to: "/tmp/back".into(), overwrite_device: false, paths: Vec::new(), resource: None };
     let tenant = &NewTenant { name: "branch".into(), parent: None, description: String::new() };
     let token = &NewToken { name: "ci".into(), role: Role::Viewer, tenant: None, expires_at: None };
@@ -123,6 +130,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         version: String::new(),
         instance_id: None,
         virtual_machine: false,
+        csr: None,
     };
     ask! {
         health(); version(); me();
@@ -130,10 +138,14 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         activities(all); activity(7);
         resources(all); resource(a); add_resource(resource); change_resource(a, &ResourceChange::default());
         delete_resource(a);
-        policies(all); policy(a); create_policy(policy); change_policy(a, &PolicyChange::default()); delete_policy(a);
+        policies(all); policy(a); create_policy(policy); policy_preview(a, None, None);
+        preview_policy(a, &PolicyPreviewWish::default()); change_policy(a, &PolicyChange::default()); delete_policy(a);
         applications(all); policy_applications(a, all); apply_policy(a, b); revoke_policy(a, b); run_policy(a, Some(b));
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
-        agents(all); join(join); enrol(&NewEnrolment::default()); repositories(all); repository(a);
+         verify_backup(a, &Verify::default());
+        agents(all); revoke_agent(a); join(join); enrol(&NewEnrolment::default()); repositories(all); repository(a);
+        add_repository(repository); change_repository(a, &RepositoryChange::default()); remove_repository(a);
+        export_repository_key(a);
         tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); delete_tenant(a); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);

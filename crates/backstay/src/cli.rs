@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    activity, agent, audit, backup, bench, client, completions, explain, key, ledger, policy, repository, resource,
-    restore, serve, task, tenant, token, up, user,
+    activity, agent, audit, backup, bench, client, completions, doctor, explain, key, ledger, policy, repository,
+    resource, restore, serve, task, tenant, token, up, user,
 };
 
 const AFTER: &str = "\
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     /// How fast this program is on this machine
     #[command(subcommand, arg_required_else_help = true)]
     Bench(bench::BenchCommand),
+    #[command(after_help = doctor::EXAMPLE)]
+    Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
     /// Do one job, read from standard input: what an agent starts for each task
@@ -210,6 +212,24 @@ mod tests {
             command.get_subcommands().for_each(walk);
         }
         walk(&Cli::command());
+    }
+
+    #[test]
+    fn samples_of_services_name_options_that_there_are() {
+        let samples = [
+            (include_str!("../../../packaging/default/backstay"), &["serve"][..]),
+            (include_str!("../../../packaging/default/backstay-agent"), &["agent", "run"]),
+        ];
+        for (sample, command) in samples {
+            let options = sample.lines().find_map(|line| line.strip_prefix("#BACKSTAY_OPTIONS="));
+            let options = options.expect("a sample of options").trim_matches('"');
+            let line = ["backstay"].iter().chain(command).copied().chain(options.split(' '));
+            if let Err(refused) = Cli::try_parse_from(line) {
+                panic!("{refused}");
+            }
+            let wrong = ["backstay"].iter().chain(command).copied().chain(["--lisen", "x"]);
+            assert!(Cli::try_parse_from(wrong).expect_err("no such option").to_string().contains("'--lisen'"));
+        }
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn ancestors(here: Option<&Path>) -> impl Iterator<Item = PathBuf> {
     here.into_iter().flat_map(Path::ancestors).map(|folder| folder.join(DEFAULT_DATA))
 }
 
-fn read(data: &Path) -> Result<Option<Connection>> {
+pub(crate) fn read(data: &Path) -> Result<Option<Connection>> {
     read_json(&DataFolder::new(data.to_owned()).connection())
 }
 

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod connection;
 mod format;
+mod log;
 mod output;
 mod problem;
 mod progress;
@@ -75,11 +76,11 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
     let data = || wanted.data.clone().unwrap_or_else(|| connection::DEFAULT_DATA.into());
     match command {
         Command::Up(args) => {
-            log_to_stderr();
+            log::to_stderr(args.log());
             commands::up::run(args, data()).await
         }
         Command::Serve(args) => {
-            log_to_stderr();
+            log::to_stderr(args.log());
             commands::serve::run(args, data()).await
         }
         Command::Resource(c) => commands::resource::run(c, &connect()?).await,
@@ -89,12 +90,13 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
         Command::Backup(c) => commands::backup::run(c, &connect()?).await,
         Command::Restore(args) => commands::restore::run(args, &connect()?).await,
         Command::Agent(AgentCommand::List { page }) => commands::agent::list(&page, &connect()?).await,
+        Command::Agent(AgentCommand::Revoke { agent }) => commands::agent::revoke(&agent, &connect()?).await,
         Command::Agent(AgentCommand::Enroll { policies, tenant }) => {
             commands::agent::enroll(&policies, tenant.as_deref(), &connect()?).await
         }
         Command::Agent(AgentCommand::Join(args)) => commands::agent_process::join(args, &wanted).await,
         Command::Agent(AgentCommand::Run(args)) => {
-            log_to_stderr();
+            log::to_stderr(args.log());
             commands::agent_process::run(args, &wanted).await
         }
         Command::Repository(c) => commands::repository::run(c, &connect()?).await,
@@ -106,6 +108,7 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
         Command::Tenant(c) => commands::tenant::run(c, &connect()?).await,
         Command::Ledger(c) => commands::ledger::run(c, &wanted, &Output::new(json)).await,
         Command::Bench(c) => commands::bench::run(c, &Output::new(json)).await,
+        Command::Doctor(args) => commands::doctor::run(args, &wanted, &Output::new(json)).await,
         Command::Explain(args) => commands::explain::run(&args, &Output::new(json)),
         Command::Completions(args) => commands::completions::run(&args),
         Command::RunJob => Ok(agent::child::run_job_main()),
@@ -117,11 +120,4 @@ fn wanted(global: Global, matches: &ArgMatches) -> Wanted {
     let data_first = typed("data") && !typed("server");
     let Global { server, token, ca_file, data, json: _ } = global;
     Wanted { server, token, ca_file, data, data_first }
-}
-
-/// What server and agent log, on standard error; `RUST_LOG` chooses, `warn` where it is not set.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

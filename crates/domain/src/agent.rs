@@ -39,10 +39,25 @@ pub struct Agent {
     pub last_seen_at: Option<Timestamp>,
     /// The token it connects with.
     pub token: Uuid,
+    /// The certificate that it showed last or was given since; none = it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateDates>,
+    /// When it was revoked: it is let in no longer, until its machine joins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// Last change.
     pub updated_at: Timestamp,
+}
+
+/// From when until when an agent's certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateDates {
+    /// From when on.
+    pub issued_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
 }
 
 /// The queue from which agents take the work of Backstay itself.

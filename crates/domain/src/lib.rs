@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backup;
 pub mod caller;
 pub mod error;
+pub mod foresee;
 pub mod identity;
 pub mod import;
 pub mod operation;

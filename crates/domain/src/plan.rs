@@ -12,6 +12,9 @@ use crate::{SignedDuration, Timestamp, Uuid};
 /// How long a run waits for its machine, where it does not wait without limit.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
+/// How far runs that are left out are counted.
+pub const MOST_COUNTED: usize = 100_000;
+
 /// Where and when it is planned.
 #[derive(Debug, Clone, Copy)]
 pub struct Around<'a> {
@@ -36,10 +39,32 @@ pub enum Decision {
     Wait,
     /// A run is due: make a task.
     Run(Run),
-    /// A run is due, but the former one is not done: record that it was skipped.
-    Skip,
-    /// A run is left out, and no task tells of it: it was missed, or the former one is not done.
+    /// Something was due, and no run is made for it; the plan says why in `left_out`.
     Pass,
+}
+
+/// Why runs are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The run before is not done.
+    Busy,
+    /// Their time passed without anybody looking: the server was not running, or its machine slept.
+    Late,
+    /// The window in which it would have had to be over was closed when somebody looked.
+    Closed,
+}
+
+/// Runs that do not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Why.
+    pub why: Why,
+    /// How many, up to [`MOST_COUNTED`].
+    pub count: u64,
+    /// The moment of the first.
+    pub first: Timestamp,
+    /// The moment of the last.
+    pub last: Timestamp,
 }
 
 /// A run to be made.
@@ -66,6 +91,8 @@ pub struct Run {
 pub struct Plan {
     /// What to do now.
     pub decision: Decision,
+    /// What was due and does not happen, also beside a run that is made.
+    pub left_out: Option<LeftOut>,
     /// With the next run and what is remembered; a run that is made is still to be noted with [`begin`].
     pub app: Application,
 }
@@ -82,23 +109,42 @@ pub fn plan(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
 fn plan_simple(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan {
     let runs = policy.enabled && around.active;
     let next = if runs { policy.schedule.next_after(around.now, around.zone) } else { None };
-    let (decision, next) = match app.next_run_at {
+    let mut app = app.clone();
+    let (decision, left_out) = match app.next_run_at {
         Some(due) if runs && due <= around.now => {
-            let run = Run { at: due, full: false, run_later: true, queue_timeout: None, until: None, repeats: None };
-            (if around.open { Decision::Skip } else { Decision::Run(run) }, next)
+            let following = |at: &Timestamp| policy.schedule.next_after(*at, around.zone);
+            let moments = std::iter::successors(Some(due), following).take_while(|at| *at <= around.now);
+            let mut moments: Vec<Timestamp> = moments.take(MOST_COUNTED).collect();
+            // The last of them is the one that a run is made for; the others have passed.
+            let at = if around.open { None } else { moments.pop() };
+            let run = |at| Run { at, full: false, run_later: true, queue_timeout: None, until: None, repeats: None };
+            let busy = around.open && moments.len() == 1;
+            let left_out = left_out(if busy { Why::Busy } else { Why::Late }, &moments);
+            (at.map_or(Decision::Pass, |at| Decision::Run(run(at))), left_out)
         }
         // Not due yet: keep the time, unless the policy no longer runs by itself.
-        Some(due) if next.is_some() => (Decision::Wait, Some(due)),
-        _ => (Decision::Wait, next),
+        Some(due) if next.is_some() => {
+            app.next_run_at = Some(due);
+            return Plan { decision: Decision::Wait, left_out: None, app };
+        }
+        _ => (Decision::Wait, None),
     };
-    Plan { decision, app: Application { next_run_at: next, ..app.clone() } }
+    app.next_run_at = next;
+    app.agenda.skipped += left_out.map_or(0, |l| l.count);
+    Plan { decision, left_out, app }
+}
+
+/// What is left out of these moments, which are in their order.
+fn left_out(why: Why, moments: &[Timestamp]) -> Option<LeftOut> {
+    let (first, last) = (*moments.first()?, *moments.last()?);
+    Some(LeftOut { why, count: u64::try_from(moments.len()).unwrap_or(u64::MAX), first, last })
 }
 
 fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around<'_>) -> Plan {
     let mut app = app.clone();
-    let decision = match (runs_by_itself(policy, sets, around), app.agenda.due, app.agenda.repeat) {
-        (true, Some(due), _) if start(sets, due, &app, policy, around) <= around.now => {
-            let due = latest(sets, due, &app, policy, around);
+    let (decision, left_out) = match (runs_by_itself(policy, sets, around), app.agenda.due, app.agenda.repeat) {
+        (true, Some(first), _) if start(sets, first, &app, policy, around) <= around.now => {
+            let due = latest(sets, first, &app, policy, around);
             let missed = start(sets, due, &app, policy, around) < around.up_since && !due.run_later;
             app.agenda.seen_until = Some(due.at);
             // The next moment has come: the one before is not repeated any more.
@@ -107,16 +153,31 @@ fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around
             let until = sets.until(due.at, &past(&app, policy, around));
             let run = Run { at: due.at, full, run_later: due.run_later, queue_timeout: None, until, repeats: None };
             let closed = until.is_some_and(|until| until <= around.now);
-            if missed || closed || around.open { Decision::Pass } else { Decision::Run(run) }
+            let mut moments = sets.moments(first.at, due.at, &past(&app, policy, around), MOST_COUNTED);
+            let why = match (closed, around.open && !missed) {
+                _ if moments.len() > 1 => Why::Late,
+                (true, _) => Why::Closed,
+                (false, true) => Why::Busy,
+                (false, false) => Why::Late,
+            };
+            if missed || closed || around.open {
+                (Decision::Pass, self::left_out(why, &moments))
+            } else {
+                moments.pop();
+                (Decision::Run(run), self::left_out(Why::Late, &moments))
+            }
         }
         (true, _, Some(Repeat { at, attempt })) if at <= around.now => {
             app.agenda.repeat = None;
             let Attempt { full, run_later, .. } = attempt;
             let until = sets.until(at, &past(&app, policy, around));
             let run = Run { at, full, run_later, queue_timeout: None, until, repeats: Some(attempt) };
-            if around.open { Decision::Pass } else { Decision::Run(run) }
+            match around.open {
+                true => (Decision::Pass, self::left_out(Why::Busy, &[at])),
+                false => (Decision::Run(run), None),
+            }
         }
-        _ => Decision::Wait,
+        _ => (Decision::Wait, None),
     };
     let open = around.open || matches!(decision, Decision::Run(_));
     reschedule(&mut app, policy, &Around { open, ..*around });
@@ -124,10 +185,8 @@ fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around
         Decision::Run(run) => Decision::Run(Run { queue_timeout: patience(run, sets, &app, around), ..run }),
         other => other,
     };
-    if decision == Decision::Pass {
-        app.agenda.skipped += 1;
-    }
-    Plan { decision, app }
+    app.agenda.skipped += left_out.map_or(0, |l| l.count);
+    Plan { decision, left_out, app }
 }
 
 /// Finds out anew when an application runs next, after anything it depends on has changed.
@@ -200,6 +259,8 @@ pub fn end(
         && run.scheduled
         && failed
         && run.attempt.number <= again.attempts
+        // What its window left no time for has none for another attempt.
+        && run.until.is_none_or(|until| ended_at < until)
     {
         let attempt = Attempt { number: run.attempt.number + 1, ..run.attempt };
         app.agenda.repeat = again.interval.after(ended_at, around.zone).map(|at| Repeat { at, attempt });
@@ -218,7 +279,7 @@ fn runs_by_itself(policy: &Policy, sets: &RunSets, around: &Around<'_>) -> bool 
     policy.enabled && sets.enabled && around.active
 }
 
-fn past<'a>(app: &Application, policy: &Policy, around: &Around<'a>) -> Past<'a> {
+pub(crate) fn past<'a>(app: &Application, policy: &Policy, around: &Around<'a>) -> Past<'a> {
     Past {
         zone: around.zone,
         since: policy.created_at,

@@ -46,6 +46,10 @@ pub struct Token {
     /// The resource whose machine joined and was given it: an agent's token that ends with that registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<Uuid>,
+    /// The agent whose certificate must come with it; none = it is accepted by itself, which holds for an agent's token until
+    /// its agent has shown a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<Uuid>,
 }
 
 /// What machines become that join with a registration token.

@@ -182,6 +182,21 @@ pub struct VerificationWork {
     pub repository: Uuid,
     /// Its restic snapshot id.
     pub snapshot: String,
+    /// Only a sample is read; none = all data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+}
+
+/// The most files of a sample.
+pub const MOST_SAMPLED: u32 = 1000;
+
+/// Files to be picked at random. The same seed picks the same files of a recovery point.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// How many, at most [`MOST_SAMPLED`].
+    pub files: u32,
+    /// What they are picked by; below 2^53, so that every program reads it.
+    pub seed: u64,
 }
 
 /// The argument of an `indexing`.
@@ -202,10 +217,13 @@ pub struct Point {
     pub backup: Uuid,
     /// Its restic snapshot id.
     pub snapshot: String,
+    /// Why it goes: places in [`ForgetWork::reasons`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<u8>,
 }
 
 /// The argument of a `backup_deletion`, an `archive_deletion` or a `retention`: what was decided to go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgetWork {
     /// Where they lie.
     pub repository: Uuid,
@@ -215,6 +233,50 @@ pub struct ForgetWork {
     /// task is handed out: an archive may have more than fit into an argument.
     #[serde(default)]
     pub points: Vec<Point>,
+    /// The reasons for which points go, each once; none where somebody wished it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+}
+
+/// How many reasons are given for one recovery point.
+const MOST_REASONS: usize = 8;
+
+impl ForgetWork {
+    /// Adds a point, with the first of the reasons for which it goes.
+    pub fn add(&mut self, backup: Uuid, snapshot: String, because: &[String]) {
+        let mut places = Vec::new();
+        for reason in because.iter().take(MOST_REASONS) {
+            let place = self.reasons.iter().position(|known| known == reason).unwrap_or_else(|| {
+                self.reasons.push(reason.clone());
+                self.reasons.len() - 1
+            });
+            // There are as many as there are rules, and those are at most 100.
+            places.extend(u8::try_from(place));
+        }
+        self.points.push(Point { backup, snapshot, because: places });
+    }
+
+    /// Which points went and why, as many as a payload lists; empty where no reasons are known.
+    #[must_use]
+    pub fn told(&self) -> Vec<Gone> {
+        if self.reasons.is_empty() {
+            return Vec::new();
+        }
+        let reasons = |point: &Point| {
+            point.because.iter().filter_map(|place| self.reasons.get(usize::from(*place)).cloned()).collect()
+        };
+        let gone = |point: &Point| Gone { backup: point.backup, because: reasons(point) };
+        self.points.iter().take(MAX_LISTED).map(gone).collect()
+    }
+}
+
+/// A recovery point that a retention removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Which.
+    pub backup: Uuid,
+    /// Why, in words.
+    pub because: Vec<String>,
 }
 
 /// How many recovery points the argument of one task can list.
@@ -399,6 +461,48 @@ pub struct VerificationDone {
     /// How many in all.
     #[serde(default)]
     pub damaged_total: u64,
+    /// What was picked, where a sample was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+}
+
+/// The sample of a verification.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// How it was picked; the same again picks the same files.
+    #[serde(flatten)]
+    pub sample: Sample,
+    /// How many files there were to pick from. The list of every folder was read, and every piece of each file is there.
+    pub of: u64,
+    /// The picked files, in the order of their paths.
+    pub picked: Vec<SampledFile>,
+}
+
+/// A file that was restored as a test.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampledFile {
+    /// Its path.
+    pub path: String,
+    /// The bytes of it that came back.
+    pub bytes: u64,
+    /// The SHA-256 of what came back, in hexadecimal; empty where it did not come back whole.
+    pub sha256: String,
+    /// What the file on the machine says to it.
+    pub live: Live,
+}
+
+named_enum! {
+    /// How a file that was restored as a test compares to the one on the machine.
+    #[derive(Default)]
+    Live {
+        /// It was not compared: there is none, it has changed since, or it cannot be read.
+        #[default]
+        NotCompared = "not_compared",
+        /// It has the same content.
+        Same = "same",
+        /// It has another content, though size and time of change are the same.
+        Different = "different",
+    }
 }
 
 /// What an `indexing` says.
@@ -415,6 +519,9 @@ pub struct ForgetDone {
     pub removed: u64,
     /// Of them, those that were gone before.
     pub missing: u64,
+    /// Which, and why, capped; the server adds it to what the agent says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
 }
 
 /// What a finished `prune` says.
@@ -476,9 +583,13 @@ mod tests {
 
     #[test]
     fn a_full_list_of_points_fits_into_an_argument() {
-        let point = Point { backup: Uuid::max(), snapshot: "f".repeat(64) };
-        let points = vec![point; MAX_POINTS];
-        let work = ForgetWork { repository: Uuid::max(), archive: Uuid::max(), points };
+        let mut work = ForgetWork { repository: Uuid::max(), archive: Uuid::max(), ..ForgetWork::default() };
+        let rules = 0..crate::policy::retention::MOST_RULES;
+        let reasons: Vec<String> = rules.map(|n| format!("it is not one of the newest {n} weekly ones")).collect();
+        for n in 0..MAX_POINTS {
+            work.add(Uuid::max(), "f".repeat(64), &reasons[n % 90..]);
+        }
+        assert_eq!(work.told()[95].because, reasons[5..13]);
         let spec = spec(kind::RETENTION, json!(work));
         assert_eq!(spec.validate(), Ok(()));
         assert_eq!(Work::of(&spec), Ok(Work::Forget(work)));

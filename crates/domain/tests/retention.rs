@@ -209,3 +209,19 @@ fn generations_keep_the_first_of_each_span() {
         ]
     );
 }
+
+#[test]
+fn what_goes_is_told_why_and_what_stays_only_why_it_stays() {
+    let rules = vec![
+        rule(Keep::MaxCount(1), &[]),
+        rule(Keep::MaxAge(Interval::of(3, Unit::Days)), &[Period::Daily, Period::Monthly]),
+    ];
+    let frame = utc("2026-01-10T00:00:00Z");
+    let candidate = |n: u128, at: &str| Candidate { id: Uuid::from_u128(n), created_at: at.parse().unwrap() };
+    let points = [candidate(1, "2026-01-02T00:00:00Z"), candidate(2, "2026-01-09T00:00:00Z")];
+    let verdicts = Retention { rules, before_backup: false }.judge(&points, frame);
+    assert!(!verdicts[0].stays() && verdicts[1].stays());
+    let objections = ["it is not the newest one", "it is daily or monthly and older than 3 days"];
+    assert_eq!(verdicts[0].against, objections);
+    assert!(verdicts[1].against.is_empty(), "{:?}", verdicts[1]);
+}

@@ -1,7 +1,11 @@
 //! Schedules of several sets, planned at explicit moments: the contract for Yandex clients, Y96 to Y103.
+
+// long: one application and its clock, set by hand, for all of them.
+
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use domain::plan::{Around, Decision, Run, asked, begin, end, plan, reschedule};
+use domain::foresee::{foresee, why_nothing_comes};
+use domain::plan::{Around, Decision, LeftOut, Run, Why, asked, begin, end, plan, reschedule};
 use domain::policy::calendar::{Interval, Unit, Weekday};
 use domain::policy::sets::{Again, Due, Past, RunKind, RunSet, RunSets, Scheme, When, Window};
 use domain::policy::timetable::{Period, Timetable};
@@ -38,6 +42,8 @@ struct World {
     now: Timestamp,
     up_since: Timestamp,
     tasks: u128,
+    /// What the last plan left out.
+    left_out: Option<LeftOut>,
     /// Whether the machine is there.
     reachable: bool,
 }
@@ -73,7 +79,8 @@ impl World {
             created_at: applied,
             updated_at: applied,
         };
-        let mut world = World { app, policy, now: applied, up_since: applied, tasks: 0, reachable: false };
+        let mut world =
+            World { app, policy, now: applied, up_since: applied, tasks: 0, left_out: None, reachable: false };
         world.reschedule(true);
         world
     }
@@ -107,6 +114,7 @@ impl World {
         self.now = t(now);
         let planned = plan(&self.app, &self.policy, &self.around());
         self.app = planned.app;
+        self.left_out = planned.left_out;
         match planned.decision {
             Decision::Run(run) => {
                 self.begin(&run, true);
@@ -235,6 +243,8 @@ fn a_run_over_a_first_is_left_out_and_counted() {
     world.at("01-02T01:00").unwrap();
     assert_eq!(world.at("01-03T01:00"), Err(Decision::Pass));
     assert_eq!((world.app.agenda.skipped, world.next()), (1, next("01-04T01:00")));
+    let at = t("01-03T01:00");
+    assert_eq!(world.left_out, Some(LeftOut { why: Why::Busy, count: 1, first: at, last: at }));
     world.end("01-03T08:00", ResultCode::Ok);
     assert!(world.at("01-04T01:00").is_ok());
 }
@@ -276,12 +286,52 @@ fn of_what_was_missed_while_the_server_was_down_the_last_is_made_up_for_with_run
     };
     let (late, mut world) = down(true);
     assert_eq!(late.unwrap().at, t("01-09T01:00"), "one, and the last");
+    let missed = LeftOut { why: Why::Late, count: 14, first: t("01-02T01:00"), last: t("01-08T02:00") };
+    assert_eq!(world.left_out, Some(missed), "the one that is made up for is not missed");
     world.end("01-09T01:45", ResultCode::Ok);
     assert!(world.at("01-09T02:00").is_ok(), "what comes after the start is not missed");
     let (missed, mut world) = down(false);
     assert_eq!(missed, Err(Decision::Pass));
-    assert_eq!((world.next(), world.app.agenda.skipped), (next("01-09T02:00"), 1));
+    assert_eq!((world.next(), world.app.agenda.skipped), (next("01-09T02:00"), 15));
+    assert_eq!(world.left_out, Some(LeftOut { count: 15, last: t("01-09T01:00"), ..missed_since("01-02T01:00") }));
     assert!(world.at("01-09T02:00").is_ok());
+    assert_eq!(world.left_out, None, "each is told once");
+}
+
+fn missed_since(first: &str) -> LeftOut {
+    LeftOut { why: Why::Late, count: 0, first: t(first), last: t(first) }
+}
+
+#[test]
+fn a_plain_schedule_makes_up_for_the_last_run_and_tells_of_the_others() {
+    let mut world = World::new(RunSets::of(vec![daily(1)]));
+    world.policy.schedule = Schedule::Interval { every: SignedDuration::from_hours(1) };
+    world.reschedule(true);
+    // A week without the server: 168 moments, of which the last is made up for.
+    world.up_since = t("01-08T12:00");
+    assert_eq!(world.at("01-08T12:00").unwrap().at, t("01-08T12:00"));
+    let missed = LeftOut { why: Why::Late, count: 167, first: t("01-01T13:00"), last: t("01-08T11:00") };
+    assert_eq!(world.left_out, Some(missed));
+    // While that one is not done, the next is skipped; two at once are more than the former is to blame for.
+    assert_eq!(world.at("01-08T13:00"), Err(Decision::Pass));
+    let at = t("01-08T13:00");
+    assert_eq!(world.left_out, Some(LeftOut { why: Why::Busy, count: 1, first: at, last: at }));
+    assert_eq!(world.at("01-08T15:30"), Err(Decision::Pass));
+    assert_eq!(world.left_out.map(|l| (l.why, l.count)), Some((Why::Late, 2)));
+    assert_eq!((world.next(), world.app.agenda.skipped), (next("01-08T16:30"), 170));
+    world.end("01-08T15:40", ResultCode::Ok);
+    assert!(world.at("01-08T16:30").is_ok() && world.left_out.is_none());
+}
+
+#[test]
+fn moments_are_counted_as_far_as_is_sensible_and_the_last_is_always_among_them() {
+    let times = Timetable { step: Some(minutes(1)), ..Timetable::every(Period::Daily) };
+    let sets = RunSets::of(vec![at_once(When::Times(times)).sets.remove(1), after_last(minutes(5)), daily(1)]);
+    let past = Past { zone: &UTC, since: t("01-01T00:00"), applied: t("01-01T00:00"), ended: None, open: true };
+    let found = sets.moments(t("01-02T00:30"), t("01-02T01:30"), &past, 1000);
+    assert_eq!((found.len(), found[0], found[60]), (61, t("01-02T00:30"), t("01-02T01:30")), "each once, in order");
+    let found = sets.moments(t("01-02T00:30"), t("01-02T01:30"), &past, 10);
+    assert_eq!((found.len(), found[0], found[9]), (10, t("01-02T00:30"), t("01-02T01:30")));
 }
 
 #[test]
@@ -495,6 +545,7 @@ fn a_window_says_when_the_runs_within_it_have_to_be_over() {
     world.end("01-02T06:00", ResultCode::Cancelled);
     // A night that was missed is not made up for by day, and a part of one that is left is used.
     assert_eq!(world.at("01-03T07:00"), Err(Decision::Pass));
+    assert_eq!(world.left_out.map(|l| (l.why, l.last)), Some((Why::Closed, t("01-02T22:00"))));
     assert_eq!(world.next(), next("01-03T22:00"));
     assert_eq!(world.at("01-04T05:00").map(|run| run.until), Ok(Some(t("01-04T06:00"))));
     assert_eq!(world.by_hand("01-04T12:00").until, None);
@@ -508,4 +559,77 @@ fn a_window_by_day_ends_on_the_same_day_and_holds_no_moment_beside_it() {
     assert_eq!(sets.until(t("01-05T10:00"), &past), Some(t("01-05T17:00")));
     assert_eq!(sets.until(t("01-05T17:00"), &past), None);
     assert_eq!(sets.until(t("01-05T08:59"), &past), None);
+}
+
+#[test]
+fn a_run_that_its_window_ended_is_not_repeated_outside_of_it() {
+    let window = Some(Window { from: time(1, 0, 0, 0), to: time(5, 0, 0, 0) });
+    let again = Some(Again { interval: minutes(30), attempts: 3 });
+    let mut world = World::new(RunSets { window, again, ..RunSets::of(vec![daily(1)]) });
+    assert!(world.at("01-02T01:00").is_ok());
+    world.end("01-02T05:00", ResultCode::TimedOut);
+    assert_eq!(world.next(), next("01-03T01:00"));
+    assert!(world.at("01-03T01:00").is_ok());
+    world.end("01-03T02:00", ResultCode::Error);
+    assert_eq!(world.next(), next("01-03T02:30"), "there is time left");
+}
+
+/// What is foreseen is what the scheduler does when the time has come, each run over at once.
+fn comes_true(mut world: World, count: usize) {
+    let foreseen = foresee(&world.app, &world.policy, &world.around(), count);
+    for expected in foreseen {
+        assert_eq!(world.app.next_run_at, Some(expected.starts_at));
+        world.now = expected.starts_at;
+        let planned = plan(&world.app, &world.policy, &world.around());
+        world.app = planned.app;
+        let Decision::Run(run) = planned.decision else { panic!("{expected:?} does not come") };
+        assert_eq!((run.at, run.full, run.until), (expected.at, expected.full, expected.until));
+        assert!(expected.at <= expected.starts_at && expected.starts_at <= expected.latest_start);
+        world.begin(&run, true);
+        let (task, around) = (Uuid::from_u128(world.tasks), Around { open: false, ..world.around() });
+        end(&mut world.app, &world.policy, task, ResultCode::Ok, expected.starts_at, &around);
+    }
+}
+
+#[test]
+fn what_is_foreseen_says_when_it_begins_and_when_it_is_stopped() {
+    let window = Some(Window { from: time(1, 0, 0, 0), to: time(5, 0, 0, 0) });
+    let delayed = RunSets { max_delay: Some(minutes(30)), window, ..RunSets::of(vec![daily(1)]) };
+    let world = World::new(delayed);
+    let runs = foresee(&world.app, &world.policy, &world.around(), 3);
+    assert_eq!(runs.iter().map(|r| r.at).collect::<Vec<_>>(), [t("01-02T01:00"), t("01-03T01:00"), t("01-04T01:00")]);
+    assert_eq!((runs[0].latest_start, runs[0].until), (t("01-02T01:30"), Some(t("01-02T05:00"))));
+    comes_true(world, 10);
+    let mut off = World::new(RunSets::of(vec![daily(1)]));
+    off.policy.enabled = false;
+    off.reschedule(true);
+    assert_eq!(foresee(&off.app, &off.policy, &off.around(), 3), []);
+    assert_eq!(why_nothing_comes(&off.policy, &off.around()), "the policy is disabled");
+}
+
+#[test]
+fn what_follows_a_run_is_foreseen_while_one_is_under_way() {
+    let mut world = World::new(RunSets::of(vec![after_last(Interval::of(6, Unit::Hours))]));
+    world.at("01-01T12:00").unwrap();
+    assert_eq!(world.next(), None, "it is not known when that one ends");
+    let runs = foresee(&world.app, &world.policy, &world.around(), 2);
+    assert_eq!(runs.iter().map(|r| r.at).collect::<Vec<_>>(), [t("01-01T18:00"), t("01-02T00:00")]);
+}
+
+proptest! {
+    #[test]
+    fn what_is_foreseen_comes_true(
+        hours in prop::collection::vec(0i8..24, 1..3),
+        delay in 0u64..200,
+        every in prop::option::of(61u64..5000),
+        after in prop::option::of(2u64..3000),
+        weekly_full in any::<bool>(),
+    ) {
+        let mut sets: Vec<RunSet> = hours.into_iter().map(daily).collect();
+        sets.extend(every.map(|n| RunSet { kind: RunKind::Full, when: When::Every(minutes(n)), run_later: true }));
+        sets.extend(after.map(|n| after_last(minutes(n))));
+        let scheme = if weekly_full { Scheme::WeeklyFull } else { Scheme::Custom };
+        let max_delay = (delay > 0).then(|| minutes(delay));
+        comes_true(World::new(RunSets { max_delay, scheme, ..RunSets::of(sets) }), 20);
+    }
 }

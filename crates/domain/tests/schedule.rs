@@ -91,20 +91,21 @@ fn missed_runs_are_made_up_for_once_and_a_busy_resource_is_skipped() {
     let planned = |next: Option<&str>, enabled, open| {
         let zone = berlin();
         let around = Around { now, up_since: now, zone: &zone, active: true, open, reachable: true };
-        let Plan { decision, app } = plan(&app(next), &policy(enabled), &around);
+        let Plan { decision, app, left_out } = plan(&app(next), &policy(enabled), &around);
         let decision = match decision {
             Decision::Run(run) => format!("run for {}, wait {:?}", run.at, run.queue_timeout),
             other => format!("{other:?}"),
         };
-        (decision, app.next_run_at.map(|t| t.to_string()))
+        let left_out = left_out.map_or(0, |l| l.count);
+        (decision, left_out, app.next_run_at.map(|t| t.to_string()))
     };
     let next = Some("2026-06-11T00:00:00Z".to_owned());
     let missed = planned(Some("2026-06-01T00:00:00Z"), true, false);
-    assert_eq!(missed, ("run for 2026-06-01T00:00:00Z, wait None".to_owned(), next.clone()));
+    assert_eq!(missed, ("run for 2026-06-10T00:00:00Z, wait None".to_owned(), 9, next.clone()));
     let busy = planned(Some("2026-06-01T00:00:00Z"), true, true);
-    assert_eq!(busy, ("Skip".to_owned(), next));
+    assert_eq!(busy, ("Pass".to_owned(), 10, next));
     let early = planned(Some("2026-06-10T18:00:00Z"), true, false);
-    assert_eq!(early, ("Wait".to_owned(), Some("2026-06-10T18:00:00Z".to_owned())));
+    assert_eq!(early, ("Wait".to_owned(), 0, Some("2026-06-10T18:00:00Z".to_owned())));
     let off = planned(Some("2026-06-01T00:00:00Z"), false, false);
-    assert_eq!(off, ("Wait".to_owned(), None));
+    assert_eq!(off, ("Wait".to_owned(), 0, None));
 }

@@ -66,9 +66,12 @@ fn a_task_completed_without_acknowledgement_has_started_then() {
 fn the_root_activity_opens_on_the_first_start_or_at_the_end() {
     let t = after(task(Rules::default()), [claim(1)]);
     assert_eq!(t.apply(Event::Start { lease: lease(1) }, at(2)).unwrap().effects, [Effect::OpenRoot]);
-    let skipped = task(Rules::default()).apply(Event::Skip { reason: "busy".into() }, at(1)).unwrap();
-    assert!(skipped.effects.contains(&Effect::OpenRoot));
-    assert_eq!(reason(&skipped.task), (ResultCode::Cancelled, "runSkipped".into()));
+    for (why, ends) in [(NotRun::Skipped, ResultCode::Cancelled), (NotRun::Missed, ResultCode::TimedOut)] {
+        let skip = Event::Skip { why, reason: "busy".into(), context: serde_json::Value::Null };
+        let skipped = task(Rules::default()).apply(skip, at(1)).unwrap();
+        assert!(skipped.effects.contains(&Effect::OpenRoot));
+        assert_eq!(reason(&skipped.task), (ends, why.name().into()));
+    }
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub(crate) trait Tx {
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
     /// Whether a tenant, resource or policy that was not deleted belongs to the tenant.
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool>;
+    /// Whether a policy stores in the repository, or a recovery point lies in it that was not deleted.
+    fn repository_in_use(&mut self, repository: Uuid) -> Result<bool>;
     /// Whether a tenant of this name that was not deleted is a child of this one, other than the one with this id.
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool>;
 }
@@ -491,6 +493,11 @@ impl Commit<'_> {
                 if kind == RecordKind::Tenant && self.tx.tenant_in_use(id)? {
                     return Err(Error::new(Code::InUse, format!("the tenant '{id}' still owns something"))
                         .hint("remove what belongs to it first; deleted tasks count until they are purged"));
+                }
+                if kind == RecordKind::Repository && self.tx.repository_in_use(id)? {
+                    let message = "a policy stores in the repository, or recovery points lie in it";
+                    return Err(Error::new(Code::InUse, message)
+                        .hint("let the policies store elsewhere and delete the recovery points first"));
                 }
                 self.tx.remove_record(kind, id)?;
                 self.touched = true;

@@ -490,6 +490,15 @@ impl Tx for MemoryTx<'_> {
         Ok(self.state.records.values().any(|r| holds(&r.value)))
     }
 
+    fn repository_in_use(&mut self, repository: Uuid) -> Result<bool> {
+        let uses = |record: &Record| match record {
+            Record::Policy(p) => p.repository == repository,
+            Record::Backup(b) => b.repository == repository && b.deleted_at.is_none(),
+            _ => false,
+        };
+        Ok(self.state.records.values().any(|r| uses(&r.value)))
+    }
+
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {
         let named = |record: &Record| match record {
             Record::Tenant(t) => t.parent == Some(parent) && t.name == name && t.deleted_at.is_none() && t.id != but,

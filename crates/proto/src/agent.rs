@@ -8,14 +8,14 @@ pub mod v1;
 
 use std::fmt;
 
-pub use convert::{Malformed, json_of, json_text, time_of, uuid_of};
+pub use convert::{Malformed, json_of, json_text, nanoseconds_of, time_of, uuid_of};
 
 /// The largest message either side accepts: a payload lists up to a thousand paths of up to four kilobytes.
 pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
 impl fmt::Debug for v1::Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The password is for nobody's log.
+        // Password and secrets are for nobody's log.
         f.debug_struct("Repository").field("url", &self.url).finish_non_exhaustive()
     }
 }

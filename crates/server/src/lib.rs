@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod auth;
+pub mod authority;
 pub mod config;
 pub mod dialects;
 pub mod downloads;
@@ -13,6 +14,7 @@ pub mod run;
 pub mod scheduler;
 pub mod secrets;
 pub mod service;
+pub mod telemetry;
 pub mod tls;
 
 pub use config::Config;

@@ -28,6 +28,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::authority::ClientCertificate;
+
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many finished handshakes may wait to be served.
@@ -62,16 +64,22 @@ pub struct Via {
 /// at the start of its path count as one.
 pub async fn serve_plain(tcp: TcpListener, app: Router, stop: CancellationToken) {
     let tcp = tcp.tap_io(|stream| without_delay(stream));
-    serve(tcp, Via { tls: false }, app, stop).await;
+    serve(tcp, Via { tls: false }, |_| None, app, stop).await;
 }
 
-/// As [`serve_plain`], over TLS.
+/// As [`serve_plain`], over TLS. Requests on connections whose client showed a certificate have the extension
+/// [`ClientCertificate`].
 pub async fn serve_tls(tls: TlsListener, app: Router, stop: CancellationToken) {
-    serve(tls, Via { tls: true }, app, stop).await;
+    serve(tls, Via { tls: true }, shown, app, stop).await;
 }
 
-async fn serve<L>(mut listener: L, via: Via, app: Router, stop: CancellationToken)
-where
+async fn serve<L>(
+    mut listener: L,
+    via: Via,
+    certificate: fn(&L::Io) -> Option<ClientCertificate>,
+    app: Router,
+    stop: CancellationToken,
+) where
     L: Listener<Addr = SocketAddr>,
 {
     let http = builder();
@@ -82,7 +90,8 @@ where
         tokio::select! {
             () = stop.cancelled() => break,
             (io, peer) = listener.accept() => {
-                connections.spawn(connection(http.clone(), io, peer, via, app.clone(), stop.clone()));
+                let from = Origin { peer, via, certificate: certificate(&io) };
+                connections.spawn(connection(http.clone(), io, from, app.clone(), stop.clone()));
             }
             // Forgets those that ended.
             Some(_) = connections.join_next() => {}
@@ -107,21 +116,30 @@ fn builder() -> Builder<TokioExecutor> {
     http
 }
 
-async fn connection<I>(
-    http: Builder<TokioExecutor>,
-    io: I,
+/// What is known of a connection.
+struct Origin {
     peer: SocketAddr,
     via: Via,
-    app: Router,
-    stop: CancellationToken,
-) where
+    certificate: Option<ClientCertificate>,
+}
+
+fn shown(tls: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+    tls.get_ref().1.peer_certificates()?.first().and_then(ClientCertificate::read)
+}
+
+async fn connection<I>(http: Builder<TokioExecutor>, io: I, from: Origin, app: Router, stop: CancellationToken)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Origin { peer, via, certificate } = from;
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         normalise(request.uri_mut());
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(via);
+        if let Some(certificate) = certificate {
+            request.extensions_mut().insert(certificate);
+        }
         app.clone().oneshot(request)
     });
     let io = TokioIo::new(Wire::new(io, HEAD));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use axum::middleware;
 use domain::repository::Repository;
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
@@ -20,11 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, DataFolder};
 use crate::downloads::Downloads;
 use crate::secrets::{Sealer, random_secret, write_private};
-use crate::service::{Cloud, Installer, Service, write_progress};
-use crate::{agents, dialects, installer, listen, scheduler, tls};
-
-/// The name of the repository in the data folder.
-const LOCAL_REPOSITORY: &str = "local";
+use crate::service::{Cloud, Installer, LOCAL_REPOSITORY, Service, write_progress};
+use crate::{agents, dialects, installer, listen, scheduler, telemetry, tls};
 
 /// A server that runs.
 pub struct Running {
@@ -90,15 +88,24 @@ pub async fn start(config: Config) -> Result<Running> {
     }
     let service =
         Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate).as_cloud(cloud);
+    let service = service.in_folder(data.path().to_owned());
+    let telemetry = service.telemetry().clone();
+    ledger.observe({
+        let telemetry = telemetry.clone();
+        move |commits, took| telemetry.wrote(commits, took)
+    });
 
     let files = tls::CertFiles::in_folder(&data.keys());
-    let tls_config = files.server_config(&names, service.moment().now)?;
-    let tls = listen::TlsListener::new(tls, tls_config)?;
+    let certificates = files.serve(&names, service.moment().now)?;
+    let tls = listen::TlsListener::new(tls, certificates.server_config()?)?;
+    for (which, until) in files.expiries()? {
+        telemetry.certificate(which, until);
+    }
     let ca = fs::read_to_string(&files.ca).context("cannot read the certificate authority")?;
     let fingerprint = tls::fingerprint(&ca)?;
     let downloads =
         Downloads::in_folder(data.downloads(), downloads).context("cannot make the folder of files to be fetched")?;
-    let service = service.keeping(downloads);
+    let service = service.keeping(downloads).certifying(files.authority()?);
     let service = Arc::new(service.handing_out(Installer::new(own_program()?, ca, fingerprint)));
 
     let first = FirstStart { service: &service, data: &data };
@@ -111,12 +118,14 @@ pub async fn start(config: Config) -> Result<Running> {
     let shutdown = CancellationToken::new();
     let app = dialects::router(service.clone(), shutdown.clone())
         .merge(agents::router(service.clone(), shutdown.clone()))
-        .merge(installer::router(service.clone()));
+        .merge(installer::router(service.clone()))
+        .layer(middleware::from_fn_with_state(telemetry.clone(), telemetry::count_calls));
     let mut parts = JoinSet::new();
     parts.spawn(listen::serve_plain(http, app.clone(), shutdown.clone()));
     parts.spawn(listen::serve_tls(tls, app, shutdown.clone()));
     parts.spawn(scheduler::run(service.clone(), history, shutdown.clone()));
     parts.spawn(write_progress(service.clone(), shutdown.clone()));
+    parts.spawn(tls::keep_fresh(certificates, telemetry, shutdown.clone()));
 
     let running = Running {
         service,
@@ -256,6 +265,7 @@ impl FirstStart<'_> {
                     name: LOCAL_REPOSITORY.to_owned(),
                     url,
                     sealed_password: self.service.seal(&random_secret()).map_err(explain)?,
+                    sealed_secrets: Default::default(),
                     append_only: false,
                     pruning: None,
                     created_at: moment.now,

@@ -1,26 +1,38 @@
-//! The server's own certificate authority and certificate, made on first start and renewed in time.
+//! The server's own certificate authority and its certificate: made on first start, renewed while the server runs. Who
+//! connects may show a certificate of the same authority; only agents have one (`authority`).
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use domain::agent::CertificateDates;
 use domain::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
+use crate::authority::{self, Authority};
 use crate::secrets::write_private;
+use crate::telemetry::Telemetry;
 
 /// How long the authority is valid.
 const CA_DAYS: i64 = 3650;
 /// How long a server certificate is valid, in days.
 const CERT_DAYS: i64 = 397;
-/// A certificate older than this is renewed on start, in days.
-const RENEW_AFTER_DAYS: i64 = 300;
+/// A certificate with less time left than this is renewed, in days.
+const RENEW_BEFORE_DAYS: i64 = 97;
+/// How often a running server looks whether it is time.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Where the certificate files lie.
 #[derive(Debug, Clone)]
@@ -44,31 +56,62 @@ impl CertFiles {
         }
     }
 
-    /// Makes what is missing, renews what is old or does not name these hosts, and gives the TLS configuration.
+    /// Makes what is missing, renews what is old or does not name these hosts, and gives what to serve TLS with.
     ///
     /// # Errors
     /// When files cannot be read, written or understood.
-    pub fn server_config(&self, hosts: &[String], now: Timestamp) -> Result<Arc<rustls::ServerConfig>> {
+    pub fn serve(&self, hosts: &[String], now: Timestamp) -> Result<Arc<Certificates>> {
         if !self.ca.exists() || !self.ca_key.exists() {
             self.make_ca(now)?;
         }
         if !self.is_fresh(hosts, now) {
             self.make_cert(hosts, now)?;
         }
+        let current = RwLock::new(self.certified()?);
+        Ok(Arc::new(Certificates { files: self.clone(), hosts: hosts.to_vec(), current }))
+    }
+
+    /// The authority, for signing.
+    ///
+    /// # Errors
+    /// When its files cannot be read or understood.
+    pub fn authority(&self) -> Result<Authority> {
+        Ok(Authority::new(self.issuer()?))
+    }
+
+    /// From when until when the authority and the server's certificate are valid; none where there is no such file.
+    ///
+    /// # Errors
+    /// When a file holds no certificate.
+    pub fn dates(&self) -> Result<[Option<CertificateDates>; 2]> {
+        let of = |path: &Path| if path.exists() { read_dates(path).map(Some) } else { Ok(None) };
+        Ok([of(&self.ca)?, of(&self.cert)?])
+    }
+
+    /// The server's certificate with its key, from the files.
+    fn certified(&self) -> Result<Arc<CertifiedKey>> {
         let chain = CertificateDer::pem_file_iter(&self.cert)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .with_context(|| format!("{} holds no certificate", self.cert.display()))?;
         let key =
             PrivateKeyDer::from_pem_file(&self.key).with_context(|| format!("{} holds no key", self.key.display()))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("the crypto provider has no TLS versions")?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .context("the server's certificate and key do not fit each other")?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        let certified = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider());
+        Ok(Arc::new(certified.context("the server's certificate and key do not fit each other")?))
+    }
+
+    fn issuer(&self) -> Result<Issuer<'static, KeyPair>> {
+        let ca_key = KeyPair::from_pem(&fs::read_to_string(&self.ca_key)?)
+            .with_context(|| format!("{} holds no key", self.ca_key.display()))?;
+        Issuer::from_ca_cert_pem(&fs::read_to_string(&self.ca)?, ca_key)
+            .with_context(|| format!("{} holds no certificate", self.ca.display()))
+    }
+
+    /// Until when each certificate is valid, by its name in metrics.
+    ///
+    /// # Errors
+    /// When one cannot be read or understood.
+    pub(crate) fn expiries(&self) -> Result<[(&'static str, Timestamp); 2]> {
+        Ok([("server", read_dates(&self.cert)?.expires_at), ("authority", read_dates(&self.ca)?.expires_at)])
     }
 
     fn make_ca(&self, now: Timestamp) -> Result<()> {
@@ -84,10 +127,7 @@ impl CertFiles {
     }
 
     fn make_cert(&self, hosts: &[String], now: Timestamp) -> Result<()> {
-        let ca_key = KeyPair::from_pem(&fs::read_to_string(&self.ca_key)?)
-            .with_context(|| format!("{} holds no key", self.ca_key.display()))?;
-        let issuer = Issuer::from_ca_cert_pem(&fs::read_to_string(&self.ca)?, ca_key)
-            .with_context(|| format!("{} holds no certificate", self.ca.display()))?;
+        let issuer = self.issuer()?;
         let key = KeyPair::generate()?;
         let mut params = params("Backstay server", now, CERT_DAYS)?;
         params.subject_alt_names = CertificateParams::new(hosts.to_vec())?.subject_alt_names;
@@ -106,9 +146,94 @@ impl CertFiles {
     }
 
     fn is_fresh(&self, hosts: &[String], now: Timestamp) -> bool {
-        let made = fs::metadata(&self.cert).and_then(|m| m.modified()).ok().and_then(|t| Timestamp::try_from(t).ok());
-        let young = made.is_some_and(|t| t <= now && now.duration_since(t).as_hours() < RENEW_AFTER_DAYS * 24);
+        let left = SignedDuration::from_hours(24 * RENEW_BEFORE_DAYS);
+        let young = read_dates(&self.cert).is_ok_and(|v| v.issued_at <= now && now.duration_until(v.expires_at) > left);
         young && self.key.exists() && fs::read_to_string(self.names()).is_ok_and(|n| n == hosts.join("\n"))
+    }
+}
+
+fn read_dates(path: &Path) -> Result<CertificateDates> {
+    let read = CertificateDer::from_pem_file(path).ok().and_then(|der| authority::dates(&der));
+    read.with_context(|| format!("{} holds no certificate", path.display()))
+}
+
+/// What TLS is served with: the server's certificate as it is now.
+#[derive(Debug)]
+pub struct Certificates {
+    files: CertFiles,
+    hosts: Vec<String>,
+    current: RwLock<Arc<CertifiedKey>>,
+}
+
+impl Certificates {
+    /// The configuration of a listener, which shows the certificate that is the current one at each connection, and asks for
+    /// one of the same authority without demanding it.
+    ///
+    /// # Errors
+    /// When the authority's certificate cannot be used.
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(&self.files.ca);
+        roots.add(ca.with_context(|| format!("{} holds no certificate", self.files.ca.display()))?)?;
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .context("the authority's certificate cannot be used")?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .context("the crypto provider has no TLS versions")?
+            .with_client_cert_verifier(Arc::new(authority::Patient(clients)))
+            .with_cert_resolver(self.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    /// Renews the certificate if it is time, and says whether it was. Connections that exist go on.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; the certificate that there was is used on.
+    pub fn renew(&self, now: Timestamp) -> Result<bool> {
+        if self.files.is_fresh(&self.hosts, now) {
+            return Ok(false);
+        }
+        self.files.make_cert(&self.hosts, now)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = self.files.certified()?;
+        Ok(true)
+    }
+}
+
+/// Renews the server's certificate in time, for as long as the server runs.
+pub(crate) async fn keep_fresh(certificates: Arc<Certificates>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let certificates = certificates.clone();
+        let renew = move || {
+            let renewed = certificates.renew(Timestamp::now())?;
+            if renewed { certificates.files.expiries().map(Some) } else { Ok(None) }
+        };
+        match tokio::task::spawn_blocking(renew).await {
+            Ok(Ok(Some(expiries))) => {
+                tracing::info!("the server's certificate was renewed");
+                expiries.into_iter().for_each(|(which, until)| telemetry.certificate(which, until));
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = format!("{error:#}"), "the server's certificate cannot be renewed")
+            }
+            Err(error) => tracing::error!(%error, "renewing the server's certificate ended in a fault"),
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }
 
@@ -138,7 +263,7 @@ fn listen_anywhere(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }
 
-fn params(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams> {
+pub(crate) fn params(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.distinguished_name.push(DnType::OrganizationName, "Backstay");

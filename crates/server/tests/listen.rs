@@ -222,7 +222,8 @@ async fn a_plain_request_knows_where_it_came_from() {
 async fn over_tls_the_client_chooses_http_and_the_request_knows() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let files = CertFiles::in_folder(folder.path());
-    let config = files.server_config(&["127.0.0.1".to_owned()], Timestamp::now()).expect("certificates");
+    let certificates = files.serve(&["127.0.0.1".to_owned()], Timestamp::now()).expect("certificates");
+    let config = certificates.server_config().expect("a configuration");
     let start = |tcp, app, stop| tokio::spawn(serve_tls(TlsListener::new(tcp, config).expect("a listener"), app, stop));
     let server = Server::start(start).await;
     let connect = async |protocol: &str| {

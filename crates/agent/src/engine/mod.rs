@@ -19,12 +19,13 @@ pub mod stream;
 mod tries;
 mod volume;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use domain::{
     backup::{Filesystem, Root},
     policy::settings::{Command, Compression, Masks, Retry, When},
-    work::Unread,
+    work::{Sample, Sampled, Unread},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -48,10 +49,19 @@ pub type Outcome = Result<Output, EngineError>;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositorySpec {
-    /// A local directory, as `/path` or `local:/path`.
+    /// Its place, as [`domain::repository::Location`] reads it.
     pub url: String,
     /// The password of one of its keys.
     pub password: String,
+    /// What else opens the way there, under the names that restic reads from its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl From<proto::agent::v1::Repository> for RepositorySpec {
+    fn from(given: proto::agent::v1::Repository) -> Self {
+        Self { url: given.url, password: given.password, secrets: given.secrets.into_iter().collect() }
+    }
 }
 
 impl fmt::Debug for RepositorySpec {
@@ -261,6 +271,9 @@ pub struct CheckJob {
 pub struct VerifyJob {
     /// The snapshot's id, or a prefix of it that is unique.
     pub snapshot: String,
+    /// Only these many files, picked at random, are read; none = all data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
 }
 
 /// Which snapshot of a volume to look into.
@@ -294,7 +307,6 @@ pub struct CommandsJob {
 /// The answer to a job that succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
-#[expect(clippy::large_enum_variant, reason = "there is one for each job")]
 pub enum Output {
     /// To [`Job::Init`].
     Init(InitSummary),
@@ -543,6 +555,9 @@ pub struct VerifySummary {
     pub damaged: Vec<Unread>,
     /// How much is damaged in all.
     pub damaged_total: u64,
+    /// What was picked, where a sample was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
 }
 
 /// What is on a volume.

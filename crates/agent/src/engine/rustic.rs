@@ -12,7 +12,9 @@ mod lock;
 mod node;
 mod pack;
 mod placing;
+mod remote;
 mod restore;
+mod sample;
 mod selection;
 mod snapshots;
 mod source;
@@ -34,17 +36,20 @@ use std::{
 
 use domain::SignedDuration;
 use domain::policy::settings::{Compression, Retry, When};
+use domain::repository::Location;
 use rustic_backend::LocalBackend;
 use rustic_core::{
     BackupOptions, CheckOptions, ConfigOptions, Credentials, FileType, Id, IndexedTree, KeyOptions, OpenStatus,
     ParentOptions, ReadBackend, Repository, RepositoryBackends, RepositoryOptions, RusticError, SnapshotGroupCriterion,
     TreeId, WriteBackend,
-    repofile::{Chunker, Node, SnapshotFile},
+    repofile::{Chunker, MasterKey, Node, SnapshotFile},
 };
 
 use self::{
     backend::{Meter, MeteredBackend},
     bars::Bars,
+    lock::Held,
+    remote::{Remote, Store, locks::Locks},
     snapshots::{all_snapshots, find_snapshot, info, new_snapshot, parent_of, paths_of, snapshot_of_task, summary},
     source::{Itself, Source, SourceReader},
 };
@@ -71,9 +76,12 @@ const BETTER: i32 = 9;
 /// As hard as memory allows: the levels above need hundreds of megabytes for little more.
 const HARDEST: i32 = 19;
 
+/// How long somebody else is waited for who makes the same repository.
+const MAKING: Retry = Retry { attempts: 10, interval: SignedDuration::from_secs(2) };
+
 /// The engine on one repository.
 pub struct RusticEngine {
-    path: String,
+    place: Place,
     credentials: Credentials,
     keep_marked: SignedDuration,
 }
@@ -81,7 +89,7 @@ pub struct RusticEngine {
 impl fmt::Debug for RusticEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The credentials would print the password.
-        f.debug_struct("RusticEngine").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RusticEngine").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -94,6 +102,47 @@ enum Grid {
     Fixed,
 }
 
+/// Where the repository is.
+#[derive(Debug)]
+enum Place {
+    /// A folder of this machine.
+    Folder(String),
+    /// Anywhere else.
+    Remote(Arc<dyn Store>),
+}
+
+impl Place {
+    /// The place, for people.
+    fn shown(&self) -> &str {
+        match self {
+            Place::Folder(path) => path,
+            Place::Remote(store) => store.place(),
+        }
+    }
+
+    /// Hold the repository together with others.
+    fn together(&self, repository: &Repository<OpenStatus>, reporter: &Reporter) -> Result<Option<Held>, EngineError> {
+        match self {
+            Place::Folder(path) => lock::together(path, reporter),
+            Place::Remote(store) => {
+                let lock = Locks::new(Arc::clone(store), &repository.key()).together(reporter)?;
+                Ok(Some(Held::Remote { _lock: lock }))
+            }
+        }
+    }
+
+    /// Hold the repository alone; nothing if somebody else uses it.
+    fn alone(&self, repository: &Repository<OpenStatus>) -> Result<Option<Held>, EngineError> {
+        match self {
+            Place::Folder(path) => lock::alone(path),
+            Place::Remote(store) => {
+                let lock = Locks::new(Arc::clone(store), &repository.key()).alone()?;
+                Ok(lock.map(|lock| Held::Remote { _lock: lock }))
+            }
+        }
+    }
+}
+
 /// A repository whose password was right, and what watches over its writes.
 struct Opened {
     repository: Repository<OpenStatus>,
@@ -103,22 +152,16 @@ struct Opened {
 impl RusticEngine {
     /// An engine on the repository at `spec`; it is not touched yet.
     pub fn new(spec: &RepositorySpec) -> Result<Self, EngineError> {
-        let path = match spec.url.split_once(':') {
-            _ if spec.url.starts_with('/') => &spec.url,
-            Some(("local", path)) if path.starts_with('/') => path,
-            _ => {
-                return Err(EngineError::new(
-                    ErrorCode::RepositoryUnsupported,
-                    "repositories are local directories, as /path or local:/path",
-                )
-                .with("url", &spec.url));
-            }
+        let location = Location::parse(&spec.url).map_err(|error| {
+            let message = format!("{}: {}", error.message, error.hint.unwrap_or_default());
+            EngineError::new(ErrorCode::RepositoryUnsupported, message).with("url", &spec.url)
+        })?;
+        let place = match (location.clone(), remote::store(spec, location)?) {
+            (_, Some(store)) => Place::Remote(store),
+            (Location::Local(path), None) => Place::Folder(path),
+            (_, None) => return Err(EngineError::new(ErrorCode::Internal, "nothing reaches this place")),
         };
-        Ok(Self {
-            path: path.to_owned(),
-            credentials: Credentials::Password(spec.password.clone()),
-            keep_marked: KEEP_MARKED,
-        })
+        Ok(Self { place, credentials: Credentials::Password(spec.password.clone()), keep_marked: KEEP_MARKED })
     }
 
     /// Removes what nobody needs this long after it was marked, instead of a day.
@@ -127,14 +170,24 @@ impl RusticEngine {
         Self { keep_marked, ..self }
     }
 
-    fn backend(&self) -> Result<LocalBackend, EngineError> {
-        LocalBackend::new(&self.path, []).map_err(|error| map_error(&error, ErrorCode::Internal))
+    fn backend(&self) -> Result<Arc<dyn WriteBackend>, EngineError> {
+        Ok(match &self.place {
+            Place::Folder(path) => {
+                Arc::new(LocalBackend::new(path, []).map_err(|error| map_error(&error, ErrorCode::Internal))?)
+            }
+            Place::Remote(store) => Arc::new(Remote(Arc::clone(store))),
+        })
+    }
+
+    fn metered(&self, meter: &Arc<Meter>) -> Result<MeteredBackend, EngineError> {
+        let remote = matches!(self.place, Place::Remote(_));
+        Ok(MeteredBackend::new(self.backend()?, remote, Arc::clone(meter)))
     }
 
     /// The repository before its password was tried.
     fn closed(&self, reporter: &Reporter) -> Result<(Repository<()>, Arc<Meter>), EngineError> {
         let meter = Arc::new(Meter::new(reporter.clone()));
-        let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter));
+        let backend = self.metered(&meter)?;
         Ok((Self::on(backend, reporter)?, meter))
     }
 
@@ -149,7 +202,7 @@ impl RusticEngine {
     /// Open the repository for a backup, which may wait for it and compresses as the job says.
     fn open_for(&self, job: &BackupJob, grid: Grid, reporter: &Reporter) -> Result<Opened, EngineError> {
         let meter = Arc::new(Meter::new(reporter.clone()));
-        let backend = MeteredBackend::new(self.backend()?, Arc::clone(&meter)).trying(job.retries);
+        let backend = self.metered(&meter)?.trying(job.retries);
         let open = || self.open_closed(Self::on(backend.clone(), reporter)?, &self.credentials);
         let mut repository = if job.may_be_new { open()? } else { wait_for(open, job.retries, reporter)? };
         let mut options = ConfigOptions::default();
@@ -167,14 +220,14 @@ impl RusticEngine {
                 repository = self.open_closed(Self::on(backend, reporter)?, &key)?;
             }
         }
-        meter.hold(lock::together(&self.path, reporter)?);
+        meter.hold(self.place.together(&repository, reporter)?);
         Ok(Opened { repository, meter })
     }
 
     /// Open the repository to read what backups have left there: nobody gives its space back meanwhile.
     fn open_to_read(&self, reporter: &Reporter) -> Result<Opened, EngineError> {
         let opened = self.open(reporter)?;
-        opened.meter.hold(lock::together(&self.path, reporter)?);
+        opened.meter.hold(self.place.together(&opened.repository, reporter)?);
         Ok(opened)
     }
 
@@ -191,17 +244,34 @@ impl RusticEngine {
         let config = closed.config_id().map_err(|error| map_error(&error, ErrorCode::Io))?;
         if config.is_none() {
             // A directory that may not be read looks empty to rustic_core.
-            return Err(match fs::metadata(Path::new(&self.path).join("config")) {
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let config = |path| fs::metadata(Path::new(path).join("config"));
+            return Err(match &self.place {
+                Place::Folder(path)
+                    if let Err(error) = config(path)
+                        && error.kind() == std::io::ErrorKind::PermissionDenied =>
+                {
                     EngineError::io("cannot read the repository", &error)
                 }
                 _ => EngineError::new(ErrorCode::RepositoryMissing, "there is no repository"),
             }
-            .with("repository", &self.path));
+            .with("repository", self.place.shown()));
         }
-        closed
-            .open(credentials)
-            .map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged).with("repository", &self.path))
+        closed.open(credentials).map_err(|error| {
+            let error = map_error(&error, ErrorCode::RepositoryDamaged);
+            match &self.place {
+                // Elsewhere the config comes first, and the key a moment later.
+                Place::Remote(store)
+                    if error.code != ErrorCode::Io && store.list("keys").is_ok_and(|keys| keys.is_empty()) =>
+                {
+                    EngineError::new(
+                        ErrorCode::RepositoryMissing,
+                        "the repository has no key; it was not made to its end",
+                    )
+                }
+                _ => error,
+            }
+            .with("repository", self.place.shown())
+        })
     }
 
     /// Run the commands of one point of a backup.
@@ -210,22 +280,66 @@ impl RusticEngine {
         self.run_commands(&CommandsJob { commands, when: vec![when], no_commands: job.no_commands }, reporter)
     }
 
-    /// Keys without a config are what an `init` left that was cut off; they would shadow the new key.
-    fn remove_keys_of_broken_init(&self) -> Result<(), EngineError> {
+    /// Refuse to make a repository where one has lost a part that cannot be made again.
+    fn check_empty(&self, lost: &str) -> Result<(), EngineError> {
         let backend = self.backend()?;
-        let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::Io);
-        if !Path::new(&self.path).join("keys").exists() {
-            return Ok(());
-        }
         for kept in [FileType::Snapshot, FileType::Index, FileType::Pack] {
-            if !backend.list(kept).map_err(failed)?.is_empty() {
-                return Err(EngineError::new(
-                    ErrorCode::RepositoryDamaged,
-                    "the repository has data but its config file is missing",
-                )
-                .with("repository", &self.path));
+            if !backend.list(kept).map_err(|error| map_error(&error, ErrorCode::Io))?.is_empty() {
+                let message = format!("the repository has data but its {lost} is missing");
+                let error = EngineError::new(ErrorCode::RepositoryDamaged, message);
+                return Err(error.with("repository", self.place.shown()));
             }
         }
+        Ok(())
+    }
+
+    /// Make a repository that others may be about to make too. The config comes first, and the place takes one only: whose
+    /// that is makes the key.
+    fn init_remote(&self, reporter: &Reporter) -> Result<InitSummary, EngineError> {
+        let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::Io).with("repository", self.place.shown());
+        let master = MasterKey::new();
+        let (closed, _) = self.closed(reporter)?;
+        if closed.config_id().map_err(failed)?.is_none() {
+            self.check_empty("config file")?;
+            match closed.init(&Credentials::Masterkey(master), &KeyOptions::default(), &ConfigOptions::default()) {
+                Ok(repository) => return self.with_key(&repository),
+                Err(error) if was_there(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let missing = |error: &EngineError| error.code == ErrorCode::RepositoryMissing;
+        match try_again(Some(MAKING), || self.open(reporter), missing) {
+            Err(error) if missing(&error) => {}
+            opened => {
+                let repository = full(&opened?.repository.config().id);
+                return Ok(InitSummary { repository, created: false });
+            }
+        }
+        // Whoever began it is gone.
+        self.check_empty("key")?;
+        self.backend()?.remove(FileType::Config, &Id::default(), false).map_err(failed)?;
+        let (closed, _) = self.closed(reporter)?;
+        let master = Credentials::Masterkey(MasterKey::new());
+        let repository = closed.init(&master, &KeyOptions::default(), &ConfigOptions::default()).map_err(failed)?;
+        self.with_key(&repository)
+    }
+
+    fn with_key(&self, repository: &Repository<OpenStatus>) -> Result<InitSummary, EngineError> {
+        if let Credentials::Password(password) = &self.credentials {
+            let key = repository.add_key(password, &KeyOptions::default());
+            key.map_err(|error| map_error(&error, ErrorCode::Io).with("repository", self.place.shown()))?;
+        }
+        Ok(InitSummary { repository: full(&repository.config().id), created: true })
+    }
+
+    /// Keys without a config are what an `init` left that was cut off; they would shadow the new key.
+    fn remove_keys_of_broken_init(&self, path: &str) -> Result<(), EngineError> {
+        let backend = self.backend()?;
+        let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::Io);
+        if !Path::new(path).join("keys").exists() {
+            return Ok(());
+        }
+        self.check_empty("config file")?;
         for key in backend.list(FileType::Key).map_err(failed)? {
             backend.remove(FileType::Key, &key, false).map_err(failed)?;
         }
@@ -235,15 +349,18 @@ impl RusticEngine {
 
 impl Engine for RusticEngine {
     fn init(&self, reporter: &Reporter) -> Result<InitSummary, EngineError> {
+        let Place::Folder(path) = &self.place else { return self.init_remote(reporter) };
+        // Two that make it at the same time would each leave a key that does not fit the other's config.
+        let _alone = lock::making(path)?;
         let (closed, _) = self.closed(reporter)?;
         let config = closed.config_id().map_err(|error| map_error(&error, ErrorCode::Io))?;
         let (repository, created) = if config.is_some() {
             (self.open(reporter)?.repository, false)
         } else {
-            self.remove_keys_of_broken_init()?;
+            self.remove_keys_of_broken_init(path)?;
             let repository = closed
                 .init(&self.credentials, &KeyOptions::default(), &ConfigOptions::default())
-                .map_err(|error| map_error(&error, ErrorCode::Io).with("repository", &self.path))?;
+                .map_err(|error| map_error(&error, ErrorCode::Io).with("repository", path))?;
             (repository, true)
         };
         Ok(InitSummary { repository: full(&repository.config().id), created })
@@ -273,7 +390,11 @@ impl Engine for RusticEngine {
             return Ok(BackupSummary { already_done: true, incremental, roots: source.roots(), ..summary(done) });
         }
         let snapshot = new_snapshot(job)?;
-        let mut source = Source::new(job, Itself::at(Path::new(&self.path)), reporter)?;
+        let itself = match &self.place {
+            Place::Folder(path) => Itself::at(Path::new(path)),
+            Place::Remote(_) => None,
+        };
+        let mut source = Source::new(job, itself, reporter)?;
         let paths = source.paths().iter().map(|path| path.display().to_string()).collect();
         let earlier = if job.full { None } else { parent_of(&before, job, &snapshot.hostname, &paths) };
         drop(before);
@@ -384,7 +505,10 @@ impl Engine for RusticEngine {
         let Opened { repository, .. } = self.open_to_read(reporter)?;
         let snapshot = find_snapshot(&repository, &job.snapshot)?;
         let repository = repository.to_indexed().map_err(|error| map_error(&error, ErrorCode::RepositoryDamaged))?;
-        verify::verify(&repository, &snapshot, reporter)
+        match job.sample {
+            None => verify::verify(&repository, &snapshot, reporter),
+            Some(sample) => sample::verify(&repository, &snapshot, sample, reporter),
+        }
     }
 
     fn survey(&self, job: &SurveyJob, reporter: &Reporter) -> Result<SurveySummary, EngineError> {
@@ -398,7 +522,7 @@ impl Engine for RusticEngine {
     fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError> {
         let Opened { repository, meter } = self.open(reporter)?;
         // A backup that runs may count on what no recovery point needs, and whoever reads on the index as it was.
-        let Some(held) = lock::alone(&self.path)? else {
+        let Some(held) = self.place.alone(&repository)? else {
             return Ok(PruneSummary { busy: true, ..PruneSummary::default() });
         };
         meter.hold(Some(held));
@@ -541,14 +665,21 @@ fn millis_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Whether something was to be made that is there already.
+fn was_there(error: &RusticError) -> bool {
+    io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::AlreadyExists)
+}
+
 /// What rustic_core's error means to us; `otherwise` if it does not tell.
 fn map_error(error: &RusticError, otherwise: ErrorCode) -> EngineError {
     let code = if error.is_incorrect_password() {
         ErrorCode::WrongPassword
     } else {
-        match io_cause(error).map(ErrorCode::of_io) {
-            Some(ErrorCode::Io) | None => otherwise,
-            Some(code) => code,
+        match io_cause(error).map(|cause| (cause.kind(), ErrorCode::of_io(cause))) {
+            // The line is down, whatever it was needed for.
+            Some((std::io::ErrorKind::NotConnected | std::io::ErrorKind::TimedOut, _)) => ErrorCode::Io,
+            Some((_, ErrorCode::Io)) | None => otherwise,
+            Some((_, code)) => code,
         }
     };
     match code {

@@ -151,7 +151,11 @@ fn repositories_open_only_as_they_should() {
     let again = bench.engine().init(&Reporter::silent()).expect("still there");
     assert!(!again.created);
 
-    let at = |url: String, password: &str| RepositorySpec { url, password: password.to_owned() };
+    let at = |url: String, password: &str| RepositorySpec {
+        url,
+        password: password.to_owned(),
+        secrets: Default::default(),
+    };
     let init = |spec: &RepositorySpec| RusticEngine::new(spec).and_then(|engine| engine.list_snapshots());
     let wrong = at(bench.spec().url, "wrong");
     assert_eq!(init(&wrong).expect_err("refused").code, ErrorCode::WrongPassword);
@@ -159,9 +163,28 @@ fn repositories_open_only_as_they_should() {
     assert_eq!(refused.expect_err("refused").code, ErrorCode::WrongPassword);
     let missing = at(format!("local:{}", bench.path("nowhere").display()), "x");
     assert_eq!(init(&missing).expect_err("refused").code, ErrorCode::RepositoryMissing);
-    let far = at("s3:https://example.com/bucket".to_owned(), "x");
+    let far = at("b2:bucket:folder".to_owned(), "x");
     assert_eq!(init(&far).expect_err("refused").code, ErrorCode::RepositoryUnsupported);
     assert!(!format!("{:?} {:?}", wrong, RusticEngine::new(&wrong)).contains("wrong"));
+}
+
+#[test]
+fn several_who_make_a_repository_at_once_make_one() {
+    let bench = Bench::new();
+    let spec = RepositorySpec { url: bench.path("new/repository").display().to_string(), ..bench.spec() };
+    let start = std::sync::Barrier::new(4);
+    let make = || {
+        start.wait();
+        RusticEngine::new(&spec).expect("a local path").init(&Reporter::silent()).expect("a repository")
+    };
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+        makers.into_iter().map(|maker| maker.join().expect("nobody panics")).collect()
+    });
+    assert_eq!(made.iter().filter(|one| one.created).count(), 1, "{made:?}");
+    assert!(made.iter().all(|one| one.repository == made[0].repository), "{made:?}");
+    let keys = fs::read_dir(bench.path("new/repository/keys")).expect("a directory").count();
+    assert_eq!(keys, 1, "another key would not open it");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path, thread};
 
-use agent::engine::{BackupJob, BackupSummary, Engine, ErrorCode, Event, Reporter, Step, rustic::RusticEngine};
+use agent::engine::{
+    BackupJob, BackupSummary, Engine, ErrorCode, Event, Reporter, Step, VerifySummary, rustic::RusticEngine,
+};
 use domain::SignedDuration;
 use domain::policy::settings::{Compression, Masks, Retry};
+use domain::work::{Live, Sample};
 
 use crate::support::{Bench, notices, restored_files};
 
@@ -187,7 +190,7 @@ fn a_verification_reads_one_snapshot_and_names_what_is_damaged() {
     let packs = bench.packs();
     let second = bench.good_backup();
     let verify = |made: &BackupSummary| {
-        let job = agent::engine::VerifyJob { snapshot: made.snapshot.clone() };
+        let job = agent::engine::VerifyJob { snapshot: made.snapshot.clone(), sample: None };
         bench.engine().verify(&job, &Reporter::silent()).expect("an answer")
     };
     let whole = verify(&second);
@@ -205,6 +208,69 @@ fn a_verification_reads_one_snapshot_and_names_what_is_damaged() {
     assert_eq!(found.damaged.len(), 1);
     assert_eq!(found.damaged[0].path, bench.source().join("again").display().to_string());
     assert_eq!(verify(&first).damaged_total, 0, "the first one does not need it");
+}
+
+#[test]
+fn a_sample_is_picked_by_its_seed_and_compared_with_the_machine() {
+    let bench = Bench::new();
+    for n in 0..30 {
+        fs::write(bench.source().join(format!("file{n:02}")), crate::support::noise(n, 3000)).expect("a file");
+    }
+    std::os::unix::fs::symlink("file00", bench.source().join("link")).expect("a link");
+    let made = bench.good_backup();
+    let verify = |files, seed| {
+        let job = agent::engine::VerifyJob { snapshot: made.snapshot.clone(), sample: Some(Sample { files, seed }) };
+        bench.engine().verify(&job, &Reporter::silent()).expect("an answer")
+    };
+    let paths = |found: &VerifySummary| {
+        let sampled = found.sampled.clone().expect("a sample");
+        sampled.picked.into_iter().map(|file| file.path).collect::<Vec<_>>()
+    };
+    let found = verify(5, 7);
+    let sampled = found.sampled.clone().expect("a sample");
+    assert_eq!((sampled.sample, sampled.of), (Sample { files: 5, seed: 7 }, 30), "links are not restored as a test");
+    assert_eq!((found.files, found.bytes, found.damaged_total), (5, 15_000, 0));
+    assert!(sampled.picked.iter().all(|file| file.live == Live::Same && file.sha256.len() == 64));
+    // The same seed picks the same files, and some other ones pick others.
+    assert_eq!(paths(&verify(5, 7)), paths(&found));
+    assert!((8..12).any(|seed| paths(&verify(5, seed)) != paths(&found)));
+    assert_eq!(verify(1000, 7).files, 30, "more than there are is all there are");
+
+    // One has another content under the same size and time, one was changed since, and one is gone.
+    let [rotten, changed, gone] = [0, 1, 2].map(|n| bench.source().join(format!("file{n:02}")));
+    let before = fs::metadata(&rotten).and_then(|meta| meta.modified()).expect("a time");
+    fs::write(&rotten, crate::support::noise(99, 3000)).expect("other content");
+    let file = fs::File::options().write(true).open(&rotten).expect("the file");
+    file.set_modified(before).expect("its former time");
+    fs::write(&changed, "changed").expect("a change");
+    fs::remove_file(&gone).expect("removed");
+    let found = verify(1000, 7);
+    let live = |path: &Path| {
+        let picked = &found.sampled.as_ref().expect("a sample").picked;
+        picked.iter().find(|file| file.path == path.display().to_string()).expect("picked").live
+    };
+    assert_eq!([live(&rotten), live(&changed), live(&gone)], [Live::Different, Live::NotCompared, Live::NotCompared]);
+    assert_eq!(found.damaged_total, 0, "the backup is whole");
+}
+
+#[test]
+fn a_sample_finds_damage_in_what_it_picks() {
+    let bench = Bench::new();
+    fs::write(bench.source().join("only"), crate::support::noise(1, 200_000)).expect("a file");
+    let made = bench.good_backup();
+    let verify = |files| {
+        let sample = Some(Sample { files, seed: 1 });
+        let job = agent::engine::VerifyJob { snapshot: made.snapshot.clone(), sample };
+        bench.engine().verify(&job, &Reporter::silent()).expect("an answer")
+    };
+    let (pack, _) = bench.packs().into_iter().max_by_key(|(_, size)| *size).expect("a pack");
+    let mut bytes = fs::read(&pack).expect("a pack");
+    bytes[1000] ^= 1;
+    fs::write(&pack, bytes).expect("damage");
+    let found = verify(1);
+    assert_eq!((found.damaged_total, found.damaged.len()), (1, 1));
+    assert_eq!(found.damaged[0].path, bench.source().join("only").display().to_string());
+    assert_eq!(found.sampled.expect("a sample").picked[0].sha256, "", "it did not come back");
 }
 
 #[test]

@@ -49,7 +49,11 @@ impl Bench {
     }
 
     pub(crate) fn spec(&self) -> RepositorySpec {
-        RepositorySpec { url: self.path("repository").display().to_string(), password: PASSWORD.to_owned() }
+        RepositorySpec {
+            url: self.path("repository").display().to_string(),
+            password: PASSWORD.to_owned(),
+            secrets: Default::default(),
+        }
     }
 
     pub(crate) fn engine(&self) -> RusticEngine {

@@ -19,8 +19,9 @@ pub use query::ListQuery;
 use crate::{
     Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
     Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewPassword, NewPolicy,
-    NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange, PolicyRun, Repository, Resource, ResourceChange,
-    Restore, SigningKey, Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Version,
+    NewRepository, NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange, PolicyPreview, PolicyPreviewWish,
+    PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore, SigningKey, Task,
+    TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
 };
 
 /// How long a connection may take.
@@ -190,6 +191,19 @@ impl Client {
         self.send(Method::PATCH, &["policies", &id.to_string()], change).await
     }
 
+    /// What a policy will do: the next runs, and what retention would remove now.
+    pub async fn policy_preview(&self, id: Uuid, resource: Option<Uuid>, count: Option<u32>) -> Result<PolicyPreview> {
+        let resource = resource.map(|r| ("resource".to_owned(), r.to_string()));
+        let count = count.map(|c| ("count".to_owned(), c.to_string()));
+        let pairs: Vec<_> = resource.into_iter().chain(count).collect();
+        self.get(&["policies", &id.to_string(), "preview"], &pairs).await
+    }
+
+    /// What a policy would do if it were changed so.
+    pub async fn preview_policy(&self, id: Uuid, wish: &PolicyPreviewWish) -> Result<PolicyPreview> {
+        self.send(Method::POST, &["policies", &id.to_string(), "preview"], wish).await
+    }
+
     /// Deletes a policy.
     pub async fn delete_policy(&self, id: Uuid) -> Result<()> {
         self.delete(&["policies", &id.to_string()]).await
@@ -250,9 +264,19 @@ impl Client {
         self.send(Method::POST, &["backups", &backup.to_string(), "restore"], restore).await
     }
 
+    /// Verifies a backup, or some files of it; answers with the task.
+    pub async fn verify_backup(&self, backup: Uuid, verify: &Verify) -> Result<Task> {
+        self.send(Method::POST, &["backups", &backup.to_string(), "verify"], verify).await
+    }
+
     /// Agents that match.
     pub async fn agents(&self, query: &ListQuery) -> Result<List<Agent>> {
         self.get(&["agents"], query.pairs()).await
+    }
+
+    /// Revokes an agent: it is let in no longer, until its machine joins anew.
+    pub async fn revoke_agent(&self, id: Uuid) -> Result<Agent> {
+        self.end(&["agents", &id.to_string()]).await
     }
 
     /// Lets a machine join; the token of its agent is in the answer, this once. Needs no token but that of the
@@ -274,6 +298,26 @@ impl Client {
     /// One repository.
     pub async fn repository(&self, id: Uuid) -> Result<Repository> {
         self.get(&["repositories", &id.to_string()], &[]).await
+    }
+
+    /// Adds a repository; the first backup makes it.
+    pub async fn add_repository(&self, repository: &NewRepository) -> Result<Repository> {
+        self.send(Method::POST, &["repositories"], repository).await
+    }
+
+    /// Changes a repository.
+    pub async fn change_repository(&self, id: Uuid, change: &RepositoryChange) -> Result<Repository> {
+        self.send(Method::PATCH, &["repositories", &id.to_string()], change).await
+    }
+
+    /// Forgets a repository that nothing uses.
+    pub async fn remove_repository(&self, id: Uuid) -> Result<()> {
+        self.delete(&["repositories", &id.to_string()]).await
+    }
+
+    /// What opens a repository without Backstay.
+    pub async fn export_repository_key(&self, id: Uuid) -> Result<RepositoryKey> {
+        self.send(Method::POST, &["repositories", &id.to_string(), "key"], &Nothing {}).await
     }
 
     /// Tenants that match.

@@ -29,6 +29,12 @@ pub(crate) enum AgentCommand {
         #[arg(long, value_name = "TENANT")]
         tenant: Option<String>,
     },
+    /// Let an agent in no longer: its session ends, and neither its token nor its certificate is accepted any more
+    #[command(after_help = "Example: backstay agent revoke db-1")]
+    Revoke {
+        /// The agent: its name or id
+        agent: String,
+    },
     #[command(after_help = super::agent_process::JOIN_EXAMPLE)]
     Join(super::agent_process::JoinArgs),
     #[command(after_help = super::agent_process::RUN_EXAMPLE)]
@@ -41,15 +47,36 @@ pub(crate) async fn list(page: &PageArgs, ctx: &Context) -> Result<ExitCode> {
     let row = |(a, id): (&Agent, String)| {
         vec![
             Cell::from(&a.name),
-            if a.online { Cell::toned("online", Tone::Good) } else { Cell::toned("offline", Tone::Bad) },
+            match (a.revoked_at, a.online) {
+                (Some(_), _) => Cell::toned("revoked", Tone::Faint),
+                (None, true) => Cell::toned("online", Tone::Good),
+                (None, false) => Cell::toned("offline", Tone::Bad),
+            },
             Cell::from(ctx.out.stamp_or_dash(a.last_seen_at)),
+            Cell::from(ctx.out.stamp_or_dash(a.certificate.map(|c| c.expires_at))),
             Cell::from(&a.os),
             Cell::from(&a.version),
             Cell::toned(id, Tone::Faint),
         ]
     };
     let rows = list.items.iter().zip(ids).map(row).collect();
-    ctx.list(&list, ("agent", "agents"), &["NAME", "STATUS", "LAST SEEN", "SYSTEM", "VERSION", "ID"], rows)
+    ctx.list(
+        &list,
+        ("agent", "agents"),
+        &["NAME", "STATUS", "LAST SEEN", "CERTIFICATE UNTIL", "SYSTEM", "VERSION", "ID"],
+        rows,
+    )
+}
+
+pub(crate) async fn revoke(agent: &str, ctx: &Context) -> Result<ExitCode> {
+    let agent = resolve::one::<Agent>(&ctx.client, agent).await?;
+    let revoked = ctx.client.revoke_agent(agent.id).await?;
+    if ctx.out.json {
+        ctx.out.json(&revoked)?;
+    } else {
+        ctx.out.line(format!("{} is let in no longer; its machine can join anew", revoked.name))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn enroll(policies: &[String], tenant: Option<&str>, ctx: &Context) -> Result<ExitCode> {

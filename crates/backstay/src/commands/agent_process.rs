@@ -2,12 +2,12 @@
 //! a registration token. What it needs to come back lies in its data folder.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent::child::Program;
-use agent::{AgentConfig, Host, Retry};
+use agent::{AgentConfig, CertificateRequest, Host, Retry};
 use anyhow::{Context as _, Result, bail};
 use api::client::{Client, untrusted_authority};
 use clap::Args;
@@ -16,13 +16,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Wanted;
+use crate::log::LogArgs;
 
 pub(crate) const JOIN_EXAMPLE: &str = "Example: backstay agent join --server https://backup.example:9281 \
      --ca-fingerprint 6f3a.. --instance-registration-token 0f9f3a4e-1d0c-4a52-8c7c-3b8c5a1e2d11";
 pub(crate) const RUN_EXAMPLE: &str = "Example: backstay agent run --data /var/lib/backstay-agent";
 
 /// Where an agent keeps what it needs, unless it is told otherwise.
-const DATA: &str = "/var/lib/backstay-agent";
+pub(crate) const DATA: &str = "/var/lib/backstay-agent";
 /// How many tasks it works on at once.
 const SLOTS: u32 = 2;
 
@@ -57,15 +58,24 @@ pub(crate) struct RunArgs {
     /// Where the machine's own system is mounted, if this is rescue media
     #[arg(long, value_name = "DIR")]
     rescue: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl RunArgs {
+    /// How it logs.
+    pub(crate) fn log(&self) -> LogArgs {
+        self.log
+    }
 }
 
 /// What an agent must not forget.
 #[derive(Serialize, Deserialize)]
-struct Membership {
+pub(crate) struct Membership {
     /// Where the server is.
-    server: String,
+    pub(crate) server: String,
     /// The authority that it trusts.
-    ca_pem: Option<String>,
+    pub(crate) ca_pem: Option<String>,
     /// The agent's token.
     token: String,
     /// By which id the machine is known there.
@@ -75,8 +85,7 @@ struct Membership {
 pub(crate) async fn join(args: JoinArgs, wanted: &Wanted) -> Result<ExitCode> {
     let data = folder(wanted)?;
     let former = Membership::read(&data)?;
-    let membership = join_server(&args, wanted, former.as_ref()).await?;
-    membership.write(&data)?;
+    let membership = join_server(&args, wanted, &data, former.as_ref()).await?;
     println!("joined {} as {}", membership.server, membership.instance_id);
     Ok(ExitCode::SUCCESS)
 }
@@ -86,13 +95,17 @@ pub(crate) async fn run(args: RunArgs, wanted: &Wanted) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let data = folder(wanted)?;
+    let _lock = lock(&data)?;
     let mut membership = match Membership::read(&data)? {
-        Some(known) => known,
-        None => {
-            let new = join_server(&args.join, wanted, None).await?;
-            new.write(&data)?;
-            new
+        Some(mut known) => {
+            // The server has moved.
+            if let Some(server) = wanted.server.as_ref().filter(|server| **server != known.server) {
+                known.server.clone_from(server);
+                known.write(&data)?;
+            }
+            known
         }
+        None => join_server(&args.join, wanted, &data, None).await?,
     };
     let mut joined_again = false;
     loop {
@@ -108,8 +121,7 @@ pub(crate) async fn run(args: RunArgs, wanted: &Wanted) -> Result<ExitCode> {
             // The registration was deleted meanwhile; a new token says that the machine shall come back.
             Err(refused) if args.join.instance_registration_token.is_some() && !joined_again => {
                 tracing::warn!(%refused, "joining anew");
-                membership = join_server(&args.join, wanted, Some(&membership)).await.context(refused)?;
-                membership.write(&data)?;
+                membership = join_server(&args.join, wanted, &data, Some(&membership)).await.context(refused)?;
                 joined_again = true;
             }
             Err(refused) => return Err(refused),
@@ -125,6 +137,21 @@ fn folder(wanted: &Wanted) -> Result<PathBuf> {
     Ok(data)
 }
 
+/// Held while an agent works in this folder: what it finds there is of an agent that is gone.
+fn lock(data: &Path) -> Result<fs::File> {
+    let path = data.join("lock");
+    let opened = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = opened.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => bail!(
+            "another agent runs in {}; stop it (`systemctl stop backstay-agent`), or name another folder with --data",
+            data.display()
+        ),
+        Err(fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
 /// The folders below which places of their own are made for what is restored: one in the data folder, and those named.
 pub(crate) fn restore_roots(data: &Path, more: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut roots = vec![data.join("restored")];
@@ -132,6 +159,11 @@ pub(crate) fn restore_roots(data: &Path, more: &[PathBuf]) -> Result<Vec<PathBuf
         roots.push(std::path::absolute(root).with_context(|| format!("cannot use the folder {}", root.display()))?);
     }
     Ok(roots)
+}
+
+/// Where the agent notes what must outlive a crash.
+pub(crate) fn journal(data: &Path) -> PathBuf {
+    data.join("journal")
 }
 
 /// Where files lie that are on their way to the server.
@@ -142,7 +174,8 @@ pub(crate) fn spool(data: &Path) -> Result<PathBuf> {
     Ok(spool)
 }
 
-async fn join_server(args: &JoinArgs, wanted: &Wanted, former: Option<&Membership>) -> Result<Membership> {
+/// Lets the machine join, and keeps what its agent needs.
+async fn join_server(args: &JoinArgs, wanted: &Wanted, data: &Path, former: Option<&Membership>) -> Result<Membership> {
     let Some(token) = &args.instance_registration_token else {
         bail!("this machine has not joined a server; give --server, --ca-fingerprint and --instance-registration-token")
     };
@@ -159,6 +192,8 @@ async fn join_server(args: &JoinArgs, wanted: &Wanted, former: Option<&Membershi
     let client = Client::new(&server, "", ca_pem.as_deref().map(str::as_bytes))?;
     let known_here = former.filter(|f| f.server == server).map(|f| f.instance_id.clone());
     let facts = agent::facts();
+    // Shown over TLS, and nowhere else.
+    let request = server.starts_with("https:").then(CertificateRequest::new).transpose()?;
     let join = api::Join {
         registration_token: token.clone(),
         name: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -167,9 +202,21 @@ async fn join_server(args: &JoinArgs, wanted: &Wanted, former: Option<&Membershi
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance_id: args.instance_id.clone().or(known_here),
         virtual_machine: facts.virtual_machine,
+        csr: request.as_ref().map(|request| request.csr().to_owned()),
     };
     let joined = client.join(&join).await?;
-    Ok(Membership { server, ca_pem, token: joined.agent_token, instance_id: joined.instance_id })
+    // First the certificate: without it, the token is of no use.
+    if let (Some(request), Some(api::Certificate { pem, issued_at, expires_at })) = (request, joined.certificate) {
+        request.answered(pem, issued_at, expires_at).write(&certificate(data))?;
+    }
+    let membership = Membership { server, ca_pem, token: joined.agent_token, instance_id: joined.instance_id };
+    membership.write(data)?;
+    Ok(membership)
+}
+
+/// Where the agent's certificate lies.
+pub(crate) fn certificate(data: &Path) -> PathBuf {
+    data.join("certificate.json")
 }
 
 /// The certificate of the server's authority, if it is the one with this digest.
@@ -184,12 +231,12 @@ async fn authority(server: &str, fingerprint: &str) -> Result<String> {
 }
 
 impl Membership {
-    fn path(data: &Path) -> PathBuf {
+    pub(crate) fn path(data: &Path) -> PathBuf {
         data.join("agent.json")
     }
 
     /// What was kept, if this machine has joined.
-    fn read(data: &Path) -> Result<Option<Membership>> {
+    pub(crate) fn read(data: &Path) -> Result<Option<Membership>> {
         let path = Membership::path(data);
         match fs::read_to_string(&path) {
             Ok(text) => {
@@ -209,12 +256,8 @@ impl Membership {
     fn config(&self, args: &RunArgs, data: &Path) -> Result<AgentConfig> {
         let program = std::env::current_exe().context("cannot tell where this program lies")?;
         Ok(AgentConfig {
-            url: self.server.clone(),
-            ca_pem: self.ca_pem.clone(),
-            token: self.token.clone(),
-            name: gethostname::gethostname().to_string_lossy().into_owned(),
-            slots: SLOTS,
             program: Program::backstay(program),
+            journal: Some(journal(data)),
             host: Host {
                 instance_id: Some(self.instance_id.clone()),
                 roots: args.root.clone(),
@@ -223,7 +266,23 @@ impl Membership {
                 restore_roots: restore_roots(data, &args.restore_root)?,
                 spool: Some(spool(data)?),
             },
-            retry: Retry::default(),
+            ..self.at_the_door(data)
         })
+    }
+
+    /// What is needed to be let in, and nothing to work with.
+    pub(crate) fn at_the_door(&self, data: &Path) -> AgentConfig {
+        AgentConfig {
+            url: self.server.clone(),
+            ca_pem: self.ca_pem.clone(),
+            token: self.token.clone(),
+            certificate: Some(certificate(data)),
+            journal: None,
+            name: gethostname::gethostname().to_string_lossy().into_owned(),
+            slots: SLOTS,
+            program: Program::backstay(PathBuf::new()),
+            host: Host::default(),
+            retry: Retry::default(),
+        }
     }
 }

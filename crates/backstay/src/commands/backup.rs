@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::{Backup, FileList, Filesystem, Policy, Repository, Resource};
+use api::{Backup, FileList, Filesystem, Policy, Repository, Resource, Verify};
 use clap::{Args, Subcommand};
 
 use super::{Context, done, joined};
-use crate::cli::PageArgs;
+use crate::cli::{PageArgs, WaitArgs};
 use crate::output::{Cell, Tone, short_ids};
 use crate::{format, resolve};
 
@@ -25,6 +25,30 @@ pub(crate) enum BackupCommand {
     /// List the files in a folder of a backup
     #[command(after_help = "Example: backstay backup files latest:web-1 /etc")]
     Files(FilesArgs),
+    /// Read a backup again: all of its data, or some files of it as a restore test
+    #[command(after_help = "Example: backstay backup verify latest:web-1 --files 20")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The backup: an id, the beginning of one, or latest:RESOURCE
+    backup: String,
+    #[command(flatten)]
+    sample: SampleArgs,
+    /// What files are picked by: the seed of a former task picks its files again
+    #[arg(long, value_name = "SEED", requires = "files")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SampleArgs {
+    /// Restore only so many files, picked at random, to nowhere, and compare them; otherwise all data is read
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) files: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +89,7 @@ pub(crate) async fn run(command: BackupCommand, ctx: &Context) -> Result<ExitCod
             show(&backup, ctx)
         }
         BackupCommand::Files(args) => files(args, ctx).await,
+        BackupCommand::Verify(args) => verify(args, ctx).await,
     }
 }
 
@@ -87,10 +112,11 @@ async fn list(args: ListArgs, ctx: &Context) -> Result<ExitCode> {
             Cell::from(format::size(b.added)),
             Cell::from(format::count(b.files)),
             Cell::toned(b.task.to_string(), Tone::Faint),
+            Cell::from(b.kept_because.join("; ")),
         ]
     };
     let rows = list.items.iter().zip(ids).map(row).collect();
-    let header = ["ID", "RESOURCE", "CREATED", "KIND", "SIZE", "ADDED", "FILES", "TASK"];
+    let header = ["ID", "RESOURCE", "CREATED", "KIND", "SIZE", "ADDED", "FILES", "TASK", "KEPT BECAUSE"];
     ctx.list(&list, ("backup", "backups"), &header, rows)
 }
 
@@ -118,6 +144,21 @@ fn show(b: &Backup, ctx: &Context) -> Result<ExitCode> {
         ("task", Some(b.task.to_string().into())),
         ("tenant", Some(b.tenant.to_string().into())),
     ])?;
+    done()
+}
+
+async fn verify(args: VerifyArgs, ctx: &Context) -> Result<ExitCode> {
+    let backup = resolve::backup(&ctx.client, &args.backup).await?;
+    let wish = Verify { files: args.sample.files.unwrap_or(0), seed: args.seed };
+    let task = ctx.client.verify_backup(backup.id, &wish).await?;
+    if args.wait.wanted() {
+        return ctx.wait_and_print(&task.id.to_string(), None).await;
+    }
+    if ctx.out.json {
+        ctx.out.json(&task)?;
+    } else {
+        ctx.out.line(format!("{} was started; `backstay task watch {}`", format::title(&task), task.id))?;
+    }
     done()
 }
 

@@ -10,6 +10,7 @@ use domain::policy::Schedule;
 use domain::{SignedDuration, Uuid};
 use jiff::civil::Time;
 
+use super::policy_preview::{self, ChangeArgs, PreviewArgs};
 use super::{Context, done, joined};
 use crate::cli::{PageArgs, WaitArgs};
 use crate::output::{Cell, Tone, short_ids};
@@ -41,6 +42,14 @@ pub(crate) enum PolicyCommand {
     /// Stop protecting resources by a policy; their backups stay
     #[command(after_help = "Example: backstay policy revoke nightly web-1")]
     Revoke(OnResources),
+    /// Change a policy; it counts from now on
+    #[command(after_help = "Example: backstay policy show nightly --json > nightly.json; $EDITOR nightly.json; \
+                      backstay policy preview nightly --file nightly.json; \
+                      backstay policy change nightly --file nightly.json")]
+    Change(ChangeArgs),
+    /// Show the next runs of a policy, and what its retention keeps and removes; also as if it were changed
+    #[command(after_help = "Example: backstay policy preview nightly --count 10 --file wanted.json")]
+    Preview(PreviewArgs),
     /// Run a policy now, and wait for its tasks
     #[command(after_help = "Example: backstay policy run nightly --resource web-1")]
     Run(RunArgs),
@@ -119,6 +128,8 @@ pub(crate) async fn run(command: PolicyCommand, ctx: &Context) -> Result<ExitCod
         }
         PolicyCommand::Apply(args) => apply(&args, ctx).await,
         PolicyCommand::Revoke(args) => revoke(&args, ctx).await,
+        PolicyCommand::Change(args) => show(&policy_preview::change(args, ctx).await?, ctx).await,
+        PolicyCommand::Preview(args) => policy_preview::preview(args, ctx).await,
         PolicyCommand::Run(args) => run_now(args, ctx).await,
     }
 }
@@ -267,7 +278,7 @@ async fn run_now(args: RunArgs, ctx: &Context) -> Result<ExitCode> {
 }
 
 /// One exit code for several tasks: a failure outweighs a cancellation, and that a success.
-fn worst(exits: &[Exit]) -> Exit {
+pub(super) fn worst(exits: &[Exit]) -> Exit {
     [Exit::TaskFailed, Exit::TaskCancelled].into_iter().find(|e| exits.contains(e)).unwrap_or(Exit::Ok)
 }
 

@@ -15,6 +15,7 @@ use server::{Config, Running};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connection::{self, Connection};
+use crate::log::LogArgs;
 
 pub(crate) const EXAMPLE: &str = "Example: backstay serve --data /var/lib/backstay --listen-tls 0.0.0.0:9281 \
      --public backup.example:9281";
@@ -29,6 +30,13 @@ const GIB: u64 = 1 << 30;
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     listening: ListenArgs,
+}
+
+impl ServeArgs {
+    /// How it logs.
+    pub(crate) fn log(&self) -> LogArgs {
+        self.listening.log()
+    }
 }
 
 /// Where a server answers and under which name, and what it allows.
@@ -60,6 +68,8 @@ pub(crate) struct ListenArgs {
     /// Images may also be imported from files in this folder, on machines of agents; can be given several times
     #[arg(long = "import-folder", value_name = "DIR")]
     import_folders: Vec<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
     /// The region that OpenStack clients are told; by default RegionOne
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
@@ -88,6 +98,11 @@ pub(crate) async fn run(args: ServeArgs, data: PathBuf) -> Result<ExitCode> {
 }
 
 impl ListenArgs {
+    /// How it logs.
+    pub(crate) fn log(&self) -> LogArgs {
+        self.log
+    }
+
     /// Starts the server out of this folder.
     pub(crate) async fn start(&self, data: PathBuf) -> Result<Running> {
         let roots = self.import_folders.iter().map(|p| folder_of_images(p)).collect::<Result<Vec<_>>>()?;

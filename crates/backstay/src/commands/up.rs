@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::{ListenArgs, RUNNING, connection_to, note, say, this_machine};
 use crate::connection::Connection;
+use crate::log::LogArgs;
 use crate::{format, progress};
 
 /// The name of the policy that `--protect` makes.
@@ -43,6 +44,13 @@ pub(crate) struct UpArgs {
     restore_root: Vec<PathBuf>,
 }
 
+impl UpArgs {
+    /// How it logs.
+    pub(crate) fn log(&self) -> LogArgs {
+        self.listening.log()
+    }
+}
+
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     let data = std::path::absolute(data)?;
@@ -57,7 +65,7 @@ pub(crate) async fn run(args: UpArgs, data: PathBuf) -> Result<ExitCode> {
     let connection = connection_to(&server);
 
     let stop_agent = CancellationToken::new();
-    let agent_config = local_agent(&server, &connection, &host, agent_host(&data, &args.restore_root)?)?;
+    let agent_config = local_agent(&server, &connection, &host, agent_host(&data, &args.restore_root)?, &data)?;
     let mut agent = tokio::spawn(agent::run(agent_config, stop_agent.clone()));
 
     let up = async {
@@ -109,7 +117,13 @@ fn agent_host(data: &Path, more_roots: &[PathBuf]) -> Result<agent::Host> {
     Ok(agent::Host { restore_roots: usual, spool: Some(super::agent_process::spool(data)?), ..agent::Host::default() })
 }
 
-fn local_agent(server: &Running, connection: &Connection, host: &str, about: agent::Host) -> Result<AgentConfig> {
+fn local_agent(
+    server: &Running,
+    connection: &Connection,
+    host: &str,
+    about: agent::Host,
+    data: &Path,
+) -> Result<AgentConfig> {
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     let ca = std::fs::read_to_string(&connection.ca_file).context("cannot read the certificate authority")?;
     Ok(AgentConfig {
@@ -117,6 +131,9 @@ fn local_agent(server: &Running, connection: &Connection, host: &str, about: age
         url: format!("https://{}", reachable(server.tls)),
         ca_pem: Some(ca),
         token: server.agent_token.clone(),
+        // Token and authority lie in the same folder, so a certificate would protect from nobody.
+        certificate: None,
+        journal: Some(super::agent_process::journal(data)),
         name: host.to_owned(),
         slots: SLOTS,
         program: Program::backstay(program),

@@ -2,7 +2,7 @@
 
 use api::{Backup, Progress, Task, TaskError};
 use domain::task::{ResultCode, State, kind};
-use domain::work::{BackupDone, RecoveryDone, Unread};
+use domain::work::{BackupDone, ForgetDone, Gone, Live, RecoveryDone, Unread, VerificationDone};
 use jiff::tz::TimeZone;
 
 use super::{clean, clean_line, count, counted, duration, size, speed, stamp};
@@ -152,6 +152,29 @@ pub(crate) fn payload(task: &Task) -> Option<String> {
             let done: RecoveryDone = serde_json::from_value(value.clone()).ok()?;
             let unwritten = skipped(&done.unwritten, done.unwritten_total, "written");
             Some(format!("{} in {} written back{unwritten}", size(done.bytes), counted(done.files, "file", "files")))
+        }
+        kind::VERIFICATION => {
+            let done: VerificationDone = serde_json::from_value(value.clone()).ok()?;
+            let read = format!("{} in {} read", size(done.bytes), counted(done.files, "file", "files"));
+            let damaged = match done.damaged_total {
+                0 => String::new(),
+                n => format!("; damage in {}", counted(n, "place", "places")),
+            };
+            let sampled = done.sampled.map(|s| {
+                let same = s.picked.iter().filter(|file| file.live == Live::Same).count() as u64;
+                let seed = s.sample.seed;
+                format!(", picked of {} by the seed {seed}; {same} compared with the machine", count(s.of))
+            });
+            Some(format!("{read}{}{damaged}", sampled.unwrap_or_default()))
+        }
+        kind::RETENTION => {
+            let done: ForgetDone = serde_json::from_value(value.clone()).ok()?;
+            let gone = |gone: &Gone| {
+                let id = crate::output::short_ids(&[gone.backup]).remove(0);
+                format!("\n  {id}: {}", gone.because.join("; "))
+            };
+            let listed: String = done.gone.iter().map(gone).collect();
+            Some(format!("{} removed{}", counted(done.removed, "backup", "backups"), clean(&listed)))
         }
         _ => None,
     }

@@ -27,7 +27,7 @@ pub struct Agenda {
     /// When the last run ended, however it did.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ended_at: Option<Timestamp>,
-    /// How many runs were left out without a task: they were missed, or the one before was not done.
+    /// How many runs were left out: they were missed, or the one before was not done.
     #[serde(default, skip_serializing_if = "is_default")]
     pub skipped: u64,
 }

@@ -81,6 +81,9 @@ pub struct Verdict {
     pub id: Uuid,
     /// Why it stays, in words; empty when it goes.
     pub because: Vec<String>,
+    /// What lets it go, in words: each rule that governs it and does not keep it. It stays all the same while there is any
+    /// reason for it.
+    pub against: Vec<String>,
 }
 
 impl Verdict {
@@ -136,6 +139,7 @@ impl Retention {
     pub fn judge(&self, points: &[Candidate], frame: Frame<'_>) -> Vec<Verdict> {
         let classes = classes(points, frame);
         let mut reasons: Vec<Vec<String>> = vec![Vec::new(); points.len()];
+        let mut against: Vec<Vec<String>> = vec![Vec::new(); points.len()];
         let mut governed = vec![false; points.len()];
         let mut newest: Vec<usize> = (0..points.len()).collect();
         newest.sort_by_key(|i| Reverse((points[*i].created_at, points[*i].id)));
@@ -150,8 +154,9 @@ impl Retention {
             };
             for (place, i) in newest.iter().filter(governs).enumerate() {
                 governed[*i] = true;
-                if rule.keep.holds(points[*i], place, frame) {
-                    reasons[*i].push(rule.reason());
+                match rule.keep.holds(points[*i], place, frame) {
+                    true => reasons[*i].push(rule.reason()),
+                    false => against[*i].push(rule.objection()),
                 }
             }
         }
@@ -160,7 +165,7 @@ impl Retention {
             if !governed[i] {
                 because.push("no rule governs it".to_owned());
             }
-            Verdict { id: point.id, because }
+            Verdict { id: point.id, because, against: std::mem::take(&mut against[i]) }
         };
         points.iter().enumerate().map(verdict).collect()
     }
@@ -178,19 +183,36 @@ impl Keep {
 }
 
 impl Rule {
-    fn reason(&self) -> String {
+    /// What it is about, as a part of a sentence; empty where it is about all.
+    fn what(&self) -> String {
         let periods: Vec<_> = Period::ALL.iter().filter(|p| self.periods.contains(p)).map(|p| p.name()).collect();
-        let what = match (self.first_of, periods.is_empty()) {
+        match (self.first_of, periods.is_empty()) {
             (None, true) => String::new(),
             (None, false) => format!("{} ", periods.join(" or ")),
             (Some(span), true) => format!("the first of {span} "),
             (Some(span), false) => format!("the first of {span}, {} ", periods.join(" or ")),
-        };
+        }
+    }
+
+    /// Why a recovery point stays by it.
+    fn reason(&self) -> String {
+        let what = self.what();
         match self.keep {
             Keep::MaxAge(age) if what.is_empty() => format!("it is not older than {age}"),
             Keep::MaxAge(age) => format!("it is {what}and not older than {age}"),
             Keep::MaxCount(1) => format!("it is the newest {what}one"),
             Keep::MaxCount(count) => format!("it is one of the newest {count} {what}ones"),
+        }
+    }
+
+    /// Why a recovery point does not stay by it.
+    fn objection(&self) -> String {
+        let what = self.what();
+        match self.keep {
+            Keep::MaxAge(age) if what.is_empty() => format!("it is older than {age}"),
+            Keep::MaxAge(age) => format!("it is {what}and older than {age}"),
+            Keep::MaxCount(1) => format!("it is not the newest {what}one"),
+            Keep::MaxCount(count) => format!("it is not one of the newest {count} {what}ones"),
         }
     }
 }

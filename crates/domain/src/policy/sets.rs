@@ -1,6 +1,8 @@
 //! Schedules of several sets of runs, each by the calendar or after the end of the last run; and what kind of run comes.
 //! The rules are those of the contract for Yandex clients, section 14.
 
+use std::collections::BTreeSet;
+
 use jiff::Span;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
@@ -249,6 +251,28 @@ impl RunSets {
         }))
     }
 
+    /// The moments from one to another, both included, in their order; where there are more than `most`, the first of them and
+    /// the last.
+    #[must_use]
+    pub fn moments(&self, from: Timestamp, to: Timestamp, past: &Past<'_>, most: usize) -> Vec<Timestamp> {
+        let frame = self.frame(past);
+        let before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
+        let mut found = BTreeSet::from([from]);
+        for set in &self.sets {
+            match &set.when {
+                When::Times(times) => found.extend(times.within(before, to, frame).take(most)),
+                When::AfterLast(delay) => found.extend(follows(*delay, past).filter(|at| *at > before && *at <= to)),
+                When::AtOnce {} => found.extend(first(past).filter(|at| *at > before && *at <= to)),
+                When::Every(step) => {
+                    let steps = (steps_before(*step, before, past).max(1)..).map_while(|n| self::step(*step, n, past));
+                    found.extend(steps.skip_while(|at| *at <= before).take_while(|at| *at <= to).take(most));
+                }
+            }
+        }
+        found.remove(&to);
+        found.into_iter().take(most.saturating_sub(1)).chain([to]).collect()
+    }
+
     /// When a run has to be over that is made for a moment in the window of runs; none where nothing stops it. What comes at
     /// once with the policy is not held to the window, wherever its moment lies.
     #[must_use]
@@ -269,11 +293,16 @@ impl RunSets {
     /// application of the policy (contract for Yandex clients, Y99).
     #[must_use]
     pub fn start(&self, due: Due, application: Uuid, past: &Past<'_>) -> Timestamp {
-        let Some(most) = self.max_delay else { return due.at };
-        let most = most.length().min(self.gap(due, past) / 2).as_secs().unsigned_abs();
+        let most = self.longest_delay(due, past).as_secs().unsigned_abs();
         let share = u128::from(scatter(application, due.at)) * (u128::from(most) + 1);
         let seconds = i64::try_from(share >> 64).unwrap_or(0);
         due.at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(due.at)
+    }
+
+    /// How long after its moment a run begins at the latest.
+    #[must_use]
+    pub fn longest_delay(&self, due: Due, past: &Past<'_>) -> SignedDuration {
+        self.max_delay.map_or(SignedDuration::ZERO, |most| most.length().min(self.gap(due, past) / 2))
     }
 
     /// How long after a moment the next one is.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::work::MOST_SAMPLED;
 use crate::{SignedDuration, named_enum};
 
 /// The most masks and globs of one policy, together (contract for Yandex clients, Y7: 1000; globs come on top).
@@ -125,9 +126,15 @@ pub struct Settings {
     /// Whether to read every file; otherwise those whose size and times are as before are not read again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub read_all: bool,
+    /// Whether other file systems below the paths are left out; the folder on which one is mounted is kept, empty.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub one_file_system: bool,
     /// Whether each good backup is verified afterwards by reading all of its data.
     #[serde(default, skip_serializing_if = "is_default")]
     pub verify: bool,
+    /// Where that is wished: only so many files, picked at random, are restored as a test; 0 = all data is read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub verify_files: u32,
     /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
     #[serde(default, skip_serializing_if = "is_default")]
     pub freeze: bool,
@@ -174,6 +181,10 @@ impl Settings {
                 Error::invalid("settings.commands", "a command has no program").hint("name the program in 'cmd'")
             );
         }
+        if self.verify_files > MOST_SAMPLED {
+            return Err(Error::invalid("settings.verify_files", format!("there are more than {MOST_SAMPLED} files"))
+                .hint("0 reads all data"));
+        }
         let retries = [("settings.retries", self.retries), ("settings.snapshot_retries", self.snapshot_retries)];
         for (field, retry) in retries {
             if retry.is_some_and(|r| r.interval.is_negative()) {
@@ -210,7 +221,9 @@ mod tests {
             snapshot_retries: retry,
             background: true,
             read_all: true,
+            one_file_system: true,
             verify: true,
+            verify_files: 10,
             freeze: true,
             archive_name: "[Plan Name]".into(),
             sector_by_sector: true,
@@ -239,6 +252,10 @@ mod tests {
         );
         let off = Command { enabled: false, ..command };
         assert_eq!(Settings { commands: vec![off], ..Settings::default() }.validate(), Ok(()));
+        assert_eq!(
+            refused(Settings { verify_files: MOST_SAMPLED + 1, ..Settings::default() }).as_deref(),
+            Some("settings.verify_files")
+        );
         let long = Masks { exclude: vec!["x".repeat(MAX_MASK + 1)], include: Vec::new() };
         assert_eq!(refused(Settings { masks: long, ..Settings::default() }).as_deref(), Some("settings.masks.exclude"));
     }

@@ -153,6 +153,22 @@ impl Timetable {
         days.iter().rev().find_map(times).filter(|t| *t > after)
     }
 
+    /// The times after `after` and not after `until`, day by day.
+    pub fn within<'a>(
+        &'a self,
+        after: Timestamp,
+        until: Timestamp,
+        frame: Frame<'a>,
+    ) -> impl Iterator<Item = Timestamp> + 'a {
+        let start = offset(date_of(after, frame.zone), -1);
+        let last = date_of(until, frame.zone);
+        let mut counted = start.map_or(0, |start| self.counted_before(start, frame));
+        let days = std::iter::successors(start, |day| offset(*day, 1)).take_while(move |day| *day <= last);
+        let days = days.filter(move |day| self.takes(*day, frame, &mut counted));
+        let times = days.flat_map(move |day| self.times(day, frame.zone));
+        times.filter(move |t| *t > after && *t <= until)
+    }
+
     /// Whether a time is one of its times.
     #[must_use]
     pub fn holds(&self, time: Timestamp, frame: Frame<'_>) -> bool {

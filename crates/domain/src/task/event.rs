@@ -1,6 +1,6 @@
 //! What can happen to a task, and what must happen elsewhere because of it.
 
-use super::{Blocker, Executor, LeaseToken, Message, Outcome, Progress, Timer};
+use super::{Blocker, Executor, LeaseToken, Message, NotRun, Outcome, Progress, Timer};
 use crate::{Uuid, named_enum};
 
 /// Something that happens to a task.
@@ -72,8 +72,12 @@ pub enum Event {
     },
     /// The scheduler does not run it, and says why.
     Skip {
+        /// Why, in a word.
+        why: NotRun,
         /// Why, in a sentence.
         reason: String,
+        /// Details for programs; null = none.
+        context: serde_json::Value,
     },
     /// A timer ran out.
     Expire {

@@ -127,8 +127,8 @@ impl Task {
             (Phase::Started(_) | Phase::Paused(_), Event::Solve { blocker, solution }) => {
                 next.solve(blocker, solution, now)
             }
-            (Phase::Enqueued, Event::Skip { reason }) => {
-                Ok(next.complete(TaskResult::server(ResultCode::Cancelled, "runSkipped", reason), None, now))
+            (Phase::Enqueued, Event::Skip { why, reason, context }) => {
+                Ok(next.complete(TaskResult::not_run(why, reason, context), None, now))
             }
             (phase, Event::Expire { timer }) if phase.state() != State::Completed => {
                 if self.expired(moment) != Some(timer) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Event, EventKind, Executor, LeaseToken, Message, Outcome, OutcomeCode, Progress, Rules, State, Task, TaskId,
-    TaskSpec, Timer, state::Blocker,
+    Event, EventKind, Executor, LeaseToken, Message, NotRun, Outcome, OutcomeCode, Progress, Rules, State, Task,
+    TaskId, TaskSpec, Timer, state::Blocker,
 };
 use crate::error::Code;
 use crate::{Moment, SignedDuration, Timestamp, Uuid};
@@ -130,7 +130,11 @@ impl Variant {
             }
             EventKind::Cancel => Event::Cancel { by: "operator".into() },
             EventKind::Solve => Event::Solve { blocker: Uuid::nil(), solution: answer.clone() },
-            EventKind::Skip => Event::Skip { reason: "the former run is not done".into() },
+            EventKind::Skip => Event::Skip {
+                why: NotRun::Skipped,
+                reason: "the former run is not done".into(),
+                context: serde_json::Value::Null,
+            },
             EventKind::Delete => Event::Delete,
             EventKind::Expire => Event::Expire { timer: Timer::Life },
         };

@@ -18,7 +18,7 @@ pub use lease::{Assignment, LeaseToken};
 pub use machine::Applied;
 pub use machine_table::{Row, transition_table};
 pub use progress::{Bottleneck, Progress};
-pub use result::{Outcome, OutcomeCode, ResultCode, SERVER_DOMAIN, TaskError, TaskResult};
+pub use result::{NotRun, Outcome, OutcomeCode, ResultCode, SCHEDULER_DOMAIN, SERVER_DOMAIN, TaskError, TaskResult};
 pub use spec::{Affinity, Entity, Executor, Issuer, Named, Priority, Rules, TaskSpec, entity, kind, limits};
 pub use state::{Blocker, Completion, Message, Phase, Run, Standing, State, Status};
 pub use timer::Timer;

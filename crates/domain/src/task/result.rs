@@ -14,11 +14,11 @@ named_enum! {
         Error = "error",
         /// Done, with something to look at.
         Warning = "warning",
-        /// Cancelled by a person, or a scheduled run that was skipped.
+        /// Cancelled by a person, or a scheduled run that was skipped because the one before was not done.
         Cancelled = "cancelled",
         /// The executor was lost or gave up, and the attempts are used up.
         Abandoned = "abandoned",
-        /// Queue, execution or life time is over.
+        /// Queue, execution or life time is over, or the time of a scheduled run passed without it.
         TimedOut = "timedout",
     }
 }
@@ -52,6 +52,19 @@ impl OutcomeCode {
 
 /// The domain of errors that the server itself makes (the name that Acronis clients know).
 pub const SERVER_DOMAIN: &str = "TaskManager";
+
+/// The domain of what the scheduler says of runs that it did not begin.
+pub const SCHEDULER_DOMAIN: &str = "Scheduler";
+
+named_enum! {
+    /// Why a run of a policy did not begin; the name is the code of its error.
+    NotRun {
+        /// The run before it was not done. It ends as cancelled, because a run was under way.
+        Skipped = "runSkipped",
+        /// Its time passed: nothing looked then, or its window closed. It ends as timed out, which counts as failed.
+        Missed = "runMissed",
+    }
+}
 
 /// Why something failed, so that a person can act on it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -103,6 +116,17 @@ pub struct TaskResult {
 }
 
 impl TaskResult {
+    /// The result of a run that did not begin.
+    pub(crate) fn not_run(why: NotRun, message: String, context: Value) -> TaskResult {
+        let code = match why {
+            NotRun::Skipped => ResultCode::Cancelled,
+            NotRun::Missed => ResultCode::TimedOut,
+        };
+        let (domain, reason) = (SCHEDULER_DOMAIN.to_owned(), why.name().to_owned());
+        let error = TaskError { domain, code: reason, message, context, ..TaskError::default() };
+        TaskResult { code, error: Some(error), warnings: Vec::new(), payload: Value::Null }
+    }
+
     /// A result the server sets.
     pub(crate) fn server(code: ResultCode, reason: &str, message: String) -> TaskResult {
         TaskResult { code, error: Some(TaskError::server(reason, message)), warnings: Vec::new(), payload: Value::Null }

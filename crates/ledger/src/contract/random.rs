@@ -6,8 +6,8 @@ use domain::activity::{ActivityEvent, ActivityId, ActivityRef, ActivitySpec};
 use domain::query::{Clause, Direction, Field, FieldKind, Filter, Order, Page, Pattern, Query, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::task::{
-    Affinity, Blocker, Entity, Event, Executor, LeaseToken, Message, Named, Outcome, OutcomeCode, Priority, Progress,
-    TaskId, TaskRef, TaskSpec,
+    Affinity, Blocker, Entity, Event, Executor, LeaseToken, Message, Named, NotRun, Outcome, OutcomeCode, Priority,
+    Progress, TaskId, TaskRef, TaskSpec,
 };
 use domain::{Scope, SignedDuration, Timestamp, Uuid};
 
@@ -173,7 +173,10 @@ pub(super) fn write(dice: &mut Dice, w: &World, known: &Known) -> Write {
         16 | 17 => report(Event::Complete { lease, outcome: outcome(dice), progress: dice.optional(progress) }),
         18 => report(Event::Abandon { lease, reason: "tired".into() }),
         19 => Write::Task(TaskRef::Id(task), Event::Cancel { by: "Jo".into() }),
-        20 => Write::Task(TaskRef::Id(task), Event::Skip { reason: "busy".into() }),
+        20 => Write::Task(
+            TaskRef::Id(task),
+            Event::Skip { why: *dice.pick(NotRun::ALL), reason: "busy".into(), context: serde_json::Value::Null },
+        ),
         21 => Write::Task(TaskRef::Id(task), Event::Delete),
         22 => Write::Settle(task),
         23 | 24 | 34 | 35 => {

@@ -1,6 +1,6 @@
 //! Records: replaced whole, under a check of the revision, with keys that are unique on the server.
 
-use domain::agent::Agent;
+use domain::agent::{Agent, CertificateDates};
 use domain::archive::Archive;
 use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
@@ -61,6 +61,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         name: "main".into(),
         url: "/backups".into(),
         sealed_password: "c2VjcmV0".into(),
+        sealed_secrets: [("AWS_SECRET_ACCESS_KEY".to_owned(), "sealed too".to_owned())].into(),
         append_only: true,
         pruning: Some(domain::repository::Pruning { at: w.moment.now, agent: w.id() }),
         created_at,
@@ -109,6 +110,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         expires_at: Some(w.moment.now + seconds(9)),
         revoked_at: Some(w.moment.now + seconds(8)),
         resource: Some(machine.id),
+        certified: Some(w.id()),
         joins: Some(Joins { kind: Some(ResourceKind::ComputeVm), external: true, policies: vec![policy.id] }),
     };
     let agent = Agent {
@@ -125,6 +127,8 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         queues: vec!["agents".into()],
         last_seen_at: Some(w.moment.now),
         token: token.id,
+        certificate: Some(CertificateDates { issued_at: created_at, expires_at: updated_at }),
+        revoked_at: Some(updated_at),
         created_at,
         updated_at,
     };

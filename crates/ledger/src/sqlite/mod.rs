@@ -27,7 +27,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub use self::load::Loader;
 
 use self::error::{Sql, unavailable};
 use self::words::{Db, Words};
-use self::writer::{Job, Writer};
+use self::writer::{Job, Observer, Writer};
 use crate::index::Follower;
 use crate::{
     Changes, Committed, Head, IndexProgress, IndexReport, Ledger, Rev, Stored, Write, activity_not_found,
@@ -68,6 +68,7 @@ pub struct SqliteLedger {
     readers: Arc<Readers>,
     head: watch::Receiver<Head>,
     transactions: Arc<AtomicU64>,
+    observer: Arc<OnceLock<Observer>>,
     /// What answers lists of tasks; none where the record does it itself.
     index: Option<Arc<Follower>>,
 }
@@ -104,12 +105,14 @@ impl SqliteLedger {
     fn over(conn: Connection, path: &Path, words: Arc<Words>, index: Option<Arc<Follower>>) -> Result<SqliteLedger> {
         let (head, newest) = watch::channel(tx::counters(&conn)?.head());
         let transactions = Arc::new(AtomicU64::new(0));
+        let observer = Arc::new(OnceLock::new());
         let (jobs, queue) = mpsc::channel(WAITING);
         let writer = Writer {
             conn,
             remembered: Default::default(),
             head,
             transactions: transactions.clone(),
+            observer: observer.clone(),
             index: index.clone(),
         };
         let thread = std::thread::Builder::new()
@@ -127,6 +130,7 @@ impl SqliteLedger {
             }),
             head: newest,
             transactions,
+            observer,
             index,
         })
     }
@@ -169,6 +173,13 @@ impl SqliteLedger {
     #[must_use]
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
+    }
+
+    /// Lets `observe` be told of each durable write: how many commits shared it, and how long it took. It is called on the
+    /// thread that writes, so it must be quick. Only the first observer is taken.
+    pub fn observe(&self, observe: impl Fn(usize, Duration) + Send + Sync + 'static) {
+        // Whoever comes second learns nothing; one server has one ledger.
+        let _ = self.observer.set(Box::new(observe));
     }
 
     fn jobs(&self) -> Result<mpsc::Sender<Job>> {

@@ -271,6 +271,12 @@ impl Tx for SqlTx<'_> {
         Ok(self.one(sql, [rows::uuid(tenant)], |r| r.get(0))?.unwrap_or_default())
     }
 
+    fn repository_in_use(&mut self, repository: Uuid) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM policies WHERE repository = ?1)
+                       OR EXISTS (SELECT 1 FROM backups WHERE repository = ?1 AND ended_at IS NULL)";
+        Ok(self.one(sql, [rows::uuid(repository)], |r| r.get(0))?.unwrap_or_default())
+    }
+
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM tenants
                    WHERE parent = ?1 AND name = ?2 AND ended_at IS NULL AND id <> ?3)";

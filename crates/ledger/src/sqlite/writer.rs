@@ -2,8 +2,9 @@
 //! durable. Callers that come together share one write to the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use domain::{Error, Moment, Result, Scope};
 use rusqlite::Connection;
@@ -18,6 +19,9 @@ use crate::{Committed, Head, Write};
 
 /// The most commits in one transaction: enough to hide the disk, few enough that nobody waits long.
 const MAX_GROUP: usize = 256;
+
+/// Told of each write to the disk: how many commits shared it, and how long it took.
+pub(super) type Observer = Box<dyn Fn(usize, Duration) + Send + Sync>;
 
 /// What the writer is asked for.
 pub(super) enum Job {
@@ -44,6 +48,8 @@ pub(super) struct Writer {
     pub(super) head: watch::Sender<Head>,
     /// How many transactions were made durable.
     pub(super) transactions: Arc<AtomicU64>,
+    /// Who wants to know of each write to the disk.
+    pub(super) observer: Arc<OnceLock<Observer>>,
     /// What learns of every commit; none where the record answers everything itself.
     pub(super) index: Option<Arc<Follower>>,
 }
@@ -71,6 +77,8 @@ impl Writer {
     /// Carries out a group and answers every caller in it. A defect costs the group its answers, which its callers see
     /// as `unavailable`; the writer goes on from the state before.
     fn group(&self, group: Vec<Job>) {
+        let (began, commits) = (Instant::now(), group.len());
+        let before = self.transactions.load(Ordering::Relaxed);
         let result = catch_unwind(AssertUnwindSafe(|| self.attempt(group)));
         let (answers, outcome) = match result {
             Ok(done) => done,
@@ -80,6 +88,11 @@ impl Writer {
                 return;
             }
         };
+        if self.transactions.load(Ordering::Relaxed) > before
+            && let Some(observe) = self.observer.get()
+        {
+            observe(commits, began.elapsed());
+        }
         if let Ok(head) = outcome {
             // Before the answers, so that a caller who looks finds its own revision.
             self.head.send_if_modified(|last| std::mem::replace(last, head) != head);

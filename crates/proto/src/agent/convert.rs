@@ -43,6 +43,13 @@ pub fn time_of(nanoseconds: i64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// The nanoseconds of a time.
+#[must_use]
+pub fn nanoseconds_of(time: Timestamp) -> i64 {
+    // Until the year 2262.
+    i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
 /// JSON out of its text; empty = null.
 ///
 /// # Errors
@@ -181,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_password_is_not_in_the_debug_text_of_any_message() {
-        let repository = v1::Repository { url: "/r".into(), password: "tape under the desk".into() };
+        let secrets = [("AWS_SECRET_ACCESS_KEY".to_owned(), "tape in the cupboard".to_owned())].into();
+        let repository = v1::Repository { url: "/r".into(), password: "tape under the desk".into(), secrets };
         let assign = v1::Assign { repository: Some(repository), ..Default::default() };
         let message = v1::ToAgent::from(v1::to_agent::Message::Assign(assign));
         assert!(!format!("{message:?}").contains("tape"));

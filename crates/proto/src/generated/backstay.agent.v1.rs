@@ -5,7 +5,7 @@
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
     /// Exactly one.
-    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "from_agent::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<from_agent::Message>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -28,19 +28,22 @@ pub mod from_agent {
         /// The agent ends: no more tasks for it; those it has are given back.
         #[prost(message, tag = "5")]
         Leaving(super::Leaving),
+        /// The agent wants a certificate: it has none, or its own grows old.
+        #[prost(message, tag = "6")]
+        CertificateRequest(super::CertificateRequest),
     }
 }
 /// What the server says.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
     /// Exactly one.
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
 pub mod to_agent {
     /// Exactly one.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Message {
         /// Always the first.
         #[prost(message, tag = "1")]
@@ -63,6 +66,9 @@ pub mod to_agent {
         /// A folder of the machine to make.
         #[prost(message, tag = "7")]
         CreateDirectory(super::CreateDirectory),
+        /// The certificate that the agent asked for.
+        #[prost(message, tag = "8")]
+        Certificate(super::Certificate),
     }
 }
 /// Who the agent is, and what it has in its hands.
@@ -150,6 +156,29 @@ pub struct Alive {}
 /// The agent ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leaving {}
+/// A certificate is wanted with which the agent shows who it is when it connects.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateRequest {
+    /// A PKCS #10 request as PEM. The key stays with the agent.
+    #[prost(string, tag = "1")]
+    pub csr_pem: ::prost::alloc::string::String,
+}
+/// A certificate, or why there is none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Certificate {
+    /// As PEM; empty = it was refused.
+    #[prost(string, tag = "1")]
+    pub pem: ::prost::alloc::string::String,
+    /// From when on it is valid.
+    #[prost(int64, tag = "2")]
+    pub issued_at_ns: i64,
+    /// Until when.
+    #[prost(int64, tag = "3")]
+    pub expires_at_ns: i64,
+    /// Why it was refused, in a sentence.
+    #[prost(string, tag = "4")]
+    pub refusal: ::prost::alloc::string::String,
+}
 /// A task in the agent's hands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Held {
@@ -172,7 +201,7 @@ pub struct Welcome {
 }
 /// A task for the agent. It must be acknowledged (Started) within the task's acknowledgement timeout. The same lease may
 /// come twice; the second one is no news.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assign {
     /// The task's number.
     #[prost(int64, tag = "1")]
@@ -207,7 +236,7 @@ pub struct Assign {
     pub create_repository: bool,
 }
 /// What is needed to open a repository.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct Repository {
     /// Where it is.
@@ -216,6 +245,12 @@ pub struct Repository {
     /// Its password, in the clear.
     #[prost(string, tag = "2")]
     pub password: ::prost::alloc::string::String,
+    /// What else opens the way there, under the names that restic reads from its environment.
+    #[prost(map = "string, string", tag = "3")]
+    pub secrets: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// Work to stop.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -572,7 +607,7 @@ pub mod ack {
     }
 }
 /// A folder of a backup is to be listed.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListFiles {
     /// For the reply.
     #[prost(uint64, tag = "1")]

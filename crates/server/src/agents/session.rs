@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::wire;
-use crate::service::{AgentIdentity, Assigned, Command, Connected, DirectoryEntry, FileList, Service, passing};
+use crate::authority::ClientCertificate;
+use crate::service::{
+    AgentHello, AgentIdentity, Assigned, Command, Connected, DirectoryEntry, FileList, Service, passing,
+};
 
 /// How often a session looks for work though nobody woke it. Waking is the usual way; this one makes up for every way in
 /// which a wake-up can be lost.
@@ -32,7 +35,7 @@ type Out = mpsc::Sender<std::result::Result<ToAgent, Status>>;
 /// Runs a session to its end. The end is told to the agent as the status of the stream.
 pub(super) async fn run(
     service: Arc<Service>,
-    secret: String,
+    (secret, shown): (String, Option<ClientCertificate>),
     mut incoming: Streaming<FromAgent>,
     out: Out,
     shutdown: CancellationToken,
@@ -47,7 +50,7 @@ pub(super) async fn run(
         _ => return,
     };
     let slots = hello.slots as usize;
-    let hello = wire::hello(hello);
+    let hello = AgentHello { certificate: shown, ..wire::hello(hello) };
     let held: HashSet<LeaseToken> = hello.running.iter().map(|h| h.lease.clone()).collect();
     let name = hello.name.clone();
     let connected = match service.agent_connected(&secret, hello).await {
@@ -205,6 +208,10 @@ impl Session<'_> {
                 self.slots = 0;
                 Ok(false)
             }
+            Some(from_agent::Message::CertificateRequest(v1::CertificateRequest { csr_pem })) => {
+                let signed = self.service.renew_certificate(self.agent, &csr_pem).await;
+                self.send(wire::certificate(signed)).await.map(|()| false)
+            }
             // A message of a newer agent is none of our business.
             Some(from_agent::Message::Alive(v1::Alive {})) | None => Ok(false),
             Some(from_agent::Message::Hello(_)) => Err(End::Told(Status::invalid_argument("an agent says Hello once"))),
@@ -251,6 +258,7 @@ impl Session<'_> {
                 }
                 Ok(had)
             }
+            Command::Refused(error) => Err(End::from(&error)),
             Command::ListFiles { request, answer } => {
                 let id = self.question(Asker::Files(answer));
                 self.send(wire::list_files(id, request)).await.map(|()| false)

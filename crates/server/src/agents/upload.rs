@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::wire;
+use crate::authority::ClientCertificate;
 use crate::service::Service;
 
 /// How long the agent may be silent within a file.
@@ -16,14 +17,14 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 pub(super) async fn receive(
     service: &Service,
-    secret: &str,
+    credentials: (&str, Option<ClientCertificate>),
     mut parts: Streaming<UploadPart>,
 ) -> Result<Uploaded, Status> {
     let Some(Part::Begin(UploadBegin { task, lease, size })) = next(&mut parts).await? else {
         return Err(Status::invalid_argument("an agent says first what it hands over"));
     };
     let mut incoming =
-        service.begin_upload(secret, TaskId(task), LeaseToken(lease), size).await.map_err(|e| status(&e))?;
+        service.begin_upload(credentials, TaskId(task), LeaseToken(lease), size).await.map_err(|e| status(&e))?;
     while let Some(part) = next(&mut parts).await? {
         let Part::Data(data) = part else {
             return Err(Status::invalid_argument("an agent says once what it hands over"));

@@ -5,9 +5,10 @@ use domain::error::Kind;
 use domain::task::{LeaseToken, TaskId};
 use domain::{Code, Error};
 use proto::agent::v1::{self, ack, reply, report, stop, to_agent};
-use proto::agent::{Malformed, json_of, json_text, time_of, uuid_of};
+use proto::agent::{Malformed, json_of, json_text, nanoseconds_of, time_of, uuid_of};
 use tonic::Status;
 
+use crate::authority::Signed;
 use crate::service::{
     AgentHello, Assigned, DirectoryEntry, DirectoryKind, FileEntry, FileList, Held, ListFiles, Report, ReportEvent,
     Reported, RepositoryAccess,
@@ -28,6 +29,7 @@ pub(super) fn hello(hello: v1::Hello) -> AgentHello {
         virtual_machine: hello.virtual_machine,
         restore_roots: hello.restore_roots,
         running,
+        certificate: None,
     }
 }
 
@@ -69,7 +71,8 @@ pub(super) fn create_directory(request_id: u64, path: String) -> v1::ToAgent {
 }
 
 fn repository(access: &RepositoryAccess) -> v1::Repository {
-    v1::Repository { url: access.url.clone(), password: access.password.clone() }
+    let secrets = access.secrets.clone().into_iter().collect();
+    v1::Repository { url: access.url.clone(), password: access.password.clone(), secrets }
 }
 
 pub(super) fn report(report: v1::Report) -> Result<Report, Malformed> {
@@ -116,6 +119,20 @@ pub(super) fn refused(seq: u64, code: Code, message: String) -> v1::ToAgent {
     let status = ack::Status::Refused.into();
     let code = code.name().to_owned();
     to_agent::Message::Ack(v1::Ack { seq, status, cancel_requested: false, code, message }).into()
+}
+
+/// A certificate that was asked for, or why it was refused.
+pub(super) fn certificate(signed: Result<Signed, Error>) -> v1::ToAgent {
+    let certificate = match signed {
+        Ok(Signed { pem, dates }) => v1::Certificate {
+            pem,
+            issued_at_ns: nanoseconds_of(dates.issued_at),
+            expires_at_ns: nanoseconds_of(dates.expires_at),
+            refusal: String::new(),
+        },
+        Err(error) => v1::Certificate { refusal: error.message, ..Default::default() },
+    };
+    to_agent::Message::Certificate(certificate).into()
 }
 
 /// What an agent answers about a folder.

@@ -12,8 +12,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span};
 
+use crate::telemetry;
+
 /// How a dialect ends its answers.
 pub(super) trait Shape: 'static {
+    /// Its name in metrics.
+    const DIALECT: &str;
     /// The answer as it leaves; a failure that needs the request id in its body gets it here.
     fn finish(response: Response, request_id: &str) -> Response;
     /// The answer after a panic.
@@ -49,9 +53,7 @@ const LONGEST_ID: usize = 64;
 pub(super) fn layers<D: Shape, S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .layer(CatchPanicLayer::custom(after_panic::<D>))
-        .layer(
-            TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::DEBUG)),
-        )
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::INFO)))
         .layer(middleware::from_fn(request_id::<D>))
 }
 
@@ -64,10 +66,12 @@ pub(super) fn request_id_of(headers: &HeaderMap) -> &str {
 fn span<B>(request: &axum::http::Request<B>) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("(no route)", MatchedPath::as_str);
     let id = request_id_of(request.headers());
-    tracing::info_span!("request", method = %request.method(), route, request_id = id)
+    // Of the highest level, so that lines have it whatever is logged.
+    tracing::error_span!("request", method = %request.method(), route, request_id = id)
 }
 
 async fn request_id<D: Shape>(mut request: Request, next: Next) -> Response {
+    telemetry::answered_by(D::DIALECT);
     let id = match request.headers().get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| D::takes_id(id)) {
         Some(id) => id.to_owned(),
         None => Uuid::now_v7().to_string(),

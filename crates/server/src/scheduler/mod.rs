@@ -2,15 +2,16 @@
 //! crash is the way of every day; a nudge only makes them look sooner.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::query::{Filter, Query, TaskField, Test, Value};
 use domain::task::{Event, TaskRef};
-use domain::{Code, Result, Scope, SignedDuration};
+use domain::{Code, Result, Scope, SignedDuration, Timestamp};
 use ledger::Write;
 use tokio_util::sync::CancellationToken;
 
 use crate::service::Service;
+use crate::telemetry::Telemetry;
 
 /// How often it looks when nobody nudges. Timers must fire within a second (contract for Acronis clients, D60).
 const TURN: Duration = Duration::from_millis(500);
@@ -39,25 +40,8 @@ impl Default for History {
 
 /// Runs until the token is cancelled. An error is logged, and the next turn tries again.
 pub async fn run(service: Arc<Service>, history: History, shutdown: CancellationToken) {
-    for turn in 0u32.. {
-        log("expire timers", service.settle_due().await);
-        log("note the ends of runs", service.note_ends().await);
-        log("close backup windows", service.close_windows().await);
-        log("run due policies", service.run_due_policies().await);
-        if turn % TURNS_PER_WAKING == 0 {
-            log("wake agents for what waits at the gate", service.wake_for_the_gate().await);
-            log("remove files that were fetched or expired", service.clean_downloads().await);
-        }
-        if turn % TURNS_PER_LOOK == 0 {
-            log("look for ends of runs", service.look_for_ends().await);
-            log("look for ends of deletions", service.look_for_deletions().await);
-            log("give back space", service.prune_due().await);
-        }
-        if turn % TURNS_PER_CLEANING == 0 {
-            log("remove backups whose own time is over", service.expire_backups().await);
-            log("clean up history", service.clean_history(history).await);
-            log("forget revoked tokens that have expired", service.forget_revocations().await);
-        }
+    for number in 0u32.. {
+        turn(&service, history, number).await;
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = service.nudged() => {}
@@ -66,8 +50,34 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
     }
 }
 
-fn log(what: &str, result: Result<()>) {
+/// One look at everything that is looked at in the turn of this number; in the first at all there is.
+pub async fn turn(service: &Service, history: History, number: u32) {
+    let (telemetry, began) = (service.telemetry(), Instant::now());
+    let log = |what, result| log(telemetry, what, result);
+    log("expire timers", service.settle_due().await);
+    log("note the ends of runs", service.note_ends().await);
+    log("close backup windows", service.close_windows().await);
+    log("run due policies", service.run_due_policies().await);
+    if number.is_multiple_of(TURNS_PER_WAKING) {
+        log("wake agents for what waits at the gate", service.wake_for_the_gate().await);
+        log("remove files that were fetched or expired", service.clean_downloads().await);
+    }
+    if number.is_multiple_of(TURNS_PER_LOOK) {
+        log("look for ends of runs", service.look_for_ends().await);
+        log("look for ends of deletions", service.look_for_deletions().await);
+        log("give back space", service.prune_due().await);
+    }
+    if number.is_multiple_of(TURNS_PER_CLEANING) {
+        log("remove backups whose own time is over", service.expire_backups().await);
+        log("clean up history", service.clean_history(history).await);
+        log("forget revoked tokens that have expired", service.forget_revocations().await);
+    }
+    telemetry.turned(began.elapsed(), service.moment().now);
+}
+
+fn log(telemetry: &Telemetry, what: &'static str, result: Result<()>) {
     if let Err(error) = result {
+        telemetry.step_failed(what);
         tracing::error!(error = %error, code = error.code.name(), "could not {what}");
     }
 }
@@ -97,7 +107,7 @@ impl Service {
     pub async fn clean_history(&self, history: History) -> Result<()> {
         let everything = Scope::everything();
         let moment = self.moment();
-        let before = |age: SignedDuration| moment.now.checked_sub(age).unwrap_or(domain::Timestamp::MIN);
+        let before = |age: SignedDuration| moment.now.checked_sub(age).unwrap_or(Timestamp::MIN);
         let ended = Test::Range {
             from: std::ops::Bound::Unbounded,
             to: std::ops::Bound::Excluded(Value::Time(before(history.shown))),

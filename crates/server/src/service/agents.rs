@@ -17,7 +17,7 @@ use domain::task::{
     Effect, Event, Executor, LeaseToken, Outcome, OutcomeCode, Progress, State, Task, TaskError, TaskId, TaskRef,
 };
 use domain::tenant::{MAX_NAME, check_name};
-use domain::token::{Token, TokenKind};
+use domain::token::Token;
 use domain::work::ForgetDone;
 use domain::{Code, Error, Result, Scope, Uuid};
 use ledger::{Committed, Expect, Stored, Write, Written};
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 use self::needs::Needs;
 use super::{Command, RepositoryAccess, Service};
+use crate::authority::ClientCertificate;
 use crate::secrets::random_secret;
 
 /// What an agent says of itself when it connects.
@@ -51,6 +52,8 @@ pub struct AgentHello {
     pub restore_roots: Vec<String>,
     /// The tasks it has in its hands, also those whose end was not acknowledged yet.
     pub running: Vec<Held>,
+    /// The certificate that it showed.
+    pub certificate: Option<ClientCertificate>,
 }
 
 /// A task in an agent's hands.
@@ -207,8 +210,6 @@ pub enum Reported {
 /// So many restore roots of an agent are kept.
 const MAX_ROOTS: usize = 100;
 
-const TOKEN_HINT: &str = "start the agent with a valid agent token; an administrator can make one";
-
 /// How often a commit is tried anew when somebody else came between.
 pub(super) const ATTEMPTS: usize = 10;
 
@@ -220,10 +221,11 @@ impl Service {
     /// # Errors
     /// `unauthenticated`, `invalid_field`, and those of the ledger.
     pub async fn agent_connected(&self, secret: &str, hello: AgentHello) -> Result<Connected> {
-        let token = self.agent_token(secret).await?;
+        let token = self.agent_token(secret, hello.certificate).await?;
         let tenant = self.tenant_of_token(token.tenant).await?;
         let scope = Scope::subtree(&tenant);
         let record = self.register(&token, &scope, &hello).await?;
+        self.bind(&token, &record, hello.certificate).await?;
         let cluster_id = record.cluster_id.clone();
         let agent = AgentIdentity { id: record.id, token: token.id, cluster_id, scope };
         // From here on it hears of cancellations; whatever happened before is seen in the comparison.
@@ -240,17 +242,6 @@ impl Service {
                 Err(error)
             }
         }
-    }
-
-    /// The token with this secret, if it is an agent's and valid now.
-    ///
-    /// # Errors
-    /// `unauthenticated` otherwise.
-    pub async fn agent_token(&self, secret: &str) -> Result<Token> {
-        self.token_of(secret, TokenKind::Agent).await.map_err(|e| match e.code {
-            Code::Unauthenticated => e.hint(TOKEN_HINT),
-            _ => e,
-        })
     }
 
     /// Notes that an agent's session is over.
@@ -278,7 +269,7 @@ impl Service {
                 Some(Stored { rev, value }) => (value, Expect::Rev(rev)),
                 None => {
                     let agent = Agent {
-                        id: Uuid::now_v7(),
+                        id: token.certified.unwrap_or_else(Uuid::now_v7),
                         tenant: token.tenant,
                         cluster_id: String::new(),
                         name: String::new(),
@@ -291,6 +282,8 @@ impl Service {
                         queues: vec![AGENT_QUEUE.to_owned()],
                         last_seen_at: None,
                         token: token.id,
+                        certificate: None,
+                        revoked_at: None,
                         created_at: moment.now,
                         updated_at: moment.now,
                     };
@@ -306,6 +299,7 @@ impl Service {
             agent.rescue = hello.rescue;
             agent.restore_roots = hello.restore_roots.iter().take(MAX_ROOTS).cloned().collect();
             agent.last_seen_at = Some(moment.now);
+            agent.certificate = hello.certificate.map(|shown| shown.dates);
             let write = Write::Put(Box::new(agent.clone().into()), expect);
             match self.ledger.commit(scope, moment, vec![write]).await {
                 Ok(_) => return Ok(agent),

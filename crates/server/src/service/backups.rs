@@ -1,4 +1,4 @@
-//! Backups: list them, look into them, get them back. Repositories, where they lie.
+//! Backups: list them, look into them, get them back.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::queue::MAINTENANCE;
 use super::runs::{named_resource, own_rules};
-use super::{FileList, ListFiles, RepositoryAccess, Service};
+use super::{FileList, ListFiles, Service};
 
 /// A recovery that is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,15 +92,6 @@ impl Service {
         ids: impl IntoIterator<Item = Uuid>,
     ) -> Result<HashMap<Uuid, Archive>> {
         self.by_id(caller.may(Right::View)?, ids).await
-    }
-
-    /// Where repositories are, without anything secret. Who sees a backup may know where it lies, whoever owns that place.
-    ///
-    /// # Errors
-    /// Those of the ledger.
-    pub async fn locations(&self, ids: impl IntoIterator<Item = Uuid>) -> Result<HashMap<Uuid, String>> {
-        let found = self.by_id::<Repository>(&Scope::everything(), ids).await?;
-        Ok(found.into_iter().map(|(id, repository)| (id, without_credentials(&repository.url))).collect())
     }
 
     /// The entries of a folder in a backup, as the agent that reaches the repository reads them.
@@ -193,28 +184,6 @@ impl Service {
         committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
     }
 
-    /// Repositories that match.
-    ///
-    /// # Errors
-    /// Those of the ledger.
-    pub async fn repositories(&self, caller: &Caller, query: &Query<RecordField>) -> Result<Slice<Repository>> {
-        Ok(self.ledger.list::<Repository>(caller.may(Right::View)?, query).await?.map(|s| s.value))
-    }
-
-    /// One repository.
-    ///
-    /// # Errors
-    /// `not_found`.
-    pub async fn repository(&self, caller: &Caller, id: Uuid) -> Result<Repository> {
-        Ok(self.ledger.get::<Repository>(caller.may(Right::View)?, id).await?.value)
-    }
-
-    /// What an agent needs to open a repository. It may belong to a tenant above the one whose backups lie in it.
-    pub(super) async fn access(&self, repository: Uuid) -> Result<RepositoryAccess> {
-        let found = self.ledger.get::<Repository>(&Scope::everything(), repository).await?.value;
-        Ok(RepositoryAccess { password: self.sealer.open(&found.sealed_password)?, url: found.url })
-    }
-
     /// An agent that is connected and reaches the repository of a backup: one of its owner's, or else of whoever shares the
     /// repository. It only reads names for the caller, who may see them.
     async fn any_agent(&self, backup: &Backup) -> Result<Uuid> {
@@ -243,29 +212,4 @@ fn check_device(backup: &Backup, request: &RestoreRequest) -> Result<()> {
             .hint("restore chosen files into a folder, or leave the paths away"));
     }
     Ok(())
-}
-
-/// The address without the name and password in it.
-fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let host_end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..host_end].rsplit_once('@').map_or(&rest[..host_end], |(_, host)| host);
-    format!("{scheme}://{host}{}", &rest[host_end..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_credentials;
-
-    #[test]
-    fn an_address_is_shown_without_its_secrets() {
-        for (url, shown) in [
-            ("/srv/repository", "/srv/repository"),
-            ("rest:https://ops:secret@backup.example:8000/path@x", "rest:https://backup.example:8000/path@x"),
-            ("sftp://ops@host", "sftp://host"),
-            ("s3:https://s3.example/bucket", "s3:https://s3.example/bucket"),
-        ] {
-            assert_eq!(without_credentials(url), shown);
-        }
-    }
 }

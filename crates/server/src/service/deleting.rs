@@ -44,7 +44,7 @@ impl Service {
             let about = About { backup: Some(backup), ..self.about_backup(&found).await? };
             let object = (backup, found.resource_name.clone());
             let mut change = Change::new(OperationKind::DeleteBackup, found.tenant, about, object);
-            let points = vec![Point { backup, snapshot: found.snapshot.clone() }];
+            let points = vec![Point { backup, snapshot: found.snapshot.clone(), because: Vec::new() }];
             let title = format!("Deleting a backup of '{}'", found.resource_name);
             let spec = self.deletion(caller, kind::BACKUP_DELETION, title, &found, points).await?;
             change.task = Some(spec.uuid);
@@ -122,7 +122,8 @@ impl Service {
         points: Vec<Point>,
     ) -> Result<TaskSpec> {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind, AGENT_QUEUE, one.tenant);
-        spec.argument = json!(ForgetWork { repository: one.repository, archive: one.archive, points });
+        spec.argument =
+            json!(ForgetWork { repository: one.repository, archive: one.archive, points, reasons: Vec::new() });
         spec.context = json!({ "title": title, "run_mode": "manual" });
         spec.priority = Priority::BelowNormal;
         spec.rules = own_rules();

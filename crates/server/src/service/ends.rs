@@ -36,6 +36,7 @@ impl Ends {
 impl Service {
     /// Writes down which tasks of ours a commit ended. Part of `deliver`.
     pub(super) fn hear_of_ends(&self, committed: &Committed) {
+        self.count_ends(committed);
         let others = |id: TaskId| {
             committed.written.iter().any(|w| match w {
                 Written::Task { task, .. } => task.id == id && !is_agent_queue(&task.spec.queue),
@@ -48,6 +49,20 @@ impl Service {
         if !ended.is_empty() {
             self.ends.add(ended);
             self.nudge();
+        }
+    }
+
+    fn count_ends(&self, committed: &Committed) {
+        let closed = |id: TaskId| committed.effects.iter().any(|(of, e)| *of == id && *e == Effect::CloseActivities);
+        for written in &committed.written {
+            if let Written::Task { task, changed: true } = written
+                && closed(task.id)
+            {
+                self.telemetry.ended(task);
+                let result = task.result().map_or("", |result| result.code.name());
+                let resource = task.spec.resource.as_ref().map_or("", |resource| &resource.name);
+                tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, resource, result, "a task ended");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The agents that are connected now, and a way to talk to each. No transport here: `agents` brings the messages over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub enum Command {
         /// The void lease.
         lease: LeaseToken,
     },
+    /// It is let in no longer; its session ends with these words.
+    Refused(Error),
     /// A folder of a backup is to be listed.
     ListFiles {
         /// Which folder.
@@ -101,6 +103,8 @@ pub struct RepositoryAccess {
     pub url: String,
     /// Its password, in the clear.
     pub password: String,
+    /// What else opens the way there, in the clear, under the names that restic reads from its environment.
+    pub secrets: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for RepositoryAccess {

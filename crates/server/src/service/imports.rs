@@ -93,7 +93,7 @@ impl Service {
         };
         let work = ImportWork {
             archive: Uuid::now_v7(),
-            repository: self.only_repository(scope).await?,
+            repository: self.usual_repository(caller, None).await?,
             name: file_name(&last),
             source: source.into(),
             sealed_query,

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::Service;
 use super::agents::{ATTEMPTS, came_between};
+use crate::authority::Signed;
 use crate::secrets::random_secret;
 
 /// How long a registration token is accepted.
@@ -39,6 +40,8 @@ pub struct Joining {
     pub instance_id: Option<String>,
     /// Whether the machine is a virtual one.
     pub virtual_machine: bool,
+    /// A request for a certificate, as PEM.
+    pub csr: Option<String>,
 }
 
 /// A machine that joined.
@@ -48,6 +51,8 @@ pub struct Joined {
     pub resource: Resource,
     /// The token with which its agent connects; given out here and never again.
     pub agent_token: String,
+    /// The certificate without which that token is not accepted; none if none was asked for.
+    pub certificate: Option<Signed>,
 }
 
 impl std::fmt::Debug for Joined {
@@ -123,7 +128,7 @@ impl Service {
     /// supported becomes a resource whose registration failed.
     ///
     /// # Errors
-    /// `unauthenticated`, `invalid_field`, `registration_failed` for a machine that is not supported, `state_conflict` while
+    /// `unauthenticated`, `invalid_field`, `disabled` for a certificate of a server without TLS, `registration_failed` for a machine that is not supported, `state_conflict` while
     /// the agent of the resource is connected.
     pub async fn join(&self, secret: &str, joining: Joining) -> Result<Joined> {
         let token = self.registration(secret).await?;
@@ -209,20 +214,25 @@ impl Service {
             }
         };
         let name = format!("agent of {}", resource.instance_id);
+        let former = if supported { self.former_agent(&resource).await? } else { None };
+        // The record of the agent whose place is taken stays; a new one gets this id when it connects.
+        let agent = former.as_ref().map_or_else(Uuid::now_v7, |(agent, _)| agent.value.id);
+        let certificate = joining.csr.as_deref().map(|csr| self.sign_certificate(csr, agent)).transpose()?;
         let token = Token {
             joins: Some(joins.clone()),
             resource: Some(resource.id),
+            certified: certificate.as_ref().map(|_| agent),
             ..self.new_token(resource.tenant, TokenKind::Agent, name, Role::Operator, &secret)
         };
         if supported {
-            writes.extend(self.taking_over(&resource, &token).await?);
+            writes.extend(former.into_iter().flat_map(|former| self.taking_over(former, &token, certificate.as_ref())));
             writes.push(Write::Put(Box::new(token.into()), Expect::New));
         }
         let (tenant, object, name) = (resource.tenant, resource.id.to_string(), resource.name.clone());
         writes.push(self.audit_entry(&registrar(scope), event, tenant, object, name));
         self.ledger.commit(scope, moment, writes).await?;
         if supported {
-            return Ok(Joined { resource, agent_token: secret });
+            return Ok(Joined { resource, agent_token: secret, certificate });
         }
         self.registration_settled(&resource).await?;
         let reason = resource.registration_details["reason"].as_str().unwrap_or_default().to_owned();
@@ -246,20 +256,30 @@ impl Service {
         Ok(Place::Own(found))
     }
 
-    /// What is to be written for a new token to take the place of the one that the resource's own agent had. The agent's
-    /// record stays the same, and so do the tasks that wait for it.
-    async fn taking_over(&self, resource: &Resource, new: &Token) -> Result<Vec<Write>> {
+    /// The resource's own agent of before, and its token.
+    async fn former_agent(&self, resource: &Resource) -> Result<Option<(Stored<Agent>, Stored<Token>)>> {
         let everything = Scope::everything();
-        let Some(agent) = resource.agent else { return Ok(Vec::new()) };
-        let Some(agent) = if_found(self.ledger.get::<Agent>(&everything, agent).await)? else { return Ok(Vec::new()) };
+        let Some(agent) = resource.agent else { return Ok(None) };
+        let Some(agent) = if_found(self.ledger.get::<Agent>(&everything, agent).await)? else { return Ok(None) };
         let token = if_found(self.ledger.get::<Token>(&everything, agent.value.token).await)?;
-        let Some(mut token) = token.filter(|t| t.value.resource == Some(resource.id)) else { return Ok(Vec::new()) };
+        Ok(token.filter(|t| t.value.resource == Some(resource.id)).map(|token| (agent, token)))
+    }
+
+    /// What is to be written for a new token to take the place of the one that the agent had. The agent's record stays the
+    /// same, and so do the tasks that wait for it.
+    fn taking_over(
+        &self,
+        (agent, mut token): (Stored<Agent>, Stored<Token>),
+        new: &Token,
+        certificate: Option<&Signed>,
+    ) -> [Write; 2] {
         token.value.revoked_at.get_or_insert(self.moment().now);
-        let agent_now = Agent { token: new.id, ..agent.value };
-        Ok(vec![
+        let certificate = certificate.map(|signed| signed.dates);
+        let agent_now = Agent { token: new.id, certificate, revoked_at: None, ..agent.value };
+        [
             Write::Put(Box::new(token.value.into()), Expect::Rev(token.rev)),
             Write::Put(Box::new(agent_now.into()), Expect::Rev(agent.rev)),
-        ])
+        ]
     }
 
     /// Completes the registration of the machine that joined and whose agent connects now for the first time.

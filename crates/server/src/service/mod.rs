@@ -1,6 +1,7 @@
 //! What can be asked of Backstay, once for every dialect: each function takes the caller first, checks the role, and
 //! talks to the ledger within the caller's scope. Nothing here knows of HTTP, gRPC or any vendor.
 
+mod agent_access;
 mod agents;
 mod applying;
 mod archives;
@@ -17,20 +18,24 @@ mod images;
 mod imports;
 mod joining;
 mod known_tenants;
+mod metrics;
 mod moving;
 mod named_ids;
+mod not_run;
 mod on_demand;
 mod operations;
 mod placed_restores;
 mod places;
 mod policies;
 mod policy_tasks;
+mod preview;
 mod progress;
 mod providers;
 mod pruning;
 mod queue;
 mod rates;
 mod recovering;
+mod repositories;
 mod resource_views;
 mod resources;
 mod restored_files;
@@ -44,11 +49,13 @@ mod tenants;
 mod tokens;
 mod units;
 mod unregister;
+mod verifying;
 mod volumes;
 mod windows;
 mod zones;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::agent::Agent;
@@ -80,10 +87,12 @@ pub use operations::{OperationView, right_of};
 pub use placed_restores::{PlacedRestore, is_absolute};
 pub use policies::{NewPolicy, PolicyChange};
 pub use policy_tasks::{PolicyLock, PolicyView};
+pub use preview::{ApplicationPreview, PolicyPreview, Previewed};
 pub(crate) use progress::run as write_progress;
 pub use queue::Take;
 pub use rates::Rate;
 pub use recovering::FilesRecovery;
+pub use repositories::{LOCAL_REPOSITORY, NewRepository, RepositoryChange, RepositoryKey};
 pub use resource_views::ResourceView;
 pub use resources::{NewResource, ResourceChange};
 pub use restored_files::FilesWish;
@@ -93,10 +102,13 @@ pub use tenant_tree::{Branch, TenantNode};
 pub use tenants::{NewTenant, TenantChange};
 pub use tokens::{NewToken, hash_secret};
 pub use units::{UNIT, Unit, UnitChange, UnitTree};
+pub use verifying::VerificationWish;
 pub use volumes::{Around, StoredIn, VolumeView, Went};
 
+use crate::authority::Authority;
 use crate::downloads::Downloads;
 use crate::secrets::Sealer;
+use crate::telemetry::Telemetry;
 
 /// How many records are asked for by their ids at once.
 const AT_ONCE: usize = 500;
@@ -109,6 +121,9 @@ pub struct AgentView {
     /// Whether it is connected now.
     pub online: bool,
 }
+
+/// Tells the time.
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The one way in for dialects, scheduler and agents' sessions.
 pub struct Service {
@@ -125,6 +140,8 @@ pub struct Service {
     queues: queue::Queues,
     tenants: known_tenants::KnownTenants,
     rates: rates::Rates,
+    /// What time it is.
+    clock: Clock,
     up_since: Timestamp,
     /// Where programs elsewhere reach this server over TLS.
     public: String,
@@ -132,10 +149,18 @@ pub struct Service {
     audiences: Vec<String>,
     /// What is handed out to machines that get an agent.
     installer: Option<Installer>,
+    /// What signs the certificates of agents.
+    authority: Option<Authority>,
     /// Files that agents handed over to be fetched.
     downloads: Option<Downloads>,
     /// What clients of clouds are told of this server.
     cloud: Cloud,
+    /// What is counted while the server works.
+    telemetry: Arc<Telemetry>,
+    /// Held while somebody gathers metrics.
+    gathering: tokio::sync::Mutex<()>,
+    /// The data folder, whose disk metrics tell of.
+    data: Option<PathBuf>,
     /// Something changed that the scheduler should look at before its next turn.
     scheduler: Notify,
 }
@@ -157,14 +182,26 @@ impl Service {
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             rates: rates::Rates::new(Some(Rate::default())),
+            clock: Box::new(Timestamp::now),
             up_since: Timestamp::now(),
             public: "localhost:8443".to_owned(),
             audiences: Vec::new(),
             installer: None,
+            authority: None,
             downloads: None,
             cloud: Cloud::default(),
+            telemetry: Arc::default(),
+            gathering: tokio::sync::Mutex::default(),
+            data: None,
             scheduler: Notify::new(),
         }
+    }
+
+    /// The same services, started now by this clock and going by it.
+    #[must_use]
+    pub fn by_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Service {
+        let up_since = clock();
+        Service { clock: Box::new(clock), up_since, ..self }
     }
 
     /// The same services, reached over TLS at this `host:port`.
@@ -190,6 +227,18 @@ impl Service {
     #[must_use]
     pub fn as_cloud(self, cloud: Cloud) -> Service {
         Service { cloud, ..self }
+    }
+
+    /// The same services, whose metrics tell of the disk of this folder.
+    #[must_use]
+    pub fn in_folder(self, data: PathBuf) -> Service {
+        Service { data: Some(data), ..self }
+    }
+
+    /// What is counted while the server works.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     /// What clients of clouds are told of this server.
@@ -221,7 +270,7 @@ impl Service {
     /// The time now.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        Moment { now: Timestamp::now(), up_since: self.up_since }
+        Moment { now: (self.clock)(), up_since: self.up_since }
     }
 
     /// The agents that are connected.

@@ -184,12 +184,12 @@ impl Service {
         let resources: HashMap<Uuid, Resource> =
             self.by_id(&everything, groups.values().flatten().map(|b| b.resource)).await?;
         for ((repository, archive), backups) in groups {
-            let point = |b: &Backup| Point { backup: b.id, snapshot: b.snapshot.clone() };
+            let point = |b: &Backup| Point { backup: b.id, snapshot: b.snapshot.clone(), because: Vec::new() };
             let points: Vec<Point> = backups.iter().take(MAX_POINTS).map(point).collect();
             let Some(one) = backups.first() else { continue };
             let resource = resources.get(&one.resource);
             let mut spec = TaskSpec::new(Uuid::now_v7(), kind::RETENTION, AGENT_QUEUE, one.tenant);
-            spec.argument = json!(ForgetWork { repository, archive, points });
+            spec.argument = json!(ForgetWork { repository, archive, points, reasons: Vec::new() });
             let title = format!("Removing backups of '{}' whose time is over", one.resource_name);
             spec.context = json!({ "title": title, "run_mode": "scheduled" });
             spec.priority = Priority::BelowNormal;

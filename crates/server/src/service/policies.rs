@@ -31,7 +31,7 @@ pub struct NewPolicy {
     pub retention: Retention,
     /// The API's own words for it, to be given back as they came.
     pub as_written: Option<String>,
-    /// Where backups go; the only repository there is by default.
+    /// Where backups go; by default the oldest repository of the nearest tenant that has one, the owner or above it.
     pub repository: Option<Uuid>,
     /// Whether it runs by itself.
     pub enabled: bool,
@@ -54,6 +54,34 @@ pub struct PolicyChange {
     pub as_written: Option<String>,
     /// Where backups go from now on.
     pub repository: Option<Uuid>,
+}
+
+impl PolicyChange {
+    /// Makes the change of a policy, except for its repository.
+    pub(super) fn make(self, policy: &mut Policy) {
+        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository: _ } = self;
+        name.into_iter().for_each(|name| policy.name = name);
+        enabled.into_iter().for_each(|enabled| policy.enabled = enabled);
+        schedule.into_iter().for_each(|schedule| policy.schedule = schedule);
+        settings.into_iter().for_each(|settings| policy.settings = settings);
+        retention.into_iter().for_each(|retention| policy.retention = retention);
+        if written.is_some() {
+            policy.as_written = as_written(written, &policy.schedule, &policy.retention);
+        }
+    }
+
+    /// Whether it moves the runs to come.
+    pub(super) fn moves_runs(&self) -> bool {
+        self.enabled.is_some() || self.schedule.is_some()
+    }
+}
+
+/// Refuses a change that makes no sense.
+pub(super) fn check_change(change: &PolicyChange) -> Result<()> {
+    change.name.as_ref().map_or(Ok(()), |name| check_name("name", name))?;
+    change.schedule.as_ref().map_or(Ok(()), check_schedule)?;
+    change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
+    change.retention.as_ref().map_or(Ok(()), Retention::validate)
 }
 
 impl Service {
@@ -119,10 +147,10 @@ impl Service {
         new.settings.validate()?;
         new.retention.validate()?;
         let tenant = new.tenant.unwrap_or(scope.tenant());
-        let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?.id;
+        let tenant = self.live_tenant(scope, tenant).await.map_err(|e| e.field("tenant"))?;
         let repository = match new.repository {
             Some(id) => id,
-            None => self.only_repository(scope).await?,
+            None => self.usual_repository_at(&tenant.locator).await?,
         };
         if !self.usable_repositories(scope).await?.contains(&repository) {
             return Err(Error::not_found("repository", repository).field("repository"));
@@ -130,7 +158,7 @@ impl Service {
         let moment = self.moment();
         Ok(Policy {
             id: Uuid::now_v7(),
-            tenant,
+            tenant: tenant.id,
             name: new.name,
             kind: kind::BACKUP.to_owned(),
             enabled: new.enabled,
@@ -201,35 +229,19 @@ impl Service {
         id: Uuid,
         change: &PolicyChange,
     ) -> Result<(Policy, Policy, Vec<Write>)> {
-        if let Some(name) = &change.name {
-            check_name("name", name)?;
-        }
-        if let Some(schedule) = &change.schedule {
-            check_schedule(schedule)?;
-        }
-        change.settings.as_ref().map_or(Ok(()), Settings::validate)?;
-        change.retention.as_ref().map_or(Ok(()), Retention::validate)?;
+        check_change(change)?;
         let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
         let before = policy.clone();
-        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } =
-            change.clone();
-        if let Some(repository) = repository.filter(|id| *id != policy.repository) {
+        if let Some(repository) = change.repository.filter(|id| *id != policy.repository) {
             if !self.usable_repositories(scope).await?.contains(&repository) {
                 return Err(Error::not_found("repository", repository).field("repository"));
             }
             policy.repository = repository;
         }
-        policy.name = name.unwrap_or(policy.name);
-        policy.enabled = enabled.unwrap_or(policy.enabled);
-        policy.schedule = schedule.unwrap_or(policy.schedule);
-        policy.settings = settings.unwrap_or(policy.settings);
-        policy.retention = retention.unwrap_or(policy.retention);
-        if written.is_some() {
-            policy.as_written = as_written(written, &policy.schedule, &policy.retention);
-        }
+        change.clone().make(&mut policy);
         policy.updated_at = self.moment().now;
         let mut writes = vec![Write::Put(Box::new(policy.clone().into()), Expect::Rev(rev))];
-        if change.enabled.is_some() || change.schedule.is_some() {
+        if change.moves_runs() {
             let everything = Scope::everything();
             for app in self.applications_of(&everything, id).await? {
                 let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
@@ -361,14 +373,6 @@ impl Service {
 
     pub(super) async fn applications_of(&self, scope: &Scope, policy: Uuid) -> Result<Vec<Stored<Application>>> {
         self.ledger.all::<Application>(scope, Filter::all().is(RecordField::Policy, Value::Uuid(policy))?).await
-    }
-
-    pub(super) async fn only_repository(&self, scope: &Scope) -> Result<Uuid> {
-        match self.usable_repositories(scope).await?.as_slice() {
-            [only] => Ok(*only),
-            [] => Err(Error::missing("repository").hint("there is no repository that you could use; create one first")),
-            _ => Err(Error::missing("repository").hint("there are several; name the one where backups go")),
-        }
     }
 
     /// The repositories of the scope, and those of the tenants above it: what an owner sets up serves everyone below.

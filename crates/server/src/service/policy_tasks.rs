@@ -201,8 +201,13 @@ impl Service {
     /// `missing_field` where there is none.
     pub async fn usual_repository(&self, caller: &Caller, tenant: Option<Uuid>) -> Result<Uuid> {
         let tenant = self.live_tenant(caller.scope(), tenant.unwrap_or(caller.tenant())).await?;
+        self.usual_repository_at(&tenant.locator).await
+    }
+
+    /// The same for a tenant in this place.
+    pub(super) async fn usual_repository_at(&self, locator: &str) -> Result<Uuid> {
         let repositories = self.repositories_and_owners().await?;
-        repositories.usual_of(tenant.locator.as_str()).map(|repository| repository.id).ok_or_else(|| {
+        repositories.usual_of(locator).map(|repository| repository.id).ok_or_else(|| {
             Error::missing("repository").hint("there is no repository that you could use; create one first")
         })
     }

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use domain::agent::Agent;
 use domain::policy::Application;
-use domain::query::{Filter, Pattern, RecordField, TaskField, Test, Value};
+use domain::query::{Clause, Filter, Pattern, RecordField, TaskField, Test, Value};
 use domain::resource::{Registration, Resource, ResourceStatus};
-use domain::task::{ResultCode, State, Task, kind};
+use domain::task::{NotRun, ResultCode, State, Task, kind};
 use domain::{Result, Scope, Timestamp, Uuid};
 
 use super::Service;
@@ -93,6 +93,9 @@ impl Service {
         self.newest_each(scope, &resting, &under_way, &mut facts.open).await?;
         resting.retain(|id| !facts.open.contains_key(id));
         let backups = Filter::all().and(TaskField::Type, Test::AnyOf(any(&[kind::BACKUP])))?;
+        // That a run was skipped says nothing of how the one went that it gave way to.
+        let skipped = Clause::new(TaskField::Tag, Test::AnyOf(any(&[NotRun::Skipped.name()])))?;
+        let backups = backups.and_none_of(vec![vec![skipped]]);
         self.newest_each(scope, &resting, &backups, &mut facts.last_backup).await
     }
 

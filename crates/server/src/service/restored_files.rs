@@ -24,6 +24,7 @@ use tokio::fs::File;
 use super::Service;
 use super::asked::Asked;
 use super::runs::{named_resource, own_rules};
+use crate::authority::ClientCertificate;
 use crate::downloads::{Downloads, Incoming};
 
 /// What the keys of downloads are made for.
@@ -175,8 +176,14 @@ impl Service {
     ///
     /// # Errors
     /// `unauthenticated`, `lease_lost`, `storage_full`.
-    pub async fn begin_upload(&self, secret: &str, task: TaskId, lease: LeaseToken, size: u64) -> Result<Incoming> {
-        let token = self.agent_token(secret).await?;
+    pub async fn begin_upload(
+        &self,
+        (secret, shown): (&str, Option<ClientCertificate>),
+        task: TaskId,
+        lease: LeaseToken,
+        size: u64,
+    ) -> Result<Incoming> {
+        let token = self.agent_token(secret, shown).await?;
         let lost = || Error::new(Code::LeaseLost, format!("task {task} is not this agent's any more"));
         let found = if_found(self.ledger.task(&Scope::everything(), TaskRef::Id(task)).await)?.ok_or_else(lost)?;
         let agent = self.ledger.find::<Agent>(&Scope::everything(), &token.id.to_string()).await?.ok_or_else(lost)?;

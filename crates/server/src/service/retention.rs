@@ -14,7 +14,7 @@ use domain::resource::Resource;
 use domain::task::{
     Affinity, Named, Outcome, OutcomeCode, Priority, ResultCode, State, Task, TaskError, TaskRef, TaskSpec, kind,
 };
-use domain::work::{ForgetWork, MAX_POINTS, Point, Work};
+use domain::work::{ForgetWork, MAX_POINTS, Work};
 use domain::{Moment, Result, Scope, Uuid, if_found};
 use jiff::tz::TimeZone;
 use ledger::{Expect, Stored, Write};
@@ -91,37 +91,48 @@ impl Service {
         zone: &TimeZone,
         moment: Moment,
     ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
+        let (stored, of_new) = self.judged(policy, archive, new.as_deref(), zone, moment).await?;
+        let mut kept = Vec::new();
+        let mut going: Vec<(Backup, Verdict)> = Vec::new();
+        for (Stored { rev, value: mut backup }, verdict) in stored {
+            if !verdict.stays() {
+                going.push((backup, verdict));
+            } else if verdict.because != backup.kept_because {
+                backup.kept_because = verdict.because;
+                kept.push(Write::Put(Box::new(backup.into()), Expect::Rev(rev)));
+            }
+        }
+        if let (Some(new), Some(verdict)) = (new, of_new) {
+            // It is the newest, or as good as: an older one that comes in late is looked at with the next backup.
+            new.kept_because = verdict.because;
+        }
+        Ok((tasks(policy, owner, archive, going), kept))
+    }
+
+    /// The recovery points of an archive and what the policy's rules say of them at this moment, and of a new one that is not
+    /// stored yet.
+    pub(super) async fn judged(
+        &self,
+        policy: &Policy,
+        archive: Uuid,
+        new: Option<&Backup>,
+        zone: &TimeZone,
+        moment: Moment,
+    ) -> Result<(Vec<(Stored<Backup>, Verdict)>, Option<Verdict>)> {
         let stored = self.ledger.all::<Backup>(&Scope::everything(), of_archive(archive)?).await?;
         let mut candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
-        candidates.extend(new.as_deref().map(candidate));
+        candidates.extend(new.map(candidate));
         let frame = Frame { zone, week: policy.schedule.week_starts_on(), now: moment.now };
-        let verdicts = policy.retention.judge(&candidates, frame);
+        let mut verdicts = policy.retention.judge(&candidates, frame);
         let in_use = match verdicts.iter().all(Verdict::stays) {
             true => HashSet::new(),
             false => self.points_in_use().await?,
         };
-        let mut kept = Vec::new();
-        let mut going: Vec<Backup> = Vec::new();
-        let (of_stored, of_new) = verdicts.split_at(stored.len());
-        for (Stored { rev, value: mut backup }, verdict) in stored.into_iter().zip(of_stored) {
-            let because = match verdict.stays() {
-                true => verdict.because.clone(),
-                false if in_use.contains(&backup.id) => vec!["a task that is not done needs it".to_owned()],
-                false => {
-                    going.push(backup);
-                    continue;
-                }
-            };
-            if because != backup.kept_because {
-                backup.kept_because = because;
-                kept.push(Write::Put(Box::new(backup.into()), Expect::Rev(rev)));
-            }
+        for verdict in verdicts.iter_mut().filter(|v| !v.stays() && in_use.contains(&v.id)) {
+            verdict.because = vec!["a task that is not done needs it".to_owned()];
         }
-        if let (Some(new), [verdict, ..]) = (new, of_new) {
-            // It is the newest, or as good as: an older one that comes in late is looked at with the next backup.
-            new.kept_because.clone_from(&verdict.because);
-        }
-        Ok((tasks(policy, owner, archive, going), kept))
+        let of_new = if verdicts.len() > stored.len() { verdicts.pop() } else { None };
+        Ok((stored.into_iter().zip(verdicts).collect(), of_new))
     }
 
     /// Whether a retention that waited to go before a backup would remove what is to stay by now: the backup is over, nothing
@@ -150,12 +161,8 @@ impl Service {
         let Some(policy) = if_found(self.ledger.get::<Policy>(&everything, policy).await)? else { return Ok(true) };
         let policy = policy.value;
         let zone = self.zone_of(&policy, &resource.value).await?;
-        let stored = self.ledger.all::<Backup>(&everything, of_archive(work.archive)?).await?;
-        let candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
-        let frame = Frame { zone: &zone, week: policy.schedule.week_starts_on(), now: self.moment().now };
-        let verdicts = policy.retention.judge(&candidates, frame);
-        let mut stays = self.points_in_use().await?;
-        stays.extend(verdicts.iter().filter(|v| v.stays()).map(|v| v.id));
+        let (judged, _) = self.judged(&policy, work.archive, None, &zone, self.moment()).await?;
+        let stays: HashSet<Uuid> = judged.iter().filter(|(_, v)| v.stays()).map(|(_, v)| v.id).collect();
         Ok(work.points.iter().any(|point| stays.contains(&point.backup)))
     }
 
@@ -217,28 +224,24 @@ fn candidate(backup: &Backup) -> Candidate {
 }
 
 /// One task for each repository, because the policy may have gone to another one in between.
-fn tasks(policy: &Policy, owner: &Owner, archive: Uuid, mut going: Vec<Backup>) -> Vec<TaskSpec> {
-    going.sort_by_key(|b| (b.repository != policy.repository, b.repository, b.created_at));
-    let mut groups: Vec<(Uuid, Vec<Point>)> = vec![(policy.repository, Vec::new())];
-    for backup in going {
-        if groups.last().is_none_or(|(repository, _)| *repository != backup.repository) {
-            groups.push((backup.repository, Vec::new()));
+fn tasks(policy: &Policy, owner: &Owner, archive: Uuid, mut going: Vec<(Backup, Verdict)>) -> Vec<TaskSpec> {
+    going.sort_by_key(|(b, _)| (b.repository != policy.repository, b.repository, b.created_at));
+    let group = |repository| ForgetWork { repository, archive, ..ForgetWork::default() };
+    let mut groups = vec![group(policy.repository)];
+    for (backup, verdict) in going {
+        if groups.last().is_none_or(|work| work.repository != backup.repository) {
+            groups.push(group(backup.repository));
         }
         // What is too much for one argument goes with the next retention, the oldest first.
-        if let Some((_, points)) = groups.last_mut()
-            && points.len() < MAX_POINTS
-        {
-            points.push(Point { backup: backup.id, snapshot: backup.snapshot });
+        if let Some(work) = groups.last_mut().filter(|work| work.points.len() < MAX_POINTS) {
+            work.add(backup.id, backup.snapshot, &verdict.against);
         }
     }
-    if groups.len() > 1 && groups[0].1.is_empty() {
+    if groups.len() > 1 && groups[0].points.is_empty() {
         groups.remove(0);
     }
     let title = format!("Removing old backups of '{}' by plan '{}'", owner.resource.name, policy.name);
-    let task = |(repository, points): (Uuid, Vec<Point>)| {
-        removal(title.clone(), &ForgetWork { repository, archive, points }, policy, owner)
-    };
-    groups.into_iter().map(task).collect()
+    groups.iter().map(|work| removal(title.clone(), work, policy, owner)).collect()
 }
 
 /// The task for the agent that makes the backups.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use domain::agent::{AGENT_QUEUE, GATED_QUEUE};
 use domain::backup::Backup;
 use domain::operation::{Idempotency, OperationKind};
@@ -10,7 +12,7 @@ use domain::plan::{self, Decision, Plan};
 use domain::policy::{Application, Policy, Schedule, Settings};
 use domain::query::{Filter, RecordField, Test, Value};
 use domain::resource::{Registration, Resource};
-use domain::task::{Affinity, Event, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
+use domain::task::{Affinity, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
 use domain::{Caller, Code, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
 use ledger::{Expect, Stored, Write, Written};
@@ -26,6 +28,9 @@ const HEARTBEAT: SignedDuration = SignedDuration::from_secs(10);
 const ACK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a task of ours is handed out before it counts as abandoned.
 const ATTEMPTS: u32 = 3;
+
+/// How often somebody else may come between while the runs of one wish are begun.
+const ATTEMPTS_TO_BEGIN: usize = 10;
 
 /// What a run does, in a sentence.
 const TITLE: &str = "title";
@@ -111,15 +116,24 @@ impl Service {
                 .hint("apply it first: `backstay policy apply POLICY RESOURCE`"));
         }
         let mut tasks = Vec::new();
-        for app in apps {
+        let mut attempts = 0..ATTEMPTS_TO_BEGIN;
+        let mut left = VecDeque::from(apps);
+        while let Some(app) = left.pop_front() {
             if let Some(open) = self.open_task(&app.value).await? {
                 if resource.is_some() {
                     return Err(not_done(&open));
                 }
                 continue;
             }
+            let machine = app.value.resource;
             let wish = Some(Box::new(Wish::plain(caller)));
-            tasks.push(self.run_now(scope, app, &policy, Some(caller.name.clone()), wish).await?);
+            match self.run_now(scope, app, &policy, Some(caller.name.clone()), wish).await {
+                // The scheduler noted something in it meanwhile, like the end of the run before.
+                Err(e) if e.code == Code::RevisionConflict && attempts.next().is_some() => {
+                    left.extend(self.application(scope, policy.id, machine).await?);
+                }
+                made => tasks.push(made?),
+            }
         }
         Ok(tasks)
     }
@@ -155,7 +169,7 @@ impl Service {
         let planning = self.planning(&app.value, policy, &resource, self.moment()).await?;
         let run = plan::asked(&app.value, policy, &planning.around());
         let by = By::Asker { started_by, wish };
-        self.begin_run(scope, app, policy, &resource, &run, by, &planning).await
+        self.begin_run(scope, app, policy, &resource, &run, by, &planning, Vec::new()).await
     }
 
     /// Runs a policy for one resource now, answered with a handle. A run that somebody asked for before and that still waits
@@ -225,27 +239,19 @@ impl Service {
         let policy = self.ledger.get::<Policy>(&everything, app.value.policy).await?.value;
         let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
         let planning = self.planning(&app.value, &policy, &resource, moment).await?;
-        let Plan { decision, app: planned } = plan::plan(&app.value, &policy, &planning.around());
-        let rev = app.rev;
-        let put = |app: Application| Write::Put(Box::new(app.into()), Expect::Rev(rev));
+        let plan = plan::plan(&app.value, &policy, &planning.around());
+        let told = self.left_out(&plan, &app.value, &policy, &resource, &planning).await?;
+        let Plan { decision, app: planned, .. } = plan;
+        let planned = Stored { rev: app.rev, value: planned };
         let done = match decision {
             Decision::Run(run) => {
-                let planned = Stored { rev, value: planned };
-                self.begin_run(&everything, planned, &policy, &resource, &run, By::Schedule, &planning).await.map(drop)
+                let by = By::Schedule;
+                self.begin_run(&everything, planned, &policy, &resource, &run, by, &planning, told).await.map(drop)
             }
-            Decision::Wait | Decision::Pass if planned == app.value => Ok(()),
-            Decision::Wait => self.carry_out(moment, vec![put(planned)]).await,
-            Decision::Pass => {
-                let (policy, resource) = (policy.id, resource.id);
-                tracing::info!(%policy, %resource, "a run was left out: it was missed, or the one before is not done");
-                self.carry_out(moment, vec![put(planned)]).await
-            }
-            Decision::Skip => {
-                let run = plan::asked(&app.value, &policy, &planning.around());
-                let spec = self.backup_spec(&planned, &policy, &resource, &run, By::Schedule, &planning).await?;
-                let reason = "The run was due, but the former run of this policy for this resource was not done.";
-                let skip = Write::Task(TaskRef::Uuid(spec.uuid), Event::Skip { reason: reason.to_owned() });
-                self.carry_out(moment, vec![Write::CreateTask(Box::new(spec)), skip, put(planned)]).await
+            Decision::Wait | Decision::Pass if planned.value == app.value => Ok(()),
+            Decision::Wait | Decision::Pass => {
+                let put = Write::Put(Box::new(planned.value.into()), Expect::Rev(planned.rev));
+                self.carry_out(moment, told.into_iter().chain([put]).collect()).await
             }
         };
         match done {
@@ -262,7 +268,7 @@ impl Service {
     }
 
     /// Records a run and when the next one is due, in one commit: a run is never lost and never made twice. `planned` is the
-    /// application as the plan has it, and the revision that it was read at.
+    /// application as the plan has it, and the revision that it was read at; `told` goes before it in the same commit.
     #[expect(clippy::too_many_arguments, reason = "everything that a run follows from")]
     async fn begin_run(
         &self,
@@ -273,13 +279,18 @@ impl Service {
         run: &plan::Run,
         by: By,
         planning: &Planning,
+        mut told: Vec<Write>,
     ) -> Result<Task> {
-        let writes = self.run_writes(planned, policy, resource, run, by, planning).await?;
+        let mut writes = self.run_writes(planned, policy, resource, run, by, planning).await?;
+        told.append(&mut writes);
+        let writes = told;
         let committed = self.ledger.commit(scope, planning.moment, writes).await?;
         self.deliver(&committed);
         let made = committed.written.into_iter().find_map(|w| match w {
-            // A retention may go before it.
-            Written::Task { task, .. } if task.spec.kind == kind::BACKUP => Some(task),
+            // A retention may go before it, and what tells of runs that were missed.
+            Written::Task { task, .. } if task.spec.kind == kind::BACKUP && task.state() != State::Completed => {
+                Some(task)
+            }
             _ => None,
         });
         if let (Some(until), Some(task)) = (run.until, &made) {
@@ -317,7 +328,7 @@ impl Service {
         Ok(writes)
     }
 
-    async fn backup_spec(
+    pub(super) async fn backup_spec(
         &self,
         app: &Application,
         policy: &Policy,

@@ -17,6 +17,8 @@ use super::Service;
 
 /// The script, with places for what differs.
 const SCRIPT: &str = include_str!("setup/agent.sh");
+/// The service that the script installs.
+const AGENT_UNIT: &str = include_str!("../../../../packaging/systemd/backstay-agent.service");
 /// Where the script is fetched.
 pub const SCRIPT_PATH: &str = "/install/agent.sh";
 
@@ -87,6 +89,7 @@ impl Installer {
             let text = SCRIPT
                 .replace("@SYSTEM@", system)
                 .replace("@MACHINE@", machine)
+                .replace("@UNIT@", AGENT_UNIT.trim_end())
                 .replace("@PATH@", &Installer::program_path())
                 .replace("@SHA256@", &sum);
             let sha256 = hex(digest(&SHA256, text.as_bytes()).as_ref());

@@ -85,6 +85,7 @@ impl Service {
             revoked_at: None,
             joins: None,
             resource: None,
+            certified: None,
         }
     }
 

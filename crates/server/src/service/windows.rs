@@ -1,4 +1,4 @@
-//! Windows of runs close: what was begun in one and is not over by then is stopped, also what still waits.
+//! Windows of runs close: what was begun in one and is not over by then is stopped, and what still waits was missed.
 //!
 //! When that is stands in the application, with the run. What is remembered here only says where to look; after a start,
 //! and now and then, every application is looked at for it (`look_for_ends`).
@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::task::{Event, TaskRef};
+use domain::task::TaskRef;
 use domain::{Code, Moment, Result, Scope, Timestamp, Uuid};
 use ledger::Write;
 
@@ -51,9 +51,11 @@ impl Service {
     /// As `close_windows`, at this moment.
     pub(super) async fn close_windows_at(&self, moment: Moment) -> Result<()> {
         while let Some(closing) = self.closings.next(moment.now) {
-            let stop = Write::Task(TaskRef::Uuid(closing.1), Event::Cancel { by: CLOSED.to_owned() });
+            let stop = Write::Task(TaskRef::Uuid(closing.1), self.stop_at_the_end(closing.1, CLOSED).await?);
             match self.ledger.commit(&Scope::everything(), moment, vec![stop]).await {
                 Ok(committed) => self.deliver(&committed),
+                // It was handed out this moment.
+                Err(e) if e.code == Code::StateConflict => continue,
                 // It was over before, or is not kept any more.
                 Err(e) if matches!(e.code, Code::AlreadyCompleted | Code::NotCancellable | Code::NotFound) => {}
                 Err(e) => return Err(e),

@@ -30,6 +30,7 @@ async fn repository(world: &World, tenant: Uuid) {
         name: "vault".into(),
         url: "/srv/vault".into(),
         sealed_password: world.service.seal("tape").expect("sealed"),
+        sealed_secrets: Default::default(),
         append_only: false,
         pruning: None,
         created_at: now,

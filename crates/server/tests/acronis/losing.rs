@@ -1,7 +1,7 @@
 //! Tasks that lose their executor, by its will or by its silence, and whose time is over (contract, 10.3 and 10.4, D58 to
 //! D63, D73).
 
-use domain::task::{Event, TaskId, TaskRef};
+use domain::task::{Event, NotRun, TaskId, TaskRef};
 use domain::{Moment, SignedDuration, Timestamp};
 use ledger::Write;
 use serde_json::{Value, json};
@@ -256,7 +256,8 @@ async fn a_run_that_is_skipped_leaves_a_trace() {
     let id = desk.create(plain()).await["id"].clone();
     let task = TaskRef::Id(TaskId(id.as_i64().expect("a number")));
     let reason = "The run was due, but the former run was not done.";
-    desk.world.commit(vec![Write::Task(task, Event::Skip { reason: reason.into() })]).await;
+    let skip = Event::Skip { why: NotRun::Skipped, reason: reason.into(), context: Value::Null };
+    desk.world.commit(vec![Write::Task(task, skip)]).await;
     let task = desk.task(&id).await;
     let error = json!({ "domain": "TaskManager", "code": "runSkipped", "reason": "runSkipped", "message": reason });
     assert_eq!(task["result"], json!({ "code": "cancelled", "error": error }));

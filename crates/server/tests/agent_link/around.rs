@@ -114,7 +114,7 @@ async fn backups_are_verified_and_forgotten_by_tasks_of_their_own() {
     let world = World::new().await;
     world.play(1, &[], &[], saved());
     let damaged = vec![Unread { path: "/home/a".into(), message: "damaged".into() }];
-    let found = VerifySummary { files: 3, bytes: 100, damaged, damaged_total: 1 };
+    let found = VerifySummary { files: 3, bytes: 100, damaged, damaged_total: 1, sampled: None };
     world.play(2, &[], &[], Ok(Output::Verify(found)));
     world.play(3, &[], &[], Ok(Output::Forget(ForgetSummary { removed: 1, missing: 0 })));
     let id = world.create(world.backup()).await;
@@ -122,7 +122,8 @@ async fn backups_are_verified_and_forgotten_by_tasks_of_their_own() {
     world.completed(id).await;
     let backup = world.backups().await.remove(0);
 
-    let work = VerificationWork { backup: backup.id, repository: backup.repository, snapshot: "abc".into() };
+    let work =
+        VerificationWork { backup: backup.id, repository: backup.repository, snapshot: "abc".into(), sample: None };
     let spec =
         TaskSpec { kind: kind::VERIFICATION.into(), argument: json!(work), uuid: Uuid::now_v7(), ..world.backup() };
     let id = world.create(spec).await;
@@ -135,14 +136,14 @@ async fn backups_are_verified_and_forgotten_by_tasks_of_their_own() {
     let done: VerificationDone = serde_json::from_value(result.payload.clone()).expect("its payload");
     assert_eq!((done.damaged_total, done.damaged[0].path.as_str()), (1, "/home/a"));
 
-    let points = vec![Point { backup: backup.id, snapshot: "abc".into() }];
-    let work = ForgetWork { repository: backup.repository, archive: backup.archive, points };
+    let points = vec![Point { backup: backup.id, snapshot: "abc".into(), because: Vec::new() }];
+    let work = ForgetWork { repository: backup.repository, archive: backup.archive, points, reasons: Vec::new() };
     let spec = TaskSpec { kind: kind::BACKUP_DELETION.into(), argument: json!(work), ..world.backup() };
     let id = world.create(spec).await;
     let task = world.completed(id).await;
     let result = task.result().expect("it is over");
     let done: ForgetDone = serde_json::from_value(result.payload.clone()).expect("its payload");
-    assert_eq!((result.code, done), (ResultCode::Ok, ForgetDone { removed: 1, missing: 0 }));
+    assert_eq!((result.code, done), (ResultCode::Ok, ForgetDone { removed: 1, ..ForgetDone::default() }));
     assert_eq!(jobs(&world), ["backup", "verify", "forget"]);
     assert_eq!(world.jobs()[2]["snapshots"], json!(["abc"]));
     agent.stop().await;

@@ -1,6 +1,7 @@
 //! Server and agent over a real connection: the usual way, and everything that can break on it.
 
 mod around;
+mod certificates;
 mod live;
 mod world;
 
@@ -199,6 +200,82 @@ async fn work_outlives_a_restart_of_the_server() {
     world.stop_server().await;
 }
 
+/// Waits until the journal says that a task is over, or what else is wished.
+async fn journaled(world: &World, what: &str) {
+    limit(what, async {
+        loop {
+            let files = std::fs::read_dir(world.path("journal")).into_iter().flatten().flatten().map(|f| f.path());
+            let files = files.filter(|f| f.extension().is_some_and(|e| e == "json"));
+            if files.filter_map(|f| std::fs::read_to_string(f).ok()).any(|page| page.contains(what)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_over_when_the_agent_crashed_is_reported_by_the_next_one() {
+    let world = World::new().await;
+    world.make_fifo("gate");
+    world.play(1, &working(), &finishing(), saved("abc"));
+    let agent = world.start_agent();
+    let id = world.create(world.backup()).await;
+    world.task_when(id, "there is progress", |t| t.status.progress.is_some()).await;
+    world.line.set(Flow::Cut);
+    world.open_gate().await;
+    journaled(&world, "\"reports\"").await;
+    agent.running.abort();
+    assert!(agent.running.await.expect_err("it crashed").is_cancelled());
+    world.line.set(Flow::Open);
+
+    let agent = world.start_agent();
+    assert_eq!(world.completed(id).await.result().expect("it is over").code, ResultCode::Ok);
+    assert_eq!(world.task_when(id, "", |_| true).await.status.assign_count, 1);
+    assert_eq!(world.steps().await, ["backup ok"], "the step was not acknowledged either");
+    assert_eq!((world.backups().await.len(), world.jobs().len()), (1, 1));
+    agent.stop().await;
+    assert_eq!(std::fs::read_dir(world.path("journal")).expect("a folder").count(), 0, "nothing is left to report");
+}
+
+#[tokio::test]
+async fn what_was_not_over_when_the_agent_crashed_is_done_again_without_what_is_left_of_it() {
+    let world = World::new().await;
+    world.make_fifo("gate");
+    world.play(1, &working(), &[], saved("never"));
+    world.play(2, &working(), &finishing(), saved("abc"));
+    let agent = world.start_agent();
+    let id = world.create(world.backup()).await;
+    world.task_when(id, "there is progress", |t| t.status.progress.is_some()).await;
+    journaled(&world, "\"child\"").await;
+    agent.running.abort();
+    assert!(agent.running.await.expect_err("it crashed").is_cancelled());
+
+    let agent = world.start_agent();
+    world.open_gate().await;
+    let task = world.completed(id).await;
+    assert_eq!((task.result().map(|r| r.code), task.status.assign_count), (Some(ResultCode::Ok), 2));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_written_costs_no_task_and_is_told() {
+    let world = World::new().await;
+    std::fs::write(world.path("journal"), "no folder").expect("written");
+    world.play(1, &working(), &finishing(), saved("abc"));
+    let agent = world.start_agent();
+    let id = world.create(world.backup()).await;
+    let task = world.completed(id).await;
+    let result = task.result().expect("it is over");
+    assert_eq!((result.code, result.warnings.len()), (ResultCode::Warning, 1));
+    let warning = &result.warnings[0];
+    assert_eq!((warning.domain.as_str(), warning.code.as_str()), ("agent", "journalUnwritable"));
+    assert!(warning.message.contains(world.path("journal").to_str().expect("UTF-8")), "{}", warning.message);
+    assert_eq!(world.backups().await.len(), 1);
+    agent.stop().await;
+}
+
 #[tokio::test]
 async fn an_agent_that_ends_gives_its_task_back_and_the_next_one_does_it() {
     let world = World::new().await;
@@ -270,7 +347,7 @@ async fn a_folder_of_a_backup_is_listed_by_the_agent() {
     let executor = Uuid::parse_str(&executor.expect("somebody did it").id).expect("an agent's id");
 
     let ask = |path: &str| ListFiles {
-        repository: RepositoryAccess { url: "/repository".into(), password: "p".into() },
+        repository: RepositoryAccess { url: "/repository".into(), password: "p".into(), secrets: Default::default() },
         snapshot: "abc".into(),
         path: path.into(),
         after: None,
@@ -305,7 +382,8 @@ async fn the_link_works_over_tls_with_the_servers_own_authority() {
     let world = World::new().await;
     world.play(1, &[], &[], saved("abc"));
     let files = server::tls::CertFiles::in_folder(world.folder.path());
-    let config = files.server_config(&["127.0.0.1".to_owned()], world.service.moment().now).expect("certificates");
+    let certificates = files.serve(&["127.0.0.1".to_owned()], world.service.moment().now).expect("certificates");
+    let config = certificates.server_config().expect("a configuration");
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = tcp.local_addr().expect("an address").port();
     let listener = server::listen::TlsListener::new(tcp, config).expect("a listener");

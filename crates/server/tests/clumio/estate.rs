@@ -50,6 +50,7 @@ impl Estate {
                 name: name.into(),
                 url: format!("/{name}"),
                 sealed_password: world.service.seal("tape under the desk").expect("randomness"),
+                sealed_secrets: Default::default(),
                 append_only: false,
                 pruning: None,
                 created_at: now,

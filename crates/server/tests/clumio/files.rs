@@ -114,7 +114,8 @@ async fn directories_are_read_by_the_agent() {
 /// What the agent hands over for a task.
 async fn hand_over(estate: &Estate, job: &Job, bytes: &[u8]) -> domain::Result<u64> {
     let (task, lease): (TaskId, LeaseToken) = (job.assigned.task.id, job.assigned.lease.clone());
-    let mut incoming = estate.world.service.begin_upload(&estate.secret, task, lease, bytes.len() as u64).await?;
+    let mut incoming =
+        estate.world.service.begin_upload((&estate.secret, None), task, lease, bytes.len() as u64).await?;
     incoming.write(bytes).await?;
     incoming.finish().await
 }
@@ -138,7 +139,7 @@ async fn a_file_is_handed_over_and_fetched_without_a_token() {
     let job = estate.next_job().await;
     assert_eq!(job.assigned.argument["paths"], json!(["/srv/dir/letter ü.txt"]));
     let wrong = LeaseToken("another".into());
-    let refused = estate.world.service.begin_upload(&estate.secret, job.assigned.task.id, wrong, 3).await;
+    let refused = estate.world.service.begin_upload((&estate.secret, None), job.assigned.task.id, wrong, 3).await;
     assert_eq!(refused.map(drop).map_err(|e| e.code), Err(domain::Code::LeaseLost));
     assert_eq!(hand_over(&estate, &job, b"Dear all").await, Ok(8));
     estate.done(&job, json!({ "name": "letter ü.txt", "size": 8, "files": 1 })).await;
@@ -204,8 +205,9 @@ async fn nothing_is_left_of_what_failed_or_expired() {
     hand_over(&estate, &failed, b"abc").await.expect("it arrives");
     estate.failed(&failed, "the agent thinks better of it").await;
     let large = ask().await;
-    let refused =
-        service.begin_upload(&estate.secret, large.assigned.task.id, large.assigned.lease.clone(), 1 << 21).await;
+    let refused = service
+        .begin_upload((&estate.secret, None), large.assigned.task.id, large.assigned.lease.clone(), 1 << 21)
+        .await;
     assert_eq!(refused.map(drop).map_err(|e| e.code), Err(domain::Code::StorageFull));
     estate.failed(&large, "it does not fit").await;
     let good = ask().await;

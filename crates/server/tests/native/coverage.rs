@@ -71,7 +71,9 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         client_key,
         key,
         registration,
+        spare,
         empty,
+        agent,
     } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
@@ -116,9 +118,19 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
         "task" | "task_activities" => read(&[task]),
         "activity" => read(&[activity]),
         "resource" => read(&[resource]),
-        "policy" | "policy_applications" => read(&[policy]),
+        "policy" | "policy_applications" | "policy_preview" => read(&[policy]),
         "backup" | "backup_files" => read(&[backup]),
         "repository" => read(&[repository]),
+        "add_repository" => {
+            let secrets = json!({ "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key" });
+            let body = json!({ "name": "cold", "url": "s3:https://s3.example/cold", "secrets": secrets });
+            let mut foreign = body.clone();
+            foreign["tenant"] = json!(acme);
+            new(Administer, &[], Some(body), Some(foreign))
+        }
+        "change_repository" => new(Administer, &[repository], Some(json!({ "name": "warm" })), None),
+        "remove_repository" => new(Administer, &[spare], None, None),
+        "export_repository_key" => new(Administer, &[repository], None, None),
         "tenant" => read(&[&acme]),
         "change_tenant" => new(Administer, &[&acme], Some(json!({ "schedule_time_zone": "Europe/Berlin" })), None),
         "delete_tenant" => new(Administer, &[empty], None, None),
@@ -137,10 +149,15 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             foreign["repository"] = json!(repository);
             new(Edit, &[], Some(body), Some(foreign))
         }
+        "preview_policy" => {
+            let wanted = json!({ "schedule": { "kind": "interval", "every": "1h" }, "resource": resource, "count": 3 });
+            new(View, &[policy], Some(wanted), None)
+        }
         "change_policy" => new(Edit, &[policy], Some(json!({ "enabled": false })), None),
         "delete_policy" => new(Edit, &[policy], None, None),
         "apply_policy" | "revoke_policy" => new(Operate, &[policy, resource], None, None),
         "run_policy" => new(Operate, &[policy], Some(json!({ "resource": resource })), None),
+        "verify_backup" => new(Operate, &[backup], Some(json!({ "files": 3 })), None),
         "restore" => new(Operate, &[backup], Some(json!({ "to": "/tmp/back" })), None),
         "create_tenant" => {
             new(Administer, &[], Some(json!({ "name": "branch" })), Some(json!({ "name": "branch", "parent": acme })))
@@ -151,6 +168,7 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             new(Administer, &[], Some(body.clone()), Some(json!({ "name": "ci", "role": "viewer", "tenant": acme })))
         }
         "revoke_token" => new(Administer, &[token], None, None),
+        "revoke_agent" => new(Administer, &[agent], None, None),
         _ => None,
     }
 }

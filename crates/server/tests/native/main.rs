@@ -7,5 +7,6 @@ mod identity;
 mod journeys;
 mod lists;
 mod openapi;
+mod repositories;
 mod talk;
 mod world;

@@ -48,8 +48,11 @@ pub(crate) struct Protected {
     pub(crate) key: String,
     /// The secret of a registration token.
     pub(crate) registration: String,
+    /// A repository that nothing uses.
+    pub(crate) spare: String,
     /// A tenant with nothing in it.
     pub(crate) empty: String,
+    pub(crate) agent: String,
 }
 
 impl World {
@@ -77,6 +80,7 @@ impl World {
                 name: format!("vault of {name}"),
                 url: format!("/srv/{name}"),
                 sealed_password: service.seal("tape").expect("sealed"),
+                sealed_secrets: Default::default(),
                 append_only: false,
                 pruning: None,
                 created_at: moment.now,
@@ -238,12 +242,16 @@ impl World {
         let registration = self.service.registration_token(&self.root, self.acme, joins).await.expect("a token").1;
         let new = NewTenant { parent: Some(self.acme), name: "empty".into(), description: String::new() };
         let empty = self.service.create_tenant(&self.root, new).await.expect("a tenant").id.to_string();
+        let first_repository = first(&talk.get("/repositories").await.body);
+        let spare = id(&talk.post("/repositories", json!({ "name": "spare", "url": "/srv/spare" })).await.body);
         Protected {
             empty,
+            agent: agent.id().to_string(),
+            spare,
             registration,
             backup: first(&talk.get("/backups").await.body),
             activity: talk.get(&format!("/tasks/{task}/activities")).await.body["items"][0]["id"].to_string(),
-            repository: first(&talk.get("/repositories").await.body),
+            repository: first_repository,
             token: first(&talk.get("/tokens?kind=api").await.body),
             user: user.to_string(),
             client: client.to_string(),

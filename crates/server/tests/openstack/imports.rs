@@ -24,6 +24,7 @@ async fn world(rules: ImportRules) -> (World, String) {
         name: "local".into(),
         url: "/repository".into(),
         sealed_password: world.service.seal("secret").expect("sealed"),
+        sealed_secrets: Default::default(),
         append_only: false,
         pruning: None,
         created_at: now,

@@ -40,6 +40,7 @@ impl Estate {
             name: "local".into(),
             url: "/repository".into(),
             sealed_password: world.service.seal("tape under the desk").expect("randomness"),
+            sealed_secrets: Default::default(),
             append_only: false,
             pruning: None,
             created_at: now,

@@ -46,7 +46,8 @@ async fn over_tls_with_the_servers_own_authority() {
     let world = World::new().await;
     let folder = tempfile::tempdir().expect("a folder");
     let files = CertFiles::in_folder(folder.path());
-    let config = files.server_config(&["localhost".to_owned()], world.service.moment().now).expect("certificates");
+    let certificates = files.serve(&["localhost".to_owned()], world.service.moment().now).expect("certificates");
+    let config = certificates.server_config().expect("a configuration");
     let (tcp, port) = bound().await;
     let listener = TlsListener::new(tcp, config).expect("a listener");
     let serving = tokio::spawn(serve_tls(listener, world.router.clone(), world.shutdown.clone()));

@@ -21,6 +21,7 @@ impl World {
             version: "0.0.1".into(),
             instance_id: Some(wished.to_owned()),
             virtual_machine: true,
+            csr: None,
         };
         self.service.join(&secret, joining).await.expect("it joins")
     }

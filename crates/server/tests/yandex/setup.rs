@@ -22,6 +22,7 @@ impl World {
             name: "local".into(),
             url: "/repository".into(),
             sealed_password: self.service.seal("tape under the desk").expect("randomness"),
+            sealed_secrets: Default::default(),
             append_only: false,
             pruning: None,
             created_at: now,

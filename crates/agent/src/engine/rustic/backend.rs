@@ -7,7 +7,6 @@ use std::sync::{
 };
 
 use domain::policy::settings::Retry;
-use rustic_backend::LocalBackend;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
 use super::lock::Held;
@@ -94,10 +93,12 @@ impl Meter {
     }
 }
 
-/// A local directory with a [`Meter`].
-#[derive(Clone, Debug)]
+/// A repository's storage with a [`Meter`].
+#[derive(Clone)]
 pub(super) struct MeteredBackend {
-    inner: LocalBackend,
+    inner: Arc<dyn WriteBackend>,
+    /// Whether it tells by itself what is wrong with a place that is no folder.
+    remote: bool,
     meter: Arc<Meter>,
     retries: Option<Retry>,
     /// A config that goes for this run alone. The one in the repository is everybody's.
@@ -117,8 +118,8 @@ enum Config {
 }
 
 impl MeteredBackend {
-    pub(super) fn new(inner: LocalBackend, meter: Arc<Meter>) -> Self {
-        Self { inner, meter, retries: None, config: Arc::default() }
+    pub(super) fn new(inner: Arc<dyn WriteBackend>, remote: bool, meter: Arc<Meter>) -> Self {
+        Self { inner, remote, meter, retries: None, config: Arc::default() }
     }
 
     /// With more tries after errors.
@@ -143,6 +144,7 @@ impl MeteredBackend {
     fn write_failed(&self, error: EngineError) -> EngineError {
         let place = self.inner.location();
         let message = match error.code {
+            _ if self.remote => return error,
             ErrorCode::NoSpace => {
                 format!("the disk of the repository {place} is full; make room there and run it again")
             }

@@ -1,6 +1,7 @@
 //! Who uses a repository at the same time. Whoever relies on what lies in it holds it together with others; whoever gives
-//! space back holds it alone. The kernel keeps these locks and lets go of them when a process ends, however it ends. They
-//! are about agents of Backstay on one machine, or on several with a file system that carries locks between them.
+//! space back holds it alone. For a folder the kernel keeps these locks and lets go of them when a process ends, however it
+//! ends; they are about agents of Backstay on one machine, or on several with a file system that carries locks between
+//! them. Elsewhere they are files as restic has them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -9,8 +10,11 @@ use crate::engine::{EngineError, Reporter, Step};
 
 /// Holds a repository until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
-    _file: File,
+pub(super) enum Held {
+    /// A folder, by a lock of the kernel on its config.
+    Folder { _file: File },
+    /// Another place, by a file there.
+    Remote { _lock: super::remote::locks::Held },
 }
 
 /// Hold the repository together with others; wait while somebody holds it alone. Nothing where its file system knows no
@@ -26,7 +30,7 @@ pub(super) fn together(repository: &str, reporter: &Reporter) -> Result<Option<H
         }
         Err(TryLockError::Error(_)) => return Ok(None),
     }
-    Ok(Some(Held { _file: file }))
+    Ok(Some(Held::Folder { _file: file }))
 }
 
 /// Hold the repository alone; nothing if somebody else uses it, be it restic itself.
@@ -42,7 +46,16 @@ pub(super) fn alone(repository: &str) -> Result<Option<Held>, EngineError> {
     }
     let of_restic = std::fs::read_dir(Path::new(repository).join("locks"));
     let used = of_restic.is_ok_and(|mut locks| locks.next().is_some());
-    Ok((!used).then_some(Held { _file: file }))
+    Ok((!used).then_some(Held::Folder { _file: file }))
+}
+
+/// Be the only one who makes a repository in this directory, which is made if it is not there; wait while somebody else does.
+/// Nothing where the directory's file system knows no locks.
+pub(super) fn making(repository: &str) -> Result<Option<Held>, EngineError> {
+    let failed = |error| EngineError::io("cannot make the repository", &error).with("repository", repository);
+    std::fs::create_dir_all(repository).map_err(failed)?;
+    let directory = File::open(repository).map_err(failed)?;
+    Ok(directory.lock().is_ok().then_some(Held::Folder { _file: directory }))
 }
 
 /// What is locked: it is in every repository and never replaced.

@@ -52,7 +52,7 @@ pub(super) fn verify<S: IndexedFull + Sync>(
         walk(repository, snapshot.tree, Path::new(""), &Selection::whole(), &mut visitor).map(|_| visitor.files)
     })?;
     let (damaged, damaged_total) = findings.damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(VerifySummary { files, bytes: findings.bytes.into_inner(), damaged, damaged_total })
+    Ok(VerifySummary { files, bytes: findings.bytes.into_inner(), damaged, damaged_total, sampled: None })
 }
 
 /// A piece of data, and a file that it is in.

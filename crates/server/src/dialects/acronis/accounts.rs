@@ -395,6 +395,8 @@ async fn method_not_allowed(method: Method) -> Refusal {
 enum Accounts {}
 
 impl Shape for Accounts {
+    const DIALECT: &str = "acronis";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         if let Some(Refusal(error)) = response.extensions().get::<Refusal>()
             && matches!(error.code.kind(), Kind::Internal | Kind::StorageFull)

@@ -416,6 +416,8 @@ async fn method_not_allowed(method: Method) -> Refusal {
 enum TokenEndpoint {}
 
 impl Shape for TokenEndpoint {
+    const DIALECT: &str = "acronis";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         if let Some(fault) = response.extensions().get::<Refusal>().and_then(|r| r.fault.as_ref()) {
             tracing::error!(code = fault.code.name(), request_id, "a request failed: {fault}");

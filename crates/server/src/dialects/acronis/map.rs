@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use domain::activity::{ActivityView, Body};
 use domain::agent::is_agent_queue;
 use domain::query::{Group, Value as Asked};
-use domain::task::{self, LeaseToken, ResultCode, State, TaskError, Timer};
+use domain::task::{self, LeaseToken, ResultCode, SCHEDULER_DOMAIN, SERVER_DOMAIN, State, TaskError, Timer};
 use domain::{SignedDuration, Timestamp, Uuid, tenant};
 use serde_json::{Map, Number, Value, json};
 
@@ -321,7 +321,8 @@ fn result<'a>(result: &'a task::TaskResult, task: &task::Task, lod: Lod) -> wire
 fn error_object(error: &TaskError, whole: bool) -> wire::ErrorObject<'_> {
     let extra = |key: &str| error.extra.get(key).filter(|_| whole);
     wire::ErrorObject {
-        domain: &error.domain,
+        // What the server itself makes of a task has one domain (D58).
+        domain: if error.domain == SCHEDULER_DOMAIN { SERVER_DOMAIN } else { &error.domain },
         code: &error.code,
         reason: &error.code,
         message: message(error),

@@ -134,6 +134,8 @@ async fn authenticate(
 enum Acronis {}
 
 impl Shape for Acronis {
+    const DIALECT: &str = "acronis";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         if let Some(failure) = response.extensions().get::<Failure>() {
             failure.log(request_id);

@@ -18,6 +18,7 @@ use super::query::Params;
 use super::{Clumio, body, discovery, routes, versions};
 use crate::dialects::bearer;
 use crate::dialects::edge::Shape;
+use crate::telemetry;
 
 /// How long a request line may be, in bytes.
 const MAX_LINE: usize = 16 * 1024;
@@ -60,6 +61,7 @@ pub(super) async fn answer(State(clumio): State<Arc<Clumio>>, request: Request) 
     }
     let found = routes::find(&clumio.handlers, &head.method, head.uri.path())?;
     let operation = found.operation;
+    telemetry::this_is(operation.name);
     if operation.name == "discovery" && discovery::is_for_people(&head.headers) {
         return Ok(discovery::page());
     }
@@ -76,7 +78,7 @@ pub(super) async fn answer(State(clumio): State<Arc<Clumio>>, request: Request) 
     let variables = found.variables;
     let call =
         Call { clumio: clumio.clone(), caller, operation, version, params, headers: head.headers, variables, body };
-    let span = tracing::info_span!("call", operation = operation.name, client = call.client());
+    let span = tracing::error_span!("call", operation = operation.name, client = call.client());
     let handler = clumio.handlers.0.get(operation.name).ok_or_else(|| Failure::defect("a route without handler"))?;
     Ok(handler(call).instrument(span).await?.0)
 }
@@ -106,6 +108,8 @@ async fn admitted(clumio: &Clumio, operation: &'static Operation, head: &Parts) 
 pub(super) enum Shaped {}
 
 impl Shape for Shaped {
+    const DIALECT: &str = "clumio";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         match response.extensions_mut().remove::<Failure>() {
             Some(failure) => failure.finish(request_id),

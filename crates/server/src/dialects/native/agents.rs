@@ -1,4 +1,4 @@
-//! Agents, and the repositories they write to.
+//! Agents: the processes that move data, and how machines join.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,8 +11,9 @@ use super::auth::Asking;
 use super::error::Failure;
 use super::extract::{Body, Params, PathId};
 use super::identity::unstored;
-use super::lists::{AGENTS, REPOSITORIES};
+use super::lists::AGENTS;
 use super::{Answer, ApiState, map};
+use crate::authority::Signed;
 use crate::service::{Joined, Joining};
 
 /// Agents that match.
@@ -32,6 +33,24 @@ pub(super) async fn agents(
     map::list(&AGENTS, &query, slice, map::agent)
 }
 
+/// Revokes an agent: its session ends, and neither its token nor its certificate is accepted any more.
+///
+/// A machine whose agent was revoked can join anew.
+#[utoipa::path(
+    delete,
+    path = "/agents/{id}",
+    tag = "agents",
+    params(("id" = Uuid, Path, description = "The id")),
+    responses((status = 200, description = "The agent, which is let in no longer", body = api::Agent))
+)]
+pub(super) async fn revoke_agent(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+) -> Answer<api::Agent> {
+    Ok(Json(map::agent(&state.service.revoke_agent(&caller, id).await?)))
+}
+
 /// Lets a machine join: it becomes a resource, and its agent gets a token.
 ///
 /// Needs no token but that of a registration, which is in the body. The answer holds the agent's token, once.
@@ -44,10 +63,15 @@ pub(super) async fn agents(
     responses((status = 201, description = "The machine, with the token of its agent", body = api::Joined))
 )]
 pub(super) async fn join(State(state): State<ApiState>, Body(body): Body<api::Join>) -> Result<Response, Failure> {
-    let api::Join { registration_token, name, os, system, version, instance_id, virtual_machine } = body;
-    let joining = Joining { name, os, system, version, instance_id, virtual_machine };
-    let Joined { resource, agent_token } = state.service.join(&registration_token, joining).await?;
-    let joined = api::Joined { resource: resource.id, instance_id: resource.instance_id, agent_token };
+    let api::Join { registration_token, name, os, system, version, instance_id, virtual_machine, csr } = body;
+    let joining = Joining { name, os, system, version, instance_id, virtual_machine, csr };
+    let Joined { resource, agent_token, certificate } = state.service.join(&registration_token, joining).await?;
+    let certificate = certificate.map(|Signed { pem, dates }| api::Certificate {
+        pem,
+        issued_at: dates.issued_at,
+        expires_at: dates.expires_at,
+    });
+    let joined = api::Joined { resource: resource.id, instance_id: resource.instance_id, agent_token, certificate };
     Ok(unstored((StatusCode::CREATED, Json(joined)).into_response()))
 }
 
@@ -69,37 +93,4 @@ pub(super) async fn enrol(
     let joins = Joins { kind: body.kind, external: false, policies: body.policies };
     let command = state.service.install_command(&caller, body.tenant, joins).await?;
     Ok(unstored((StatusCode::CREATED, Json(api::Enrolment { command })).into_response()))
-}
-
-/// Repositories that match.
-#[utoipa::path(
-    get,
-    path = "/repositories",
-    tag = "repositories",
-    responses((status = 200, description = "A part of the list", body = api::List<api::Repository>))
-)]
-pub(super) async fn repositories(
-    State(state): State<ApiState>,
-    Asking(caller): Asking,
-    params: Params,
-) -> Answer<api::List<api::Repository>> {
-    let query = REPOSITORIES.query(params, Filter::all())?;
-    let slice = state.service.repositories(&caller, &query).await?;
-    map::list(&REPOSITORIES, &query, slice, |r| r.into())
-}
-
-/// One repository.
-#[utoipa::path(
-    get,
-    path = "/repositories/{id}",
-    tag = "repositories",
-    params(("id" = Uuid, Path, description = "The id")),
-    responses((status = 200, description = "The repository", body = api::Repository))
-)]
-pub(super) async fn repository(
-    State(state): State<ApiState>,
-    Asking(caller): Asking,
-    PathId(id): PathId,
-) -> Answer<api::Repository> {
-    Ok(Json((&state.service.repository(&caller, id).await?).into()))
 }

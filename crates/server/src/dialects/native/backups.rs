@@ -7,11 +7,11 @@ use domain::query::{Filter, Page};
 
 use super::auth::Asking;
 use super::error::Failure;
-use super::extract::{Body, Params, PathId};
+use super::extract::{Body, OptionalBody, Params, PathId};
 use super::filter::DEFAULT_LIMIT;
 use super::lists::BACKUPS;
 use super::{Answer, ApiState, map};
-use crate::service::RestoreRequest;
+use crate::service::{RestoreRequest, VerificationWish};
 
 /// Backups that match.
 #[utoipa::path(
@@ -93,5 +93,29 @@ pub(super) async fn restore(
         resource: body.resource,
     };
     let task = state.service.restore(&caller, request).await?;
+    Ok((StatusCode::ACCEPTED, Json((&task).into())))
+}
+
+/// Verifies a backup: reads all of its data, or restores some files of it as a test.
+///
+/// Answers with the task that does it. A sample also sees that the list of every folder can be read and that every piece of
+/// each file is there; each picked file is compared by hash with what was stored, and with the one on the machine where size
+/// and time are unchanged.
+#[utoipa::path(
+    post,
+    path = "/backups/{id}/verify",
+    tag = "backups",
+    params(("id" = Uuid, Path, description = "The id")),
+    request_body = Option<api::Verify>,
+    responses((status = 202, description = "The task", body = api::Task))
+)]
+pub(super) async fn verify_backup(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(backup): PathId,
+    OptionalBody(body): OptionalBody<api::Verify>,
+) -> Result<(StatusCode, Json<api::Task>), Failure> {
+    let wish = VerificationWish { files: body.files, seed: body.seed };
+    let task = state.service.verify_backup(&caller, backup, wish).await?;
     Ok((StatusCode::ACCEPTED, Json((&task).into())))
 }

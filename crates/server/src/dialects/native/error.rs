@@ -73,6 +73,8 @@ pub(super) async fn method_not_allowed(method: Method) -> Failure {
 pub(in crate::dialects) enum Native {}
 
 impl Shape for Native {
+    const DIALECT: &str = "native";
+
     fn finish(response: Response, request_id: &str) -> Response {
         render(response, request_id)
     }

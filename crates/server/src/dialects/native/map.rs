@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use domain::backup::Backup;
+use domain::foresee::Foreseen;
+use domain::policy::retention::Verdict;
 use domain::query::{Field, FieldKind, Group, Page, Query, Slice, TaskField, Value};
+use jiff::tz::TimeZone;
 
 use super::Answer;
 use super::cursor;
 use super::filter::ListOf;
-use crate::service::{AgentView, FileList, ResourceView};
+use crate::service::{AgentView, ApplicationPreview, FileList, PolicyPreview, ResourceView};
 
 /// A part of a list, with the way to the next one.
 pub(super) fn list<F: Field, R, T>(
@@ -95,4 +99,38 @@ fn text(field: TaskField, value: Value) -> String {
 /// A list that is there as a whole.
 pub(super) fn whole<R, T>(items: &[R], item: impl FnMut(&R) -> T) -> api::List<T> {
     api::List { items: items.iter().map(item).collect(), next: None, total: None, page: None, pages: None }
+}
+
+/// What a policy will do.
+pub(super) fn policy_preview(preview: PolicyPreview) -> api::PolicyPreview {
+    let PolicyPreview { policy, applications } = preview;
+    let application = |a: ApplicationPreview| api::ApplicationPreview {
+        resource: a.resource.id,
+        resource_name: a.resource.name,
+        time_zone: a.zone.iana_name().unwrap_or("UTC").to_owned(),
+        running: a.open,
+        runs: a.runs.iter().map(|run| foreseen(run, &a.zone)).collect(),
+        nothing_because: a.nothing_because.map(str::to_owned),
+        backups: a.backups.into_iter().map(|(backup, verdict)| judged(&backup, verdict)).collect(),
+    };
+    let applications = applications.into_iter().map(application).collect();
+    api::PolicyPreview { policy: policy.id, name: policy.name, applications }
+}
+
+fn foreseen(run: &Foreseen, zone: &TimeZone) -> api::RunPreview {
+    api::RunPreview {
+        at: run.at,
+        local: run.at.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        starts_at: run.starts_at,
+        latest_start: run.latest_start,
+        until: run.until,
+        full: run.full,
+        repeats: run.repeats,
+    }
+}
+
+fn judged(backup: &Backup, verdict: Verdict) -> api::BackupPreview {
+    let stays = verdict.stays();
+    let because = if stays { verdict.because } else { verdict.against };
+    api::BackupPreview { backup: backup.id, created_at: backup.created_at, stays, because }
 }

@@ -14,8 +14,10 @@ mod filter;
 mod identity;
 mod lists;
 mod map;
+mod metrics;
 mod openapi;
 mod policies;
+mod repositories;
 mod resources;
 mod server;
 mod tasks;
@@ -66,7 +68,7 @@ pub fn router(state: ApiState) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(body::MAX));
     let (root, _) = root_routes().split_for_parts();
-    let root = root.method_not_allowed_fallback(error::method_not_allowed);
+    let root = root.route(metrics::PATH, get(metrics::metrics)).method_not_allowed_fallback(error::method_not_allowed);
     Router::new()
         .nest(api::BASE_PATH, edge::layers::<error::Native, _>(api).with_state(state.clone()))
         .merge(edge::layers::<error::Native, _>(root).with_state(state))
@@ -105,6 +107,7 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(resources::resource, resources::change_resource, resources::delete_resource))
         .routes(routes!(policies::policies, policies::create_policy))
         .routes(routes!(policies::policy, policies::change_policy, policies::delete_policy))
+        .routes(routes!(policies::policy_preview, policies::preview_policy))
         .routes(routes!(policies::policy_applications))
         .routes(routes!(policies::apply_policy, policies::revoke_policy))
         .routes(routes!(policies::run_policy))
@@ -113,10 +116,13 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(backups::backup))
         .routes(routes!(backups::backup_files))
         .routes(routes!(backups::restore))
+        .routes(routes!(backups::verify_backup))
         .routes(routes!(agents::agents))
+        .routes(routes!(agents::revoke_agent))
         .routes(routes!(agents::enrol))
-        .routes(routes!(agents::repositories))
-        .routes(routes!(agents::repository))
+        .routes(routes!(repositories::repositories, repositories::add_repository))
+        .routes(routes!(repositories::repository, repositories::change_repository, repositories::remove_repository))
+        .routes(routes!(repositories::export_repository_key))
         .routes(routes!(tenants::tenants, tenants::create_tenant))
         .routes(routes!(tenants::tenant, tenants::change_tenant, tenants::delete_tenant))
         .routes(routes!(tenants::tokens, tenants::create_token))

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use domain::Error;
 use domain::query::{Filter, RecordField, Value};
 
 use super::auth::Asking;
@@ -11,7 +12,7 @@ use super::error::Failure;
 use super::extract::{Body, OptionalBody, Params, PathId, PathIds};
 use super::lists::{APPLICATIONS, POLICIES};
 use super::{Answer, ApiState, created, map};
-use crate::service::{NewPolicy, PolicyChange};
+use crate::service::{NewPolicy, PolicyChange, Previewed};
 
 /// Policies that match.
 #[utoipa::path(
@@ -95,9 +96,69 @@ pub(super) async fn change_policy(
         settings: body.settings.map(Into::into),
         retention: body.retention,
         as_written: None,
-        repository: None,
+        repository: body.repository,
     };
     Ok(Json((&state.service.change_policy(&caller, id, change).await?).into()))
+}
+
+/// How many runs are foreseen where nothing else is said.
+const RUNS: u32 = 5;
+
+/// What a policy will do.
+///
+/// The next runs for each resource, and what retention would keep and remove now, with reasons.
+#[utoipa::path(
+    get,
+    path = "/policies/{id}/preview",
+    tag = "policies",
+    params(
+        ("id" = Uuid, Path, description = "The id"),
+        ("resource" = Option<Uuid>, Query, description = "Only for this resource"),
+        ("count" = Option<u32>, Query, description = "So many runs of each resource, from 1 to 100; 5 where it is left out")
+    ),
+    responses((status = 200, description = "What it will do", body = api::PolicyPreview))
+)]
+pub(super) async fn policy_preview(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+    mut params: Params,
+) -> Answer<api::PolicyPreview> {
+    let resource = params
+        .take("resource")?
+        .map(|r| domain::Uuid::parse_str(&r).map_err(|_| Error::invalid("resource", format!("'{r}' is not an id"))));
+    let resource = resource.transpose()?;
+    let count = params.take_number("count")?.unwrap_or(RUNS);
+    params.no_more(&["resource", "count"])?;
+    let asked = Previewed { resource, count: number(count), ..Previewed::default() };
+    Ok(Json(map::policy_preview(state.service.preview_policy(&caller, id, asked).await?)))
+}
+
+/// What a policy would do if it were changed.
+///
+/// Nothing is changed.
+#[utoipa::path(
+    post,
+    path = "/policies/{id}/preview",
+    tag = "policies",
+    params(("id" = Uuid, Path, description = "The id")),
+    request_body = api::PolicyPreviewWish,
+    responses((status = 200, description = "What it would do", body = api::PolicyPreview))
+)]
+pub(super) async fn preview_policy(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+    Body(body): Body<api::PolicyPreviewWish>,
+) -> Answer<api::PolicyPreview> {
+    let api::PolicyPreviewWish { schedule, retention, enabled, resource, count } = body;
+    let change = PolicyChange { schedule, retention, enabled, ..PolicyChange::default() };
+    let asked = Previewed { change, resource, count: number(count.unwrap_or(RUNS)) };
+    Ok(Json(map::policy_preview(state.service.preview_policy(&caller, id, asked).await?)))
+}
+
+fn number(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Deletes a policy that is applied to nothing.

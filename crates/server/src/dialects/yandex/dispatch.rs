@@ -24,6 +24,7 @@ use super::rules;
 use super::{Yandex, operations};
 use crate::dialects::bearer;
 use crate::service::hash_secret;
+use crate::telemetry;
 
 type Handler = Box<dyn Fn(Call, Bytes) -> BoxFuture<'static, Result<Vec<u8>, Failure>> + Send + Sync>;
 
@@ -79,9 +80,10 @@ pub(super) async fn answer(
     request_id: &str,
     read: impl FnOnce() -> Result<DynamicMessage, Failure>,
 ) -> Result<Reply, Failure> {
+    telemetry::this_is(&method.name);
     let handler = yandex.handlers.by_name.get(&method.name).ok_or_else(|| unimplemented(&method.name))?;
     let trace = headers.get("x-client-trace-id").and_then(|v| v.to_str().ok()).filter(|id| id.len() <= 128);
-    let span = tracing::info_span!("call", rpc = %method.name, client_trace_id = trace);
+    let span = tracing::error_span!("call", rpc = %method.name, client_trace_id = trace);
     let handled = async {
         let caller = authenticate(yandex, method, headers).await?;
         let request = read();

@@ -122,6 +122,8 @@ fn status(failure: &Failure, request_id: &str, metadata: MetadataMap) -> Status 
 enum Shaped {}
 
 impl Shape for Shaped {
+    const DIALECT: &str = "yandex";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         let failure = match response.extensions_mut().remove::<Failure>() {
             Some(failure) => {

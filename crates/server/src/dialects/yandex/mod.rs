@@ -103,7 +103,7 @@ async fn answer(State(ways): State<Ways>, request: Request) -> Response {
     let grpc = content.is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     let way = if grpc { ways.grpc } else { ways.rest };
     let trace = Uuid::now_v7().to_string();
-    let span = tracing::info_span!("trace", trace_id = %trace);
+    let span = tracing::error_span!("trace", trace_id = %trace);
     let mut response = match way.oneshot(request).instrument(span).await {
         Ok(response) => response,
         Err(never) => match never {},

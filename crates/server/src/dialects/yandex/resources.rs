@@ -2,6 +2,7 @@
 
 use domain::query::{Clause, Direction, Filter, Order, Pattern, Query, RecordField, TaskField, Test, Value};
 use domain::resource::{Resource, ResourceKind};
+use domain::task::{NotRun, kind};
 use domain::token::Joins;
 use domain::{Code, Error, Uuid};
 use proto::yandex::cloud::backup::v1::list_directory_response::FilesystemItem;
@@ -77,7 +78,11 @@ async fn list_tasks(call: Call, request: ListTasksRequest) -> Result<ListTasksRe
     let filter = Filter::all().and(TaskField::ResourceId, Test::AnyOf(vec![Pattern::IsUuid(machine.id)]))?;
     // Whoever carries live calls by tasks marks them so (Y58).
     let live = Test::AnyOf(vec![Pattern::Is(Value::Text("internal".to_owned()))]);
-    let filter = filter.and_none_of(vec![vec![Clause::new(TaskField::Tag, live)?]]);
+    // A run that is left out because the one before is not done is no task here (Y100).
+    let skipped = Test::AnyOf(vec![Pattern::Is(Value::Text(NotRun::Skipped.name().to_owned()))]);
+    let backup = Test::AnyOf(vec![Pattern::Is(Value::Text(kind::BACKUP.to_owned()))]);
+    let skipped = vec![Clause::new(TaskField::Tag, skipped)?, Clause::new(TaskField::Type, backup)?];
+    let filter = filter.and_none_of(vec![vec![Clause::new(TaskField::Tag, live)?], skipped]);
     let order = Order::by(vec![(TaskField::Id, Direction::Desc)])?;
     let query = Query { filter, order, page: call.page(DEFAULT_SIZE)?, total: false };
     let found = call.service().tasks(call.caller()?, &query, View::default()).await?.items;

@@ -57,6 +57,8 @@ fn json(status: StatusCode, text: String) -> Response {
 enum Shaped {}
 
 impl Shape for Shaped {
+    const DIALECT: &str = "yandex";
+
     fn finish(mut response: Response, request_id: &str) -> Response {
         let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
         failure.log(request_id);

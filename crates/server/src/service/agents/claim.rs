@@ -13,7 +13,8 @@ use domain::token::Token;
 use domain::{Code, Error, Result, Scope, Uuid, if_found};
 use ledger::{Claim, Write, Written};
 
-use super::{AgentIdentity, Assigned, TOKEN_HINT};
+use super::{AgentIdentity, Assigned};
+use crate::service::agent_access::TOKEN_HINT;
 use crate::service::runs::tasks_before;
 use crate::service::{Command, Service};
 
@@ -26,20 +27,26 @@ impl Service {
     /// # Errors
     /// `unauthenticated` when the agent's token is no longer valid, and those of the ledger.
     pub async fn claim(&self, agent: &AgentIdentity, slots: usize) -> Result<Vec<Assigned>> {
-        match self.ledger.get::<Token>(&Scope::everything(), agent.token).await {
-            Ok(token) if token.value.valid_at(self.moment().now) => {}
-            Err(e) if e.code != Code::NotFound => return Err(e),
-            _ => {
-                return Err(Error::new(Code::Unauthenticated, "the agent's token is no longer valid").hint(TOKEN_HINT));
-            }
-        }
+        self.check_token(agent).await?;
         let mut assigned = Vec::new();
         if slots > 0 && self.count(&agent.scope, &waiting_at_the_gate()?).await? > 0 {
             self.claim_in_order(agent, &URGENT, slots, &mut assigned).await?;
             self.claim_gated(agent, slots, &mut assigned).await?;
         }
         self.claim_in_order(agent, kind::ALL, slots, &mut assigned).await?;
+        for Assigned { task, .. } in &assigned {
+            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, agent_id = %agent.id, "a task is handed out");
+        }
         Ok(assigned)
+    }
+
+    /// Refuses an agent whose token is no longer valid.
+    pub(in crate::service) async fn check_token(&self, agent: &AgentIdentity) -> Result<()> {
+        match self.ledger.get::<Token>(&Scope::everything(), agent.token).await {
+            Ok(token) if token.value.valid_at(self.moment().now) => Ok(()),
+            Err(e) if e.code != Code::NotFound => Err(e),
+            _ => Err(Error::new(Code::Unauthenticated, "the agent's token is no longer valid").hint(TOKEN_HINT)),
+        }
     }
 
     async fn claim_in_order(

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::{ATTEMPTS, AgentIdentity, came_between};
 use crate::service::Service;
 use crate::service::runs::{RUN_KEYS, own_rules};
+use crate::service::verifying::verification_of;
 
 impl Service {
     /// Ends a task. The same report again finds the task completed under its lease and makes nothing twice.
@@ -109,7 +110,8 @@ impl Service {
         else {
             return Ok(Vec::new());
         };
-        value.damaged = done.damaged_total > 0;
+        // A sample that is whole says nothing of the rest.
+        value.damaged = done.damaged_total > 0 || (value.damaged && done.sampled.is_some());
         value.last_seen_at = self.moment().now;
         Ok(vec![Write::Put(Box::new(value.into()), Expect::Rev(rev))])
     }
@@ -208,7 +210,7 @@ impl Service {
             writes.push(Write::CreateTask(Box::new(indexing(agent, task, &backup))));
         }
         if good && work.settings.verify {
-            writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup))));
+            writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup, work.settings.verify_files))));
         }
         // One with an end of its own is none of the policy's, and no occasion for it either.
         if good && terms.keep.is_none() {
@@ -230,9 +232,9 @@ fn indexing(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskSpec 
     TaskSpec { rules: Rules { cancellable: false, ..spec.rules }, ..spec }
 }
 
-/// The task that reads all data of a new backup, where that is wished.
-fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup) -> TaskSpec {
-    let work = VerificationWork { backup: backup.id, repository: backup.repository, snapshot: backup.snapshot.clone() };
+/// The task that reads a new backup, or some files of it, where that is wished.
+fn verification(agent: &AgentIdentity, made_by: &Task, backup: &Backup, files: u32) -> TaskSpec {
+    let work = verification_of(backup, files, None);
     let title = format!("Verifying the backup of '{}'", backup.resource_name);
     follow_up(agent, made_by, backup, kind::VERIFICATION, title, json!(work))
 }
@@ -333,8 +335,10 @@ fn judge(task: &Task, outcome: Outcome) -> (Outcome, End) {
         }
         Ok(Work::Forget(work)) if good => {
             // What it says of numbers is for people; that it went well is what counts.
-            let done = serde_json::from_value(outcome.payload.clone()).unwrap_or_default();
-            (outcome, End::Removed(work, done))
+            let mut done: ForgetDone = serde_json::from_value(outcome.payload.clone()).unwrap_or_default();
+            done.gone = work.told();
+            let payload = if done.gone.is_empty() { outcome.payload } else { json!(done) };
+            (Outcome { payload, ..outcome }, End::Removed(work, done))
         }
         Ok(Work::Prune(work)) if good => match serde_json::from_value(outcome.payload.clone()) {
             Ok(done) => (outcome, End::Pruned(work, done)),

@@ -102,7 +102,8 @@ impl Service {
             .map(|backup| (backup.id, backup.snapshot))
             .collect();
         if work.points.is_empty() && task.spec.kind == kind::ARCHIVE_DELETION {
-            work.points = known.into_iter().map(|(backup, snapshot)| Point { backup, snapshot }).collect();
+            work.points =
+                known.into_iter().map(|(backup, snapshot)| Point { backup, snapshot, because: Vec::new() }).collect();
             work.points.sort_by_key(|point| point.backup);
         } else {
             work.points.retain_mut(|point| {

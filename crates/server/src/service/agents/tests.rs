@@ -12,6 +12,7 @@ use domain::repository::Repository;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
 use domain::task::{Named, Phase, ResultCode, Rules, TaskSpec, kind};
 use domain::tenant::Tenant;
+use domain::token::TokenKind;
 use domain::work::{BackupDone, BackupWork, Layout, Overwrite, RecoveryWork};
 use domain::{Caller, Moment, Role, SignedDuration, Timestamp};
 use ledger::{Ledger, MemoryLedger};
@@ -47,6 +48,7 @@ impl World {
                 name: "local".into(),
                 url: "/repository".into(),
                 sealed_password,
+                sealed_secrets: Default::default(),
                 append_only: false,
                 pruning: None,
                 created_at: now,

@@ -30,6 +30,7 @@ impl World {
             name: "local".into(),
             url: "/repository".into(),
             sealed_password: service.seal("tape under the desk").expect("randomness"),
+            sealed_secrets: Default::default(),
             append_only: false,
             pruning: None,
             created_at: now,
@@ -103,6 +104,7 @@ fn machine(wished: Option<&str>) -> Joining {
         version: "1".into(),
         instance_id: wished.map(Into::into),
         virtual_machine: true,
+        csr: None,
     }
 }
 
@@ -163,7 +165,7 @@ async fn another_agent_takes_over_only_while_the_first_is_away() {
     world.leave(connected).await;
     let second = world.join(&token, Some("db-1")).await.expect("nobody is there");
     assert_eq!(second.resource.id, first.resource.id);
-    let former = world.service.agent_token(&first.agent_token).await.expect_err("it is cut off");
+    let former = world.service.agent_token(&first.agent_token, None).await.expect_err("it is cut off");
     assert_eq!(former.code, Code::Unauthenticated);
     let connected = world.connect(&second.agent_token).await;
     assert_eq!(connected.agent.id(), agent, "what waits for the agent finds it");
@@ -185,7 +187,7 @@ async fn a_machine_that_was_taken_out_comes_back_as_the_same() {
     assert_eq!((resource.registration, resource.enabled, resource.active), (Registration::Deleted, false, false));
     let task = world.ledger.task(&Scope::everything(), TaskRef::Id(waiting.id)).await.expect("the task");
     assert_eq!((task.state(), task.result().map(|r| r.code)), (State::Completed, Some(ResultCode::Cancelled)));
-    assert!(world.service.agent_token(&joined.agent_token).await.is_err(), "its agent is let in no longer");
+    assert!(world.service.agent_token(&joined.agent_token, None).await.is_err(), "its agent is let in no longer");
     let listed = world.service.resources(&world.root, &Query::newest(Filter::all(), 10)).await.expect("a list");
     assert!(listed.items.is_empty());
     assert_eq!(world.service.resource(&world.root, id).await.expect_err("gone").code, Code::NotFound);
@@ -306,7 +308,7 @@ async fn registration_tokens_open_nothing_else_and_end() {
     assert_eq!(Uuid::parse_str(&secret).map(|u| u.get_version_num()), Ok(4));
     assert_eq!(token.expires_at, token.created_at.checked_add(VALID).ok());
     assert!(world.service.authenticate(&secret).await.is_err());
-    assert!(world.service.agent_token(&secret).await.is_err());
+    assert!(world.service.agent_token(&secret, None).await.is_err());
     assert_eq!(
         world.service.registrar(&secret.to_uppercase()).await.expect("letter case is free").name,
         "registration"

@@ -20,6 +20,9 @@ use super::*;
 use crate::secrets::Sealer;
 use crate::service::{AgentHello, AgentIdentity, Assigned, Report, ReportEvent, Reported};
 
+mod preview;
+mod verifying;
+
 const POLICY: Uuid = Uuid::from_u128(0x90);
 const REPOSITORY: Uuid = Uuid::from_u128(0x91);
 
@@ -281,14 +284,41 @@ async fn a_delay_is_the_same_whenever_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_run_over_a_first_makes_no_task_and_is_counted() {
-    let world = World::new(1, sets(every_three_hours(), json!({}))).await;
-    let first = world.run().await;
-    let at = world.next().await;
-    world.turn(at).await;
-    assert_eq!(world.tasks(kind::BACKUP).await.len(), 1);
-    assert_eq!((world.app(0).await.agenda.skipped, world.last(0).await.id), (1, first.id));
-    assert!(world.next().await > at);
+async fn a_run_over_a_first_is_skipped_and_the_history_says_so_once() {
+    for policy in [sets(every_three_hours(), json!({})), json!({"schedule": {"kind": "interval", "every": "3h"}})] {
+        let mut world = World::new(1, policy).await;
+        let first = world.run().await;
+        let at = world.next().await;
+        world.turn(at).await;
+        world.restart();
+        world.turn(at).await;
+        let [_, skipped] = &world.tasks(kind::BACKUP).await[..] else { panic!("one run and one that was skipped") };
+        let (code, error) = left_out(skipped);
+        assert_eq!(
+            (code, error.domain.as_str(), error.code.as_str()),
+            (ResultCode::Cancelled, "Scheduler", "runSkipped")
+        );
+        assert!(error.message.contains(&format!("task {}, the run before", first.id)), "{}", error.message);
+        assert_eq!(error.context, json!({"count": 1, "first": at, "last": at, "task": first.id.0}));
+        assert_eq!(skipped.spec.policy.as_ref().map(|p| p.id.clone()), Some(POLICY.to_string()));
+        assert_eq!(skipped.spec.resource.as_ref().map(|r| r.id.clone()), Some(machine(0).to_string()));
+        assert_eq!((world.app(0).await.agenda.skipped, world.last(0).await.id), (1, first.id));
+        assert!(world.next().await > at);
+        // Nobody is given it, and the run that goes on decides how the machine stands.
+        let work = world.claim_one(0).await;
+        assert_eq!(work.task.id, first.id);
+        world.complete(0, &work, Outcome::of(OutcomeCode::Error)).await;
+        let resource = world.ledger().get::<Resource>(&Scope::everything(), machine(0)).await.expect("it").value;
+        let view = world.service.resource_view(&Caller::server(), resource).await.expect("a view");
+        assert_eq!(view.status, domain::resource::ResourceStatus::Failed);
+    }
+}
+
+/// How a run ended that never began.
+fn left_out(task: &Task) -> (ResultCode, domain::task::TaskError) {
+    let result = task.result().expect("it is over");
+    assert_eq!(task.started_at(), None);
+    (result.code, result.error.clone().expect("a reason"))
 }
 
 #[tokio::test]
@@ -311,18 +341,44 @@ async fn a_run_waits_an_hour_for_its_machine_or_without_limit() {
 }
 
 #[tokio::test]
-async fn what_was_due_while_the_server_was_down_runs_with_run_later_only() {
+async fn what_was_due_while_the_server_was_down_runs_with_run_later_only_and_the_rest_is_told_once() {
     for run_later in [true, false] {
         let mut set = every_three_hours();
         set["run_later"] = run_later.into();
-        let world = World::new(1, sets(set, json!({}))).await;
-        let now = world.next().await + SignedDuration::from_hours(13);
+        let mut world = World::new(1, sets(set, json!({}))).await;
+        let first = world.next().await;
+        let now = first + SignedDuration::from_hours(13);
         let moment = Moment { now, up_since: now };
         world.service.run_due_at(moment).await.expect("a look");
-        assert_eq!(world.tasks(kind::BACKUP).await.len(), usize::from(run_later), "one at most");
-        assert_eq!(world.app(0).await.agenda.skipped, u64::from(!run_later));
+        // It fell again, and nothing is told twice.
+        world.restart();
+        world.service.run_due_at(moment).await.expect("another look");
+        let tasks = world.tasks(kind::BACKUP).await;
+        assert_eq!(tasks.len(), 1 + usize::from(run_later), "one run at most, and one that tells of the others");
+        let missed = 5 - u64::from(run_later);
+        let last = first + SignedDuration::from_hours(if run_later { 9 } else { 12 });
+        let (code, error) = left_out(&tasks[0]);
+        assert_eq!((code, error.code.as_str()), (ResultCode::TimedOut, "runMissed"), "it counts as failed");
+        assert_eq!(error.context, json!({"count": missed, "first": first, "last": last}));
+        assert!(error.message.starts_with(&format!("{missed} runs, due from ")), "{}", error.message);
+        assert!(error.message.contains("missed: the server was not running."), "{}", error.message);
+        assert_eq!(error.message.contains("makes up for it"), run_later, "{}", error.message);
+        assert_eq!(world.app(0).await.agenda.skipped, missed);
         assert!(world.next().await > now);
+        if run_later {
+            let last_task = world.last(0).await;
+            assert_eq!((last_task.id, last_task.state()), (tasks[1].id, State::Enqueued));
+        }
     }
+}
+
+#[tokio::test]
+async fn one_run_that_is_made_up_for_late_was_not_missed() {
+    let world = World::new(1, json!({"schedule": {"kind": "interval", "every": "3h"}})).await;
+    let now = world.next().await + SignedDuration::from_hours(1);
+    world.service.run_due_at(Moment { now, up_since: now }).await.expect("a look");
+    let [run] = &world.tasks(kind::BACKUP).await[..] else { panic!("the run alone") };
+    assert_eq!(run.state(), State::Enqueued);
 }
 
 #[tokio::test]
@@ -455,6 +511,11 @@ async fn after_a_good_backup_what_the_rules_let_go_is_removed() {
         world.complete(0, &retention, Outcome::of(OutcomeCode::Ok)).await;
     }
     assert_eq!(world.snapshots().await, ["s2", "s3"]);
+    // The task tells of what went, and why.
+    let told = world.tasks(kind::RETENTION).await.pop().and_then(|t| Some(t.result()?.payload.clone()));
+    let told: domain::work::ForgetDone = read(told.expect("a payload"));
+    assert_eq!(told.gone.len(), 1);
+    assert_eq!(told.gone[0].because, ["it is not one of the newest 2 ones"]);
     let because: Vec<_> = world.backups().await.into_iter().map(|b| b.kept_because.join("; ")).collect();
     assert_eq!(because, ["it is one of the newest 2 ones", "it is the newest; it is one of the newest 2 ones"]);
 }
@@ -644,8 +705,8 @@ async fn what_is_not_over_when_its_window_closes_is_stopped() {
     assert_eq!(waits.state(), State::Enqueued);
     world.turn(until(opened, 4)).await;
     let stopped = world.task(waits.spec.uuid).await;
-    let result = stopped.result().expect("it is over");
-    assert_eq!(result.code, ResultCode::Cancelled);
+    let (code, error) = left_out(&stopped);
+    assert_eq!((code, error.code.as_str()), (ResultCode::TimedOut, "runMissed"), "it never began");
 
     let opened = world.next().await;
     let runs = world.run().await;

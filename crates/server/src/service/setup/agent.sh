@@ -57,19 +57,9 @@ BACKSTAY_REGISTRATION_TOKEN=$token "$bin_dir/backstay" agent join --data "$data"
     --ca-fingerprint "$fingerprint" ${instance:+--instance-id "$instance"}
 
 if [ -z "${BACKSTAY_NO_SERVICE:-}" ] && [ -d /run/systemd/system ]; then
-    cat >/etc/systemd/system/backstay-agent.service <<UNIT
-[Unit]
-Description=Backstay agent
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-ExecStart="$bin_dir/backstay" agent run --data "$data"
-Restart=always
-RestartSec=10
-
-[Install]
-WantedBy=multi-user.target
+    sed -e "s|/usr/local/bin/backstay|$bin_dir/backstay|" -e "s|/var/lib/backstay-agent|$data|" \
+        >/etc/systemd/system/backstay-agent.service <<'UNIT'
+@UNIT@
 UNIT
     systemctl daemon-reload
     systemctl enable backstay-agent.service >/dev/null 2>&1

@@ -320,6 +320,8 @@ fn user(asked: &Asked<'_>, account: &Account) -> serde_json::Value {
 pub(super) enum Identity {}
 
 impl Shape for Identity {
+    const DIALECT: &str = "openstack";
+
     fn finish(response: Response, request_id: &str) -> Response {
         Refusal::finish(response, request_id)
     }

@@ -212,6 +212,8 @@ fn not_authorized(action: &str) -> Refusal {
 pub(super) enum Images {}
 
 impl Shape for Images {
+    const DIALECT: &str = "openstack";
+
     fn finish(response: Response, request_id: &str) -> Response {
         Refusal::finish(response, request_id)
     }

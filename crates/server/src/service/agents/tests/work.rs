@@ -31,7 +31,7 @@ impl World {
     }
 
     fn forget(&self, kind: &str, points: Vec<Point>) -> TaskSpec {
-        let argument = json!(ForgetWork { repository: self.repository, archive: ARCHIVE, points });
+        let argument = json!(ForgetWork { repository: self.repository, archive: ARCHIVE, points, reasons: Vec::new() });
         TaskSpec { argument, kind: kind.to_owned(), ..self.backup() }
     }
 
@@ -47,7 +47,7 @@ fn points(assigned: &Assigned) -> Vec<String> {
 }
 
 fn point(backup: &Backup) -> Point {
-    Point { backup: backup.id, snapshot: backup.snapshot.clone() }
+    Point { backup: backup.id, snapshot: backup.snapshot.clone(), because: Vec::new() }
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn only_recovery_points_of_the_archive_and_of_the_owner_are_forgotten() {
     let mine = world.backed_up(&agent, world.work(), OutcomeCode::Ok, done("mine")).await;
     let elsewhere = BackupWork { archive: Uuid::from_u128(4), ..world.work() };
     let elsewhere = world.backed_up(&agent, elsewhere, OutcomeCode::Ok, done("elsewhere")).await;
-    let gone = Point { backup: Uuid::from_u128(99), snapshot: "gone".into() };
+    let gone = Point { backup: Uuid::from_u128(99), snapshot: "gone".into(), because: Vec::new() };
     // The record knows which snapshot it is; the argument may have come from anywhere.
     let renamed = Point { snapshot: "somebody else's".into(), ..point(&mine) };
     world.create(world.forget(kind::RETENTION, vec![renamed, point(&elsewhere), gone])).await;
@@ -198,7 +198,7 @@ async fn the_space_of_what_was_removed_is_given_back_later() {
         world.create(world.forget(kind::RETENTION, Vec::new())).await;
         let on = world.claim_one(&agent).await;
         world.report(&agent, &on, ReportEvent::Started).await.expect("started");
-        let done = json!(ForgetDone { removed, missing });
+        let done = json!(ForgetDone { removed, missing, ..ForgetDone::default() });
         assert_eq!(world.report(&agent, &on, completed(OutcomeCode::Ok, done)).await, Ok(DURABLE));
     };
     let pruning = async || {

@@ -1,0 +1,164 @@
+//! Remotes of rclone: the system's own `rclone` serves one to this process alone, in restic's REST protocol. What opens the
+//! remote is in rclone's configuration on this machine.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use bytes::Bytes;
+
+use super::Store;
+use super::rest::Rest;
+use crate::engine::{EngineError, ErrorCode};
+
+/// What rclone says before the address it serves at.
+const SERVING: &str = "Serving restic REST API on ";
+/// So many lines of what rclone said last are kept for when something fails.
+const KEPT_LINES: usize = 5;
+
+/// An `rclone` that ends with this value.
+pub(super) struct Rclone {
+    rest: Rest,
+    process: Child,
+    said: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl std::fmt::Debug for Rclone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rclone").field("rest", &self.rest).finish_non_exhaustive()
+    }
+}
+
+impl Rclone {
+    /// Starts `rclone` on a folder of a remote, and waits until it serves.
+    pub(super) fn start(
+        place: String,
+        remote: &str,
+        path: &str,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<Rclone, EngineError> {
+        let failed = |code, message: String| EngineError::new(code, message).with("repository", &place);
+        let (name, password) = (random(), random());
+        let process = Command::new("rclone")
+            .args(["serve", "restic", "--addr", "127.0.0.1:0", &format!("{remote}:{path}")])
+            // In the environment, which others cannot read; a command line they can.
+            .envs(secrets)
+            .env("RCLONE_USER", &name)
+            .env("RCLONE_PASS", &password)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut process = process.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let message = "rclone is not installed on this machine, or not in the agent's PATH";
+                failed(ErrorCode::ToolMissing, message.to_owned())
+            }
+            _ => failed(ErrorCode::Io, format!("cannot start rclone: {error}")),
+        })?;
+        let mut lines = process.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        let said = Arc::new(Mutex::new(VecDeque::new()));
+        let address = loop {
+            match lines.as_mut().and_then(Iterator::next) {
+                Some(Ok(line)) => match line.split_once(SERVING) {
+                    Some((_, address)) => break address.trim().trim_matches(['[', ']']).to_owned(),
+                    None => keep(&said, line),
+                },
+                _ => {
+                    let _ = process.wait();
+                    let last = said.lock().unwrap_or_else(PoisonError::into_inner).back().cloned().unwrap_or_default();
+                    return Err(failed(ErrorCode::Io, format!("rclone ended before it served the remote: {last}")));
+                }
+            }
+        };
+        let words = Arc::clone(&said);
+        // It stops when rclone ends, and rclone would stop if nobody read what it says.
+        std::thread::spawn(move || {
+            lines.into_iter().flatten().map_while(Result::ok).for_each(|line| keep(&words, line));
+        });
+        let account = [("RESTIC_REST_USERNAME".to_owned(), name), ("RESTIC_REST_PASSWORD".to_owned(), password)];
+        let address = format!("{}/", address.trim_end_matches('/'));
+        match Rest::new(place.clone(), &address, &account.into()) {
+            Ok(rest) => Ok(Rclone { rest, process, said }),
+            Err(error) => {
+                end(&mut process);
+                Err(error)
+            }
+        }
+    }
+
+    /// A failure with what rclone said about it, which the server's answer leaves out.
+    fn explained<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        answer.map_err(|error| {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = said.iter().rev().find(|line| line.contains("ERROR") || line.contains("CRITICAL"));
+            match last {
+                Some(last) => io::Error::new(error.kind(), format!("{error}; rclone says: {last}")),
+                None => error,
+            }
+        })
+    }
+}
+
+impl Drop for Rclone {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+fn end(process: &mut Child) {
+    // One that has ended already cannot be ended again.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+fn keep(said: &Mutex<VecDeque<String>>, line: String) {
+    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+    said.push_back(line);
+    if said.len() > KEPT_LINES {
+        said.pop_front();
+    }
+}
+
+/// 128 bits that nobody guesses.
+fn random() -> String {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Store for Rclone {
+    fn place(&self) -> &str {
+        self.rest.place()
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        self.explained(self.rest.prepare())
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
+        self.explained(self.rest.list(folder))
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        self.explained(self.rest.size(name))
+    }
+
+    fn read(&self, name: &str, part: Option<(u32, u32)>) -> io::Result<Bytes> {
+        self.explained(self.rest.read(name, part))
+    }
+
+    fn create(&self, name: &str, content: Bytes) -> io::Result<()> {
+        self.explained(self.rest.create(name, content))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.explained(self.rest.remove(name))
+    }
+
+    fn spreads_data(&self) -> bool {
+        self.rest.spreads_data()
+    }
+}

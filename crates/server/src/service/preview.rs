@@ -1,0 +1,104 @@
+//! What a policy will do: its next runs for each resource, and what retention would keep and remove now. All of it is said by
+//! the functions that the scheduler and the retention themselves ask, also of a change that is not made.
+
+use domain::backup::Backup;
+use domain::foresee::{Foreseen, foresee, why_nothing_comes};
+use domain::plan;
+use domain::policy::retention::Verdict;
+use domain::policy::{Application, Policy};
+use domain::resource::Resource;
+use domain::{Caller, Code, Error, Result, Right, Uuid};
+use jiff::tz::TimeZone;
+
+use super::policies::check_change;
+use super::{PolicyChange, Service};
+
+/// How many runs are foreseen at most for each resource.
+const MOST_RUNS: usize = 100;
+
+/// What is asked about a policy.
+#[derive(Debug, Clone, Default)]
+pub struct Previewed {
+    /// As if it were changed so.
+    pub change: PolicyChange,
+    /// Only for this resource.
+    pub resource: Option<Uuid>,
+    /// How many runs of each resource, from 1 to 100.
+    pub count: usize,
+}
+
+/// What a policy will do.
+#[derive(Debug)]
+pub struct PolicyPreview {
+    /// The policy, with the change that was asked about.
+    pub policy: Policy,
+    /// For each resource it is applied to.
+    pub applications: Vec<ApplicationPreview>,
+}
+
+/// The same for one resource.
+#[derive(Debug)]
+pub struct ApplicationPreview {
+    /// The resource.
+    pub resource: Resource,
+    /// Where clocks show the times of the schedule.
+    pub zone: TimeZone,
+    /// The next runs.
+    pub runs: Vec<Foreseen>,
+    /// Why there are none.
+    pub nothing_because: Option<&'static str>,
+    /// Whether a run is under way or waits.
+    pub open: bool,
+    /// Its recovery points that are the policy's to keep or to remove, the newest first.
+    pub backups: Vec<(Backup, Verdict)>,
+}
+
+impl Service {
+    /// What a policy will do, or would do if it were changed.
+    ///
+    /// # Errors
+    /// `not_found` for a policy that the caller cannot see or that is not applied to the resource, `invalid_field`.
+    pub async fn preview_policy(&self, caller: &Caller, id: Uuid, asked: Previewed) -> Result<PolicyPreview> {
+        let scope = caller.may(Right::View)?;
+        if !(1..=MOST_RUNS).contains(&asked.count) {
+            return Err(Error::invalid("count", format!("the number of runs must be from 1 to {MOST_RUNS}")));
+        }
+        check_change(&asked.change)?;
+        let mut policy = self.visible_policy(caller, id).await?;
+        let moves = asked.change.moves_runs();
+        asked.change.make(&mut policy);
+        let mut apps: Vec<Application> =
+            self.applications_of(scope, policy.id).await?.into_iter().map(|app| app.value).collect();
+        if let Some(resource) = asked.resource {
+            apps.retain(|app| app.resource == resource);
+            if apps.is_empty() {
+                return Err(Error::new(Code::NotFound, "the policy is applied to no such resource").field("resource"));
+            }
+        }
+        let mut applications = Vec::with_capacity(apps.len());
+        for app in apps {
+            applications.push(self.preview_application(app, &policy, moves, asked.count).await?);
+        }
+        Ok(PolicyPreview { policy, applications })
+    }
+
+    async fn preview_application(
+        &self,
+        mut app: Application,
+        policy: &Policy,
+        moves: bool,
+        count: usize,
+    ) -> Result<ApplicationPreview> {
+        let resource = self.ledger.get::<Resource>(&domain::Scope::everything(), app.resource).await?.value;
+        let planning = self.planning(&app, policy, &resource, self.moment()).await?;
+        if moves {
+            plan::reschedule(&mut app, policy, &planning.around());
+        }
+        let runs = foresee(&app, policy, &planning.around(), count);
+        let nothing_because = runs.is_empty().then(|| why_nothing_comes(policy, &planning.around()));
+        let (judged, _) = self.judged(policy, app.archive_id(), None, &planning.zone, planning.moment).await?;
+        let mut backups: Vec<_> = judged.into_iter().map(|(stored, verdict)| (stored.value, verdict)).collect();
+        backups.sort_by_key(|(backup, _)| std::cmp::Reverse((backup.created_at, backup.id)));
+        Ok(ApplicationPreview { resource, open: planning.open, zone: planning.zone, runs, nothing_because, backups })
+    }
+}

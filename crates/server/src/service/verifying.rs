@@ -1,0 +1,78 @@
+//! Verifications that are asked for: all data of a recovery point is read, or some files of it are restored as a test.
+
+use domain::agent::AGENT_QUEUE;
+use domain::backup::Backup;
+use domain::task::{Affinity, Named, Task, TaskSpec, kind};
+use domain::work::{MOST_SAMPLED, Sample, VerificationWork};
+use domain::{Caller, Code, Error, Result, Right, Uuid};
+use ledger::Write;
+use serde_json::json;
+
+use super::Service;
+use super::queue::MAINTENANCE;
+use super::runs::{named_resource, own_rules};
+
+/// The largest seed that every program reads.
+const LARGEST_SEED: u64 = (1 << 53) - 1;
+
+/// What to verify of a recovery point.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerificationWish {
+    /// So many files, picked at random; 0 = all data.
+    pub files: u32,
+    /// What they are picked by; none = something new.
+    pub seed: Option<u64>,
+}
+
+impl Service {
+    /// Verifies a recovery point; answers with the task that does it, on the machine of its resource.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found`, `invalid_field`.
+    pub async fn verify_backup(&self, caller: &Caller, backup: Uuid, wish: VerificationWish) -> Result<Task> {
+        let scope = caller.may(Right::Operate)?;
+        if wish.files > MOST_SAMPLED {
+            return Err(Error::invalid("files", format!("a sample has at most {MOST_SAMPLED} files"))
+                .hint("without it, all data is read"));
+        }
+        if wish.seed.is_some_and(|seed| seed > LARGEST_SEED) {
+            return Err(Error::invalid("seed", format!("a seed is at most {LARGEST_SEED}")));
+        }
+        if wish.seed.is_some() && wish.files == 0 {
+            return Err(
+                Error::invalid("seed", "a seed picks files, and none are wished").hint("say how many in 'files'")
+            );
+        }
+        let backup = self.backup(caller, backup).await?;
+        let resource = self.live_resource(scope, backup.resource).await.map_err(|e| e.field("resource"))?;
+        let mut spec = TaskSpec::new(Uuid::now_v7(), kind::VERIFICATION, AGENT_QUEUE, resource.tenant);
+        spec.argument = json!(verification_of(&backup, wish.files, wish.seed));
+        let title = format!("Verifying the backup of '{}'", backup.resource_name);
+        spec.context = json!({ "title": title, "run_mode": "manual" });
+        spec.resource = Some(named_resource(&resource));
+        if let Some(id) = backup.policy {
+            let policy = self.ledger.get::<domain::policy::Policy>(scope, id).await;
+            let name = policy.map(|p| p.value.name).unwrap_or_default();
+            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
+        }
+        spec.started_by = Some(caller.name.clone());
+        spec.issuer.id = caller.issuer_id();
+        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.rules = own_rules();
+        let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
+        self.deliver(&committed);
+        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+    }
+}
+
+/// The work of verifying a recovery point: all of it, or so many of its files.
+pub(super) fn verification_of(backup: &Backup, files: u32, seed: Option<u64>) -> VerificationWork {
+    // The lower half of an id is random.
+    let seed = seed.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1 & LARGEST_SEED);
+    VerificationWork {
+        backup: backup.id,
+        repository: backup.repository,
+        snapshot: backup.snapshot.clone(),
+        sample: (files > 0).then_some(Sample { files, seed }),
+    }
+}

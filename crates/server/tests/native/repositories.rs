@@ -1,0 +1,121 @@
+//! Repositories: who may use which, what is told of them, and what is never told but to an administrator who asks for it.
+
+use axum::http::StatusCode;
+use domain::{Role, Uuid};
+use serde_json::{Value, json};
+
+use crate::talk::Talk;
+use crate::world::World;
+
+const KEY: &str = "tape under the desk";
+
+fn id(body: &Value) -> String {
+    body["id"].as_str().unwrap_or_else(|| panic!("no id in {body}")).to_owned()
+}
+
+fn bucket(name: &str) -> Value {
+    let secrets = json!({ "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": KEY });
+    json!({ "name": name, "url": "s3:https://s3.example/cold", "secrets": secrets })
+}
+
+#[tokio::test]
+async fn secrets_are_told_only_to_an_administrator_who_asks_and_is_on_record() {
+    let world = World::new().await;
+    let mut admin = world.talk(Role::Admin).await;
+    let made = admin.post("/repositories", bucket("cold")).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    assert_eq!(made.body["secrets"], json!(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]));
+    let cold = id(&made.body);
+    let change = json!({ "name": "colder", "secrets": { "AWS_SECRET_ACCESS_KEY": format!("{KEY}, moved") } });
+    assert_eq!(admin.patch(&format!("/repositories/{cold}"), change).await.body["name"], "colder");
+    let wrong = json!({ "secrets": { "LD_PRELOAD": KEY } });
+    assert_eq!(admin.patch(&format!("/repositories/{cold}"), wrong).await.code(), "invalid_field");
+    for path in ["/repositories", &format!("/repositories/{cold}"), "/audit"] {
+        let shown = admin.get(path).await.body.to_string();
+        assert!(!shown.contains("tape"), "{path}: {shown}");
+    }
+
+    let mut editor = world.talk(Role::Editor).await;
+    assert_eq!(editor.post(&format!("/repositories/{cold}/key"), json!({})).await.code(), "forbidden");
+    let before = exports(&mut admin).await;
+    let key = admin.post(&format!("/repositories/{cold}/key"), json!({})).await;
+    assert_eq!(key.headers["cache-control"], "no-store");
+    assert_eq!(key.body["secrets"]["AWS_SECRET_ACCESS_KEY"], format!("{KEY}, moved"));
+    assert!(key.body["password"].as_str().is_some_and(|p| p.len() >= 32), "a password of its own");
+    assert_eq!(exports(&mut admin).await, before + 1);
+
+    let taken = json!({ "secrets": { "AWS_ACCESS_KEY_ID": null, "AWS_SECRET_ACCESS_KEY": null } });
+    assert_eq!(admin.patch(&format!("/repositories/{cold}"), taken).await.body["secrets"], json!([]));
+}
+
+async fn exports(admin: &mut Talk) -> usize {
+    let log = admin.get("/audit").await.body;
+    let items = log["items"].as_array().expect("a list").clone();
+    items.iter().filter(|entry| entry["action"] == "repository.export_key").count()
+}
+
+#[tokio::test]
+async fn a_repository_goes_when_nothing_uses_it() {
+    let world = World::new().await;
+    let made = world.protected().await;
+    let mut admin = world.talk(Role::Admin).await;
+    let used = admin.delete(&format!("/repositories/{}", made.repository)).await;
+    assert_eq!((used.status, used.code()), (StatusCode::CONFLICT, "in_use"));
+
+    let cold = id(&admin.post("/repositories", bucket("cold")).await.body);
+    let twice = admin.post("/repositories", bucket("cold")).await;
+    assert_eq!(twice.code(), "already_exists");
+    let policy = json!({ "repository": cold });
+    let moved = admin.patch(&format!("/policies/{}", made.policy), policy).await;
+    assert_eq!(moved.body["repository"], cold.as_str(), "a policy goes to another one");
+    assert_eq!(admin.delete(&format!("/repositories/{cold}")).await.code(), "in_use");
+    let back = json!({ "repository": made.repository });
+    admin.patch(&format!("/policies/{}", made.policy), back).await;
+    assert_eq!(admin.delete(&format!("/repositories/{cold}")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(admin.get(&format!("/repositories/{cold}")).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn a_policy_stores_at_its_own_tenant_before_those_above_and_never_elsewhere() {
+    let world = World::new().await;
+    let mut root = Talk::new(world.router.clone(), &world.token(Uuid::nil(), Role::Admin).await);
+    let shared = id(&root.post("/repositories", json!({ "name": "shared", "url": "/srv/shared" })).await.body);
+    let branch = id(&root.post("/tenants", json!({ "name": "branch" })).await.body);
+    let policy = |name: &str| json!({ "name": name, "schedule": { "kind": "manual" } });
+    let mut of_branch = policy("of the branch");
+    of_branch["tenant"] = json!(branch);
+    assert_eq!(root.post("/policies", of_branch).await.body["repository"], shared.as_str());
+
+    let mut acme = world.talk(Role::Admin).await;
+    let own = acme.post("/policies", policy("own")).await.body;
+    assert_ne!(own["repository"], shared.as_str(), "acme has one of its own");
+    let mut named = policy("shared");
+    named["repository"] = json!(shared);
+    assert_eq!(acme.post("/policies", named).await.status, StatusCode::CREATED, "what is above serves all below");
+    let globex =
+        Talk::new(world.router.clone(), &world.token(world.globex, Role::Admin).await).get("/repositories").await.body
+            ["items"][0]["id"]
+            .clone();
+    let mut foreign = policy("foreign");
+    foreign["repository"] = globex;
+    assert_eq!(acme.post("/policies", foreign).await.code(), "not_found");
+    assert_eq!(acme.delete(&format!("/repositories/{shared}")).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_or_is_the_servers_own_is_refused_by_name() {
+    let world = World::new().await;
+    let mut admin = world.talk(Role::Admin).await;
+    for (body, field) in [
+        (json!({ "name": "x", "url": "ftp://host/x" }), "url"),
+        (json!({ "name": "x", "url": "rest:https://ops:tape@host/" }), "url"),
+        (json!({ "name": "x", "url": "/srv/x", "secrets": { "AWS_ACCESS_KEY_ID": "tape" } }), "secrets"),
+        (json!({ "name": "x", "url": "/srv/x", "password": "" }), "password"),
+        (json!({ "name": "local", "url": "/srv/x" }), "name"),
+        (json!({ "name": " ", "url": "/srv/x" }), "name"),
+    ] {
+        let refused = admin.post("/repositories", body.clone()).await;
+        assert_eq!((refused.code(), &refused.body["error"]["field"]), ("invalid_field", &json!(field)), "{body}");
+        assert!(!refused.body.to_string().contains("tape"), "{}", refused.body);
+    }
+}
