@@ -154,6 +154,17 @@ impl World {
         assert!(made.success());
     }
 
+    /// Waits until so many children were given their jobs.
+    pub(crate) async fn begun(&self, children: usize) {
+        limit("a child begins", async {
+            let begun = || std::fs::read_to_string(self.path("requests")).unwrap_or_default().lines().count();
+            while begun() < children {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Lets the child that waits at the gate go on; waits for it to come there.
     pub(crate) async fn open_gate(&self) {
         limit("a child comes to the gate", tokio::fs::write(self.path("gate"), "go\n")).await.expect("it is open");
