@@ -7,11 +7,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use acceptance::machine::{Machine, result};
 use acceptance::place::said;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Up, is_root};
+use acceptance::{Place, Up, is_root, noise};
 use api::PolicyChange;
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
@@ -127,6 +128,26 @@ async fn there_and_back(place: &Place, up: &Up<'_>, machine: &Machine, source: &
     assert_same(source, &within(&place.path("theirs"), source), But::WhatResticLeaves);
 }
 
+/// Nothing flows faster than the repository's limits allow, whatever the line would carry.
+async fn keeps_to_limits(place: &Place, up: &Up<'_>, machine: &Machine, source: &Path) {
+    let _ = place.cli(&["repository", "change", "far", "--upload-limit", "1M", "--download-limit", "4M"]).good();
+    let shown = place.cli(&["repository", "show", "far"]).good();
+    assert!(shown.out.contains("1.0 MiB a second") && shown.out.contains("4.0 MiB a second"), "{shown}");
+    fs::write(source.join("more"), noise(11, 3 << 20)).expect("a file");
+    let started = Instant::now();
+    let backup = machine.back_up(up).await;
+    let taken = started.elapsed();
+    assert!(backup.added > 3 << 20 && taken > Duration::from_millis(2900), "{} bytes in {taken:?}", backup.added);
+
+    let started = Instant::now();
+    let to = place.path("limited").display().to_string();
+    let _ = place.cli(&["restore", &backup.id.to_string(), "--to", &to]).good();
+    let taken = started.elapsed();
+    assert!(taken > Duration::from_millis(1900), "more than 8 MiB in {taken:?}");
+    assert_same(source, &within(&place.path("limited"), source), But::Nothing);
+    let _ = place.cli(&["repository", "change", "far", "--upload-limit", "0", "--download-limit", "0"]).good();
+}
+
 /// Runs a line with the exported key.
 fn restic(place: &Place, line: &str) -> String {
     let mut command = place.command("sh");
@@ -172,6 +193,7 @@ async fn a_bucket_that_locks_objects_takes_backups_and_gives_them_back() {
     let secrets = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
     let machine = stored(&place, &up, &source, &format!("s3:{url}/locked/a/b"), &secrets).await;
     there_and_back(&place, &up, &machine, &source).await;
+    keeps_to_limits(&place, &up, &machine, &source).await;
     let told = bucket(&place, &["tell", url, "locked", id, secret]);
     assert!(told.lines().count() > 5 && told.contains("a/b/config"), "{told}");
     for line in told.lines() {
@@ -215,6 +237,7 @@ async fn a_rest_server_takes_backups_and_gives_them_back() {
     let secrets = "RESTIC_REST_USERNAME=ops\nRESTIC_REST_PASSWORD='p@ss/word'\n";
     let machine = stored(&place, &up, &source, &url, secrets).await;
     there_and_back(&place, &up, &machine, &source).await;
+    keeps_to_limits(&place, &up, &machine, &source).await;
 
     // Whoever holds it alone, be it restic, is waited for; here it is nobody any more.
     fs::write(place.path("secrets.env"), "RESTIC_REST_PASSWORD=wrong\n").expect("secrets");
@@ -236,6 +259,7 @@ async fn a_remote_of_rclone_takes_backups_and_gives_them_back() {
     let up = place.start();
     let machine = stored(&place, &up, &source, "rclone:cold:backups", "").await;
     there_and_back(&place, &up, &machine, &source).await;
+    keeps_to_limits(&place, &up, &machine, &source).await;
     let _ = place.cli(&["repository", "change", "far", "--url", "rclone:warm:backups"]).good();
     let (_, message) = failure(&up, &machine).await;
     assert!(message.contains("before it served the remote") && message.contains("warm"), "{message}");
@@ -292,6 +316,7 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
     let url = format!("sftp://127.0.0.1:{}/{}", free.port(), place.path("far/deep").display());
     let machine = stored(&place, &up, &source, &url, "").await;
     there_and_back(&place, &up, &machine, &source).await;
+    keeps_to_limits(&place, &up, &machine, &source).await;
     fs::remove_file(ssh.join("authorized")).expect("gone");
     let (code, message) = failure(&up, &machine).await;
     assert_eq!(code, "permissionDenied");

@@ -23,6 +23,12 @@ pub struct Repository {
     pub secrets: Vec<String>,
     /// Whether agents may only add to it.
     pub append_only: bool,
+    /// The most bytes a second that each job sends there; 0 = no limit.
+    #[serde(default)]
+    pub upload_limit: u64,
+    /// The most bytes a second that each job fetches from there; 0 = no limit.
+    #[serde(default)]
+    pub download_limit: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// The last change.
@@ -38,6 +44,8 @@ impl From<&repository::Repository> for Repository {
             url: r.shown_url(),
             secrets: r.sealed_secrets.keys().cloned().collect(),
             append_only: r.append_only,
+            upload_limit: r.limits.upload,
+            download_limit: r.limits.download,
             created_at: r.created_at,
             updated_at: r.updated_at,
         }
@@ -64,6 +72,12 @@ pub struct NewRepository {
     /// The password of a repository that is there already. Without it a random one is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// The most bytes a second that each job sends there; 0 = no limit. Not for folders.
+    #[serde(default)]
+    pub upload_limit: u64,
+    /// The most bytes a second that each job fetches from there; 0 = no limit. Not for folders.
+    #[serde(default)]
+    pub download_limit: u64,
 }
 
 /// A change of a repository; what is absent stays.
@@ -79,6 +93,12 @@ pub struct RepositoryChange {
     /// Secrets that change; null takes one away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Option<String>>,
+    /// The most bytes a second that each job sends there; 0 takes the limit away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<u64>,
+    /// The most bytes a second that each job fetches from there; 0 takes the limit away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_limit: Option<u64>,
 }
 
 /// What opens a repository without Backstay: keep it where copies of keys are kept.

@@ -115,6 +115,8 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         tenant: None,
         secrets: BTreeMap::new(),
         password: None,
+        upload_limit: 0,
+        download_limit: 0,
     };
     let restore = &Restore { to: "/tmp/back".into(), overwrite_device: false, paths: Vec::new(), resource: None };
     let tenant = &NewTenant { name: "branch".into(), parent: None, description: String::new() };

@@ -4,12 +4,47 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::settings::is_default;
 use crate::{Error, Result, Timestamp, Uuid};
 
 /// The longest address.
 const MAX_URL: usize = 2000;
 /// The longest secret.
 const MAX_SECRET: usize = 4096;
+
+/// The slowest limit, in bytes a second: below it, one file of a repository takes longer than anybody waits.
+const LEAST_LIMIT: u64 = 16 << 10;
+
+/// How fast data may flow between each job and a repository, in bytes a second; 0 = no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// To the repository.
+    #[serde(default)]
+    pub upload: u64,
+    /// From the repository.
+    #[serde(default)]
+    pub download: u64,
+}
+
+impl Limits {
+    /// Refuses limits that cannot be kept to at this place.
+    ///
+    /// # Errors
+    /// `invalid_field` for `upload_limit` or `download_limit`.
+    pub fn check(self, location: &Location) -> Result<()> {
+        for (field, limit) in [("upload_limit", self.upload), ("download_limit", self.download)] {
+            if limit > 0 && matches!(location, Location::Local(_)) {
+                let message = format!("'{field}' is for places that a network leads to, and this is a folder");
+                return Err(Error::invalid(field, message).hint("0, or no limit at all"));
+            }
+            if limit > 0 && limit < LEAST_LIMIT {
+                let message = format!("'{field}' is less than {LEAST_LIMIT} bytes a second");
+                return Err(Error::invalid(field, message).hint("more, or 0 for no limit"));
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Space that is to be given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +74,9 @@ pub struct Repository {
     pub sealed_secrets: BTreeMap<String, String>,
     /// Whether agents may only add to it.
     pub append_only: bool,
+    /// How fast data may flow to and from it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
     /// When space is given back next; nothing was removed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<Pruning>,
@@ -49,6 +87,31 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// One that needs no secrets and has no limits.
+    #[must_use]
+    pub fn new(
+        id: Uuid,
+        tenant: Uuid,
+        name: impl Into<String>,
+        url: impl Into<String>,
+        sealed_password: String,
+        now: Timestamp,
+    ) -> Repository {
+        Repository {
+            id,
+            tenant,
+            name: name.into(),
+            url: url.into(),
+            sealed_password,
+            sealed_secrets: BTreeMap::new(),
+            append_only: false,
+            limits: Limits::default(),
+            pruning: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// The address without a name and password in it.
     #[must_use]
     pub fn shown_url(&self) -> String {
@@ -304,6 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_for_places_far_away_and_not_too_slow() {
+        let far = Location::parse("sftp:host:/b").expect("an address");
+        let near = Location::parse("/b").expect("an address");
+        let refused = |limits: Limits, place| limits.check(place).expect_err("refused").field;
+        assert_eq!(Limits::default().check(&near), Ok(()));
+        assert_eq!(Limits { upload: LEAST_LIMIT, download: 0 }.check(&far), Ok(()));
+        let slow = Limits { upload: 0, download: LEAST_LIMIT - 1 };
+        assert_eq!(refused(slow, &far).as_deref(), Some("download_limit"));
+        assert_eq!(refused(Limits { upload: 1 << 30, download: 0 }, &near).as_deref(), Some("upload_limit"));
+    }
+
+    #[test]
     fn secrets_are_checked_and_never_told() {
         let secrets = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let s3 = Location::parse("s3:host/b").expect("an address");
@@ -325,18 +400,7 @@ mod tests {
             ("rest:https://u:p@host", "rest:https://host"),
             ("sftp://ops@host:22/b", "sftp://ops@host:22/b"),
         ] {
-            let repository = Repository {
-                id: Uuid::nil(),
-                tenant: Uuid::nil(),
-                name: String::new(),
-                url: url.to_owned(),
-                sealed_password: String::new(),
-                sealed_secrets: BTreeMap::new(),
-                append_only: false,
-                pruning: None,
-                created_at: Timestamp::UNIX_EPOCH,
-                updated_at: Timestamp::UNIX_EPOCH,
-            };
+            let repository = Repository::new(Uuid::nil(), Uuid::nil(), "", url, String::new(), Timestamp::UNIX_EPOCH);
             assert_eq!(repository.shown_url(), shown);
         }
     }

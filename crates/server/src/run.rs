@@ -259,18 +259,14 @@ impl FirstStart<'_> {
                 self.put(moment, Repository { url, ..value }.into(), Expect::Rev(rev)).await.map_err(explain)
             }
             None => {
-                let repository = Repository {
-                    id: Uuid::now_v7(),
-                    tenant: Uuid::nil(),
-                    name: LOCAL_REPOSITORY.to_owned(),
+                let repository = Repository::new(
+                    Uuid::now_v7(),
+                    Uuid::nil(),
+                    LOCAL_REPOSITORY,
                     url,
-                    sealed_password: self.service.seal(&random_secret()).map_err(explain)?,
-                    sealed_secrets: Default::default(),
-                    append_only: false,
-                    pruning: None,
-                    created_at: moment.now,
-                    updated_at: moment.now,
-                };
+                    self.service.seal(&random_secret()).map_err(explain)?,
+                    moment.now,
+                );
                 self.put(moment, repository.into(), Expect::New).await.map_err(explain)
             }
         }

@@ -25,6 +25,7 @@ use std::fmt;
 use domain::{
     backup::{Filesystem, Root},
     policy::settings::{Command, Compression, Masks, Retry, When},
+    repository::Limits,
     work::{Sample, Sampled, Unread},
 };
 use serde::{Deserialize, Serialize};
@@ -56,11 +57,15 @@ pub struct RepositorySpec {
     /// What else opens the way there, under the names that restic reads from its environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
+    /// How fast data may flow.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl From<proto::agent::v1::Repository> for RepositorySpec {
     fn from(given: proto::agent::v1::Repository) -> Self {
-        Self { url: given.url, password: given.password, secrets: given.secrets.into_iter().collect() }
+        let limits = Limits { upload: given.upload_limit, download: given.download_limit };
+        Self { url: given.url, password: given.password, secrets: given.secrets.into_iter().collect(), limits }
     }
 }
 

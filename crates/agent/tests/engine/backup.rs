@@ -151,11 +151,7 @@ fn repositories_open_only_as_they_should() {
     let again = bench.engine().init(&Reporter::silent()).expect("still there");
     assert!(!again.created);
 
-    let at = |url: String, password: &str| RepositorySpec {
-        url,
-        password: password.to_owned(),
-        secrets: Default::default(),
-    };
+    let at = |url: String, password: &str| RepositorySpec { url, password: password.to_owned(), ..bench.spec() };
     let init = |spec: &RepositorySpec| RusticEngine::new(spec).and_then(|engine| engine.list_snapshots());
     let wrong = at(bench.spec().url, "wrong");
     assert_eq!(init(&wrong).expect_err("refused").code, ErrorCode::WrongPassword);

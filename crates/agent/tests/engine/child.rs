@@ -21,11 +21,7 @@ use crate::support::{Bench, PASSWORD, run_job};
 
 fn scripted(acts: Vec<Act>) -> Request {
     let outcome = Ok(Output::Backup(BackupSummary::default()));
-    let repository = agent::engine::RepositorySpec {
-        url: "/nowhere".to_owned(),
-        password: PASSWORD.to_owned(),
-        secrets: Default::default(),
-    };
+    let repository = agent::engine::RepositorySpec { url: "/nowhere".to_owned(), ..Bench::new().spec() };
     Request { fake: Some(Script { acts, outcome }), ..Request::new(repository, Job::ListSnapshots) }
 }
 

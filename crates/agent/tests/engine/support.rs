@@ -53,6 +53,7 @@ impl Bench {
             url: self.path("repository").display().to_string(),
             password: PASSWORD.to_owned(),
             secrets: Default::default(),
+            limits: Default::default(),
         }
     }
 

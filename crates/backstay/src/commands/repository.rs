@@ -40,7 +40,7 @@ Examples:
     /// Show one repository; its password and secrets are not shown
     #[command(after_help = "Example: backstay repository show cold")]
     Show(RepositoryArg),
-    /// Change the name of a repository, where it is reached, or its secrets
+    /// Change the name of a repository, where it is reached, how fast, or its secrets
     #[command(after_help = "Example: backstay repository change cold --secrets-file new.env")]
     Change(ChangeArgs),
     /// Forget a repository that no policy and no backup uses; what is at its place stays there
@@ -86,6 +86,16 @@ pub(crate) struct SecretArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// The most that each job sends there in a second, like 500K or 2.5M (bytes; K, M, G of 1024); 0 = no limit
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    upload_limit: Option<u64>,
+    /// The most that each job fetches from there in a second; 0 = no limit
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    download_limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// The name, unique on the server
     name: String,
@@ -97,6 +107,8 @@ pub(crate) struct AddArgs {
     tenant: Option<String>,
     #[command(flatten)]
     secrets: SecretArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// A file with the password of a repository that is there already; without it a random one is made
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -117,6 +129,8 @@ pub(crate) struct ChangeArgs {
     /// Take a secret away; can be given several times
     #[arg(long, value_name = "NAME", value_parser = secret_name)]
     no_secret: Vec<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 pub(crate) async fn run(command: RepositoryCommand, ctx: &Context) -> Result<ExitCode> {
@@ -214,7 +228,15 @@ async fn add(args: AddArgs, ctx: &Context) -> Result<ExitCode> {
         }
         None => None,
     };
-    let new = NewRepository { name: args.name, url: args.url, tenant, secrets: args.secrets.read()?, password };
+    let new = NewRepository {
+        name: args.name,
+        url: args.url,
+        tenant,
+        secrets: args.secrets.read()?,
+        password,
+        upload_limit: args.limits.upload_limit.unwrap_or_default(),
+        download_limit: args.limits.download_limit.unwrap_or_default(),
+    };
     let repository = ctx.client.add_repository(&new).await?;
     show(&repository, ctx)?;
     let name = shell_word(&repository.name);
@@ -228,7 +250,8 @@ async fn change(args: ChangeArgs, ctx: &Context) -> Result<ExitCode> {
     let mut secrets: BTreeMap<_, _> =
         args.secrets.read()?.into_iter().map(|(name, value)| (name, Some(value))).collect();
     secrets.extend(args.no_secret.into_iter().map(|name| (name, None)));
-    let change = RepositoryChange { name: args.name, url: args.url, secrets };
+    let LimitArgs { upload_limit, download_limit } = args.limits;
+    let change = RepositoryChange { name: args.name, url: args.url, secrets, upload_limit, download_limit };
     show(&ctx.client.change_repository(repository.id, &change).await?, ctx)
 }
 
@@ -258,11 +281,32 @@ fn show(repository: &Repository, ctx: &Context) -> Result<ExitCode> {
         ("where", Some((&repository.url).into())),
         ("secrets", joined(&repository.secrets)),
         ("access", Some(access(repository).into())),
+        ("upload limit", limit(repository.upload_limit)),
+        ("download limit", limit(repository.download_limit)),
         ("tenant", Some(repository.tenant.to_string().into())),
         ("created", Some(ctx.out.stamp(repository.created_at).into())),
         ("id", Some(repository.id.to_string().into())),
     ])?;
     done()
+}
+
+fn limit(bytes: u64) -> Option<Cell> {
+    (bytes > 0).then(|| format!("{} a second", format::size(bytes)).into())
+}
+
+/// A number of bytes, with a letter for how many of them.
+fn rate(text: &str) -> Result<u64, &'static str> {
+    const HOW: &str = "give a number like 500K, 2.5M or 1G, or 0 for no limit";
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: f64 = number.parse().map_err(|_| HOW)?;
+    let bytes = number * f64::from(factor);
+    // Far below what a number of this kind cannot hold exactly.
+    if bytes.is_finite() && (0.0..1e15).contains(&bytes) { Ok(bytes as u64) } else { Err(HOW) }
 }
 
 fn access(repository: &Repository) -> &'static str {

@@ -56,16 +56,12 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         ..resource(w, tenant, "m-1")
     };
     let repository = Repository {
-        id: w.id(),
-        tenant,
-        name: "main".into(),
-        url: "/backups".into(),
-        sealed_password: "c2VjcmV0".into(),
         sealed_secrets: [("AWS_SECRET_ACCESS_KEY".to_owned(), "sealed too".to_owned())].into(),
         append_only: true,
+        limits: domain::repository::Limits { upload: 1 << 20, download: 0 },
         pruning: Some(domain::repository::Pruning { at: w.moment.now, agent: w.id() }),
-        created_at,
         updated_at,
+        ..Repository::new(w.id(), tenant, "main", "/backups", "c2VjcmV0".into(), created_at)
     };
     let policy = Policy {
         id: w.id(),

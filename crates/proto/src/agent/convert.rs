@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn a_password_is_not_in_the_debug_text_of_any_message() {
         let secrets = [("AWS_SECRET_ACCESS_KEY".to_owned(), "tape in the cupboard".to_owned())].into();
-        let repository = v1::Repository { url: "/r".into(), password: "tape under the desk".into(), secrets };
+        let repository =
+            v1::Repository { url: "/r".into(), password: "tape under the desk".into(), secrets, ..Default::default() };
         let assign = v1::Assign { repository: Some(repository), ..Default::default() };
         let message = v1::ToAgent::from(v1::to_agent::Message::Assign(assign));
         assert!(!format!("{message:?}").contains("tape"));

@@ -251,6 +251,12 @@ pub struct Repository {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The most bytes a second that go there; 0 = no limit.
+    #[prost(uint64, tag = "4")]
+    pub upload_limit: u64,
+    /// The most bytes a second that come from there; 0 = no limit.
+    #[prost(uint64, tag = "5")]
+    pub download_limit: u64,
 }
 /// Work to stop.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -72,7 +72,13 @@ pub(super) fn create_directory(request_id: u64, path: String) -> v1::ToAgent {
 
 fn repository(access: &RepositoryAccess) -> v1::Repository {
     let secrets = access.secrets.clone().into_iter().collect();
-    v1::Repository { url: access.url.clone(), password: access.password.clone(), secrets }
+    v1::Repository {
+        url: access.url.clone(),
+        password: access.password.clone(),
+        secrets,
+        upload_limit: access.limits.upload,
+        download_limit: access.limits.download,
+    }
 }
 
 pub(super) fn report(report: v1::Report) -> Result<Report, Malformed> {

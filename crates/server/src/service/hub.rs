@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::repository::Limits;
 use domain::task::{LeaseToken, TaskId};
 use domain::{Code, Error, Result, Uuid};
 use tokio::sync::{mpsc, oneshot};
@@ -105,6 +106,8 @@ pub struct RepositoryAccess {
     pub password: String,
     /// What else opens the way there, in the clear, under the names that restic reads from its environment.
     pub secrets: BTreeMap<String, String>,
+    /// How fast data may flow.
+    pub limits: Limits,
 }
 
 impl std::fmt::Debug for RepositoryAccess {

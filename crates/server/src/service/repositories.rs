@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use domain::query::{Query, RecordField, Slice};
 use domain::record::RecordKind;
-use domain::repository::{Location, Repository, check_secret};
+use domain::repository::{Limits, Location, Repository, check_secret};
 use domain::tenant::check_name;
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::{Expect, Stored, Write};
@@ -31,6 +31,8 @@ pub struct NewRepository {
     pub password: Option<String>,
     /// What else opens the way there.
     pub secrets: BTreeMap<String, String>,
+    /// How fast data may flow.
+    pub limits: Limits,
 }
 
 /// A change of a repository; what is absent stays.
@@ -42,6 +44,10 @@ pub struct RepositoryChange {
     pub url: Option<String>,
     /// Secrets that change, or go where there is no value.
     pub secrets: BTreeMap<String, Option<String>>,
+    /// How fast data may flow there, in bytes a second; 0 = no limit.
+    pub upload_limit: Option<u64>,
+    /// How fast data may flow from there, in bytes a second; 0 = no limit.
+    pub download_limit: Option<u64>,
 }
 
 /// What opens a repository without Backstay.
@@ -79,6 +85,7 @@ impl Service {
         check_local(&new.name, "name")?;
         let location = Location::parse(&new.url)?;
         location.check_secrets(new.secrets.iter())?;
+        new.limits.check(&location)?;
         if let Some(password) = &new.password {
             check_secret("password", password)?;
         }
@@ -88,29 +95,23 @@ impl Service {
         for (name, value) in &new.secrets {
             sealed_secrets.insert(name.clone(), self.seal(value)?);
         }
+        let password = self.seal(&new.password.unwrap_or_else(random_secret))?;
         let repository = Repository {
-            id: Uuid::now_v7(),
-            tenant: tenant.id,
-            name: new.name,
-            url: new.url,
-            sealed_password: self.seal(&new.password.unwrap_or_else(random_secret))?,
             sealed_secrets,
-            append_only: false,
-            pruning: None,
-            created_at: now,
-            updated_at: now,
+            limits: new.limits,
+            ..Repository::new(Uuid::now_v7(), tenant.id, new.name, new.url, password, now)
         };
         self.create(caller, scope, repository).await
     }
 
-    /// Changes the name of a repository, where it is reached, or its secrets; what lies in it stays as it is. Its password
+    /// Changes the name of a repository, where it is reached, how fast, or its secrets; what lies in it stays as it is. Its password
     /// stays too: it is in the repository.
     ///
     /// # Errors
     /// `forbidden` below admin, `not_found`, `invalid_field`, `already_exists` for the name.
     pub async fn change_repository(&self, caller: &Caller, id: Uuid, change: RepositoryChange) -> Result<Repository> {
         let scope = caller.may(Right::Administer)?;
-        let RepositoryChange { name, url, secrets } = change;
+        let RepositoryChange { name, url, secrets, upload_limit, download_limit } = change;
         if let Some(name) = &name {
             check_name("name", name)?;
         }
@@ -135,12 +136,18 @@ impl Service {
                     None => repository.sealed_secrets.remove(name),
                 };
             }
+            let mut limits = repository.limits;
+            limits.upload = upload_limit.unwrap_or(limits.upload);
+            limits.download = download_limit.unwrap_or(limits.download);
+            limits.check(&location)?;
             // What meant something for another kind of place is not kept.
             repository.sealed_secrets.retain(|name, _| location.secrets().contains(&name.as_str()));
-            let before = json!({ "name": repository.name, "url": repository.shown_url() });
+            let shown = |r: &Repository| json!({ "name": r.name, "url": r.shown_url(), "limits": r.limits });
+            let before = shown(&repository);
             repository.name = name.clone().unwrap_or(repository.name);
             repository.url = url.clone().unwrap_or(repository.url);
-            let after = json!({ "name": repository.name, "url": repository.shown_url() });
+            repository.limits = limits;
+            let after = shown(&repository);
             // Which secrets were touched, never what they are.
             let detail = json!({ "before": before, "after": after, "secrets": secrets.keys().collect::<Vec<_>>() });
             let (tenant, object) = (repository.tenant, repository.name.clone());
@@ -205,7 +212,7 @@ impl Service {
             secrets.insert(name.clone(), self.sealer.open(sealed)?);
         }
         let password = self.sealer.open(&repository.sealed_password)?;
-        Ok(RepositoryAccess { url: repository.url.clone(), password, secrets })
+        Ok(RepositoryAccess { url: repository.url.clone(), password, secrets, limits: repository.limits })
     }
 }
 

@@ -24,18 +24,14 @@ struct Protected {
 
 async fn repository(world: &World, tenant: Uuid) {
     let now = world.service.moment().now;
-    let repository = Repository {
-        id: Uuid::now_v7(),
+    let repository = Repository::new(
+        Uuid::now_v7(),
         tenant,
-        name: "vault".into(),
-        url: "/srv/vault".into(),
-        sealed_password: world.service.seal("tape").expect("sealed"),
-        sealed_secrets: Default::default(),
-        append_only: false,
-        pruning: None,
-        created_at: now,
-        updated_at: now,
-    };
+        "vault",
+        "/srv/vault",
+        world.service.seal("tape").expect("sealed"),
+        now,
+    );
     world.commit(vec![Write::Put(Box::new(repository.into()), Expect::New)]).await;
 }
 

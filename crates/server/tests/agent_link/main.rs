@@ -349,7 +349,12 @@ async fn a_folder_of_a_backup_is_listed_by_the_agent() {
     let executor = Uuid::parse_str(&executor.expect("somebody did it").id).expect("an agent's id");
 
     let ask = |path: &str| ListFiles {
-        repository: RepositoryAccess { url: "/repository".into(), password: "p".into(), secrets: Default::default() },
+        repository: RepositoryAccess {
+            url: "/repository".into(),
+            password: "p".into(),
+            secrets: Default::default(),
+            limits: Default::default(),
+        },
         snapshot: "abc".into(),
         path: path.into(),
         after: None,

@@ -60,18 +60,14 @@ impl World {
         let ledger = Arc::new(MemoryLedger::new());
         let service = service(&ledger);
         let now = service.moment().now;
-        let repository = Repository {
-            id: Uuid::now_v7(),
-            tenant: Uuid::nil(),
-            name: "local".into(),
-            url: "/repository".into(),
-            sealed_password: service.seal("tape under the desk").expect("randomness"),
-            sealed_secrets: Default::default(),
-            append_only: false,
-            pruning: None,
-            created_at: now,
-            updated_at: now,
-        };
+        let repository = Repository::new(
+            Uuid::now_v7(),
+            Uuid::nil(),
+            "local",
+            "/repository",
+            service.seal("tape under the desk").expect("randomness"),
+            now,
+        );
         let id = repository.id;
         let writes = vec![
             Write::Put(Box::new(Tenant::root("root", "UTC", now).into()), Expect::New),

@@ -44,18 +44,14 @@ impl Estate {
         let mut made = Vec::new();
         for name in ["local", "remote"] {
             let now = world.service.moment().now;
-            let repository = Repository {
-                id: Uuid::now_v7(),
-                tenant: Uuid::nil(),
-                name: name.into(),
-                url: format!("/{name}"),
-                sealed_password: world.service.seal("tape under the desk").expect("randomness"),
-                sealed_secrets: Default::default(),
-                append_only: false,
-                pruning: None,
-                created_at: now,
-                updated_at: now,
-            };
+            let repository = Repository::new(
+                Uuid::now_v7(),
+                Uuid::nil(),
+                name,
+                format!("/{name}"),
+                world.service.seal("tape under the desk").expect("randomness"),
+                now,
+            );
             made.push(repository.id);
             world.commit(vec![Write::Put(Box::new(repository.into()), Expect::New)]).await;
         }

@@ -74,18 +74,14 @@ impl World {
         for name in ["acme", "globex"] {
             let new = NewTenant { parent: None, name: name.into(), description: String::new() };
             let tenant = service.create_tenant(&root, new).await.expect("a tenant");
-            let repository = Repository {
-                id: Uuid::now_v7(),
-                tenant: tenant.id,
-                name: format!("vault of {name}"),
-                url: format!("/srv/{name}"),
-                sealed_password: service.seal("tape").expect("sealed"),
-                sealed_secrets: Default::default(),
-                append_only: false,
-                pruning: None,
-                created_at: moment.now,
-                updated_at: moment.now,
-            };
+            let repository = Repository::new(
+                Uuid::now_v7(),
+                tenant.id,
+                format!("vault of {name}"),
+                format!("/srv/{name}"),
+                service.seal("tape").expect("sealed"),
+                moment.now,
+            );
             let write = Write::Put(Box::new(repository.into()), Expect::New);
             ledger.commit(&everything, service.moment(), vec![write]).await.expect("a repository");
             tenants.push(tenant.id);

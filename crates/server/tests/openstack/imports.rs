@@ -18,18 +18,14 @@ use crate::world::World;
 async fn world(rules: ImportRules) -> (World, String) {
     let world = World::with(|service| service.as_cloud(Cloud { imports: rules, ..Cloud::default() })).await;
     let now = world.service.moment().now;
-    let repository = Repository {
-        id: Uuid::now_v7(),
-        tenant: Uuid::nil(),
-        name: "local".into(),
-        url: "/repository".into(),
-        sealed_password: world.service.seal("secret").expect("sealed"),
-        sealed_secrets: Default::default(),
-        append_only: false,
-        pruning: None,
-        created_at: now,
-        updated_at: now,
-    };
+    let repository = Repository::new(
+        Uuid::now_v7(),
+        Uuid::nil(),
+        "local",
+        "/repository",
+        world.service.seal("secret").expect("sealed"),
+        now,
+    );
     world.commit(vec![Write::Put(Box::new(repository.into()), Expect::New)]).await;
     let token = world.token(world.acme, Role::Admin).await;
     (world, token)

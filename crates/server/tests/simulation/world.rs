@@ -136,18 +136,14 @@ impl World {
         let ledger = Arc::new(MemoryLedger::new());
         let service = service(&ledger, &time);
         let zone = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"][random.below(4)];
-        let repository = Repository {
-            id: Uuid::from_u128(1),
-            tenant: Uuid::nil(),
-            name: "local".into(),
-            url: "/repository".into(),
-            sealed_password: sealer().seal("tape under the desk").expect("randomness"),
-            sealed_secrets: Default::default(),
-            append_only: false,
-            pruning: None,
-            created_at: start,
-            updated_at: start,
-        };
+        let repository = Repository::new(
+            Uuid::from_u128(1),
+            Uuid::nil(),
+            "local",
+            "/repository",
+            sealer().seal("tape under the desk").expect("randomness"),
+            start,
+        );
         let records: [Record; 2] = [Tenant::root("root", zone, start).into(), repository.into()];
         let writes = records.into_iter().map(|record| Write::Put(Box::new(record), Expect::New)).collect();
         ledger.commit(&Scope::everything(), service.moment(), writes).await.expect("an empty ledger");

@@ -34,18 +34,14 @@ impl Estate {
     pub(crate) async fn new() -> Estate {
         let world = World::new().await;
         let now = world.service.moment().now;
-        let repository = Repository {
-            id: Uuid::now_v7(),
-            tenant: Uuid::nil(),
-            name: "local".into(),
-            url: "/repository".into(),
-            sealed_password: world.service.seal("tape under the desk").expect("randomness"),
-            sealed_secrets: Default::default(),
-            append_only: false,
-            pruning: None,
-            created_at: now,
-            updated_at: now,
-        };
+        let repository = Repository::new(
+            Uuid::now_v7(),
+            Uuid::nil(),
+            "local",
+            "/repository",
+            world.service.seal("tape under the desk").expect("randomness"),
+            now,
+        );
         let write = Write::Put(Box::new(repository.into()), Expect::New);
         world.ledger.commit(&Scope::everything(), world.service.moment(), vec![write]).await.expect("a commit");
         let token = world.token(world.acme, Role::Admin).await;

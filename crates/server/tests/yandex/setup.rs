@@ -16,18 +16,14 @@ use super::world::{PUBLIC, World};
 impl World {
     async fn with_repository(&self) {
         let now = self.service.moment().now;
-        let repository = Repository {
-            id: Uuid::now_v7(),
-            tenant: Uuid::nil(),
-            name: "local".into(),
-            url: "/repository".into(),
-            sealed_password: self.service.seal("tape under the desk").expect("randomness"),
-            sealed_secrets: Default::default(),
-            append_only: false,
-            pruning: None,
-            created_at: now,
-            updated_at: now,
-        };
+        let repository = Repository::new(
+            Uuid::now_v7(),
+            Uuid::nil(),
+            "local",
+            "/repository",
+            self.service.seal("tape under the desk").expect("randomness"),
+            now,
+        );
         let write = Write::Put(Box::new(repository.into()), Expect::New);
         self.ledger.commit(&Scope::everything(), self.service.moment(), vec![write]).await.expect("a commit");
     }

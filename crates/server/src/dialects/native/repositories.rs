@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::query::Filter;
+use domain::repository::Limits;
 
 use super::auth::Asking;
 use super::error::Failure;
@@ -62,8 +63,9 @@ pub(super) async fn add_repository(
     Asking(caller): Asking,
     Body(body): Body<api::NewRepository>,
 ) -> Result<Response, Failure> {
-    let api::NewRepository { name, url, tenant, secrets, password } = body;
-    let new = NewRepository { tenant, name, url, password, secrets };
+    let api::NewRepository { name, url, tenant, secrets, password, upload_limit, download_limit } = body;
+    let limits = Limits { upload: upload_limit, download: download_limit };
+    let new = NewRepository { tenant, name, url, password, secrets, limits };
     let repository = api::Repository::from(&state.service.add_repository(&caller, new).await?);
     Ok(created("repositories", repository.id, repository))
 }
@@ -85,8 +87,8 @@ pub(super) async fn change_repository(
     PathId(id): PathId,
     Body(body): Body<api::RepositoryChange>,
 ) -> Answer<api::Repository> {
-    let api::RepositoryChange { name, url, secrets } = body;
-    let change = RepositoryChange { name, url, secrets };
+    let api::RepositoryChange { name, url, secrets, upload_limit, download_limit } = body;
+    let change = RepositoryChange { name, url, secrets, upload_limit, download_limit };
     Ok(Json((&state.service.change_repository(&caller, id, change).await?).into()))
 }
 

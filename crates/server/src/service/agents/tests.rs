@@ -42,19 +42,7 @@ impl World {
         let (repository, resource) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let records: Vec<domain::record::Record> = vec![
             Tenant::root("root", "UTC", now).into(),
-            Repository {
-                id: repository,
-                tenant: Uuid::nil(),
-                name: "local".into(),
-                url: "/repository".into(),
-                sealed_password,
-                sealed_secrets: Default::default(),
-                append_only: false,
-                pruning: None,
-                created_at: now,
-                updated_at: now,
-            }
-            .into(),
+            Repository::new(repository, Uuid::nil(), "local", "/repository", sealed_password, now).into(),
             Resource {
                 id: resource,
                 tenant: Uuid::nil(),

@@ -3,6 +3,7 @@
 //! written once. docs/decisions/remote-repositories.md says why these clients are our own.
 
 pub(super) mod locks;
+mod pace;
 mod rclone;
 mod rest;
 mod s3;
@@ -18,9 +19,10 @@ use bytes::Bytes;
 use domain::SignedDuration;
 use domain::policy::settings::Retry;
 use domain::repository::Location;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::Client;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
+use self::pace::Paces;
 use crate::engine::tries::try_again;
 use crate::engine::{EngineError, ErrorCode, RepositorySpec};
 
@@ -58,14 +60,17 @@ pub(super) trait Store: Debug + Send + Sync {
 /// The store at a place; nothing for a folder of this machine.
 pub(super) fn store(spec: &RepositorySpec, location: Location) -> Result<Option<Arc<dyn Store>>, EngineError> {
     let place = spec.url.clone();
+    let paces = Paces::new(spec.limits);
     Ok(Some(match location {
         Location::Local(_) => return Ok(None),
         Location::S3 { endpoint, bucket, prefix } => {
-            Arc::new(s3::S3::new(place, &endpoint, bucket, &prefix, &spec.secrets)?)
+            Arc::new(s3::S3::new(place, &endpoint, bucket, &prefix, &spec.secrets, paces)?)
         }
-        Location::Rest(url) => Arc::new(rest::Rest::new(place, &url, &spec.secrets)?),
-        Location::Rclone { remote, path } => Arc::new(rclone::Rclone::start(place, &remote, &path, &spec.secrets)?),
-        Location::Sftp { host, port, path } => Arc::new(sftp::Sftp::new(place, host, port, path)),
+        Location::Rest(url) => Arc::new(rest::Rest::new(place, &url, &spec.secrets, paces)?),
+        Location::Rclone { remote, path } => {
+            Arc::new(rclone::Rclone::start(place, &remote, &path, &spec.secrets, paces)?)
+        }
+        Location::Sftp { host, port, path } => Arc::new(sftp::Sftp::new(place, host, port, path, paces)),
     }))
 }
 
@@ -181,10 +186,10 @@ impl WriteBackend for Remote {
 }
 
 /// What asks over HTTP. It follows nobody elsewhere: secrets are for the place that was named.
-fn http_client() -> Result<Client, EngineError> {
+fn http_client(paces: &Paces) -> Result<Client, EngineError> {
     let client = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(FILE_TIMEOUT)
+        .timeout(FILE_TIMEOUT + paces.patience())
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
         .build();
@@ -220,9 +225,4 @@ fn refusal(status: reqwest::StatusCode, words: &str) -> io::Error {
     let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
     let colon = if words.is_empty() { "" } else { ": " };
     io::Error::new(kind, format!("the server answered {}{colon}{words}", status.as_u16()))
-}
-
-/// A body that came whole.
-fn body(response: Response) -> io::Result<Bytes> {
-    response.bytes().map_err(unreachable)
 }

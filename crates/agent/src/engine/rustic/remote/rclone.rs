@@ -10,6 +10,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
 
 use super::Store;
+use super::pace::Paces;
 use super::rest::Rest;
 use crate::engine::{EngineError, ErrorCode};
 
@@ -38,6 +39,7 @@ impl Rclone {
         remote: &str,
         path: &str,
         secrets: &BTreeMap<String, String>,
+        paces: Paces,
     ) -> Result<Rclone, EngineError> {
         let failed = |code, message: String| EngineError::new(code, message).with("repository", &place);
         let (name, password) = (random(), random());
@@ -80,7 +82,7 @@ impl Rclone {
         });
         let account = [("RESTIC_REST_USERNAME".to_owned(), name), ("RESTIC_REST_PASSWORD".to_owned(), password)];
         let address = format!("{}/", address.trim_end_matches('/'));
-        match Rest::new(place.clone(), &address, &account.into()) {
+        match Rest::new(place.clone(), &address, &account.into(), paces) {
             Ok(rest) => Ok(Rclone { rest, process, said }),
             Err(error) => {
                 end(&mut process);

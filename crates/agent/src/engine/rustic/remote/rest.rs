@@ -9,8 +9,9 @@ use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{ACCEPT, RANGE};
 use serde::Deserialize;
 
+use super::pace::Paces;
 use super::s3::range;
-use super::{Store, body, http_client, refusal, unreachable};
+use super::{Store, http_client, refusal, unreachable};
 use crate::engine::{EngineError, ErrorCode};
 
 /// Lists with sizes.
@@ -22,6 +23,7 @@ pub(super) struct Rest {
     url: Url,
     account: Option<(String, String)>,
     client: Client,
+    paces: Paces,
 }
 
 impl std::fmt::Debug for Rest {
@@ -39,14 +41,19 @@ struct Listed {
 
 impl Rest {
     /// The server at a URL with a slash at its end.
-    pub(super) fn new(place: String, url: &str, secrets: &BTreeMap<String, String>) -> Result<Rest, EngineError> {
+    pub(super) fn new(
+        place: String,
+        url: &str,
+        secrets: &BTreeMap<String, String>,
+        paces: Paces,
+    ) -> Result<Rest, EngineError> {
         let account = secrets
             .get("RESTIC_REST_USERNAME")
             .map(|name| (name.clone(), secrets.get("RESTIC_REST_PASSWORD").cloned().unwrap_or_default()));
         let url = url.parse().map_err(|error| {
             EngineError::new(ErrorCode::RepositoryUnsupported, format!("{place} is no address: {error}"))
         })?;
-        Ok(Rest { place, url, account, client: http_client()? })
+        Ok(Rest { place, url, account, client: http_client(&paces)?, paces })
     }
 
     fn ask(&self, name: &str, request: impl FnOnce(&Client, Url) -> RequestBuilder) -> io::Result<Response> {
@@ -65,7 +72,7 @@ impl Rest {
                 "the server does not accept the name and password; check RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
             )),
             403 => Err(io::Error::new(io::ErrorKind::PermissionDenied, "the server does not allow that here")),
-            _ => Err(refusal(status, &String::from_utf8_lossy(&body(response)?))),
+            _ => Err(refusal(status, &String::from_utf8_lossy(&self.paces.received(response)?))),
         }
     }
 }
@@ -90,7 +97,7 @@ impl Store for Rest {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         let answer = self.ask(&format!("{folder}/"), |client, url| client.get(url).header(ACCEPT, VERSION_2));
         let Some(answer) = if_there(answer)? else { return Ok(Vec::new()) };
-        let listed: Option<Vec<Listed>> = serde_json::from_slice(&body(answer)?)
+        let listed: Option<Vec<Listed>> = serde_json::from_slice(&self.paces.received(answer)?)
             .map_err(|error| io::Error::other(format!("the list of files makes no sense: {error}")))?;
         Ok(listed.unwrap_or_default().into_iter().map(|file| (file.name, file.size)).collect())
     }
@@ -108,12 +115,12 @@ impl Store for Rest {
             Some((offset, length)) => client.get(url).header(RANGE, range(offset, length)),
             None => client.get(url),
         });
-        body(answer?)
+        self.paces.received(answer?)
     }
 
     fn create(&self, name: &str, content: Bytes) -> io::Result<()> {
         let size = content.len() as u64;
-        match self.ask(name, |client, url| client.post(url).body(content)) {
+        match self.ask(name, |client, url| client.post(url).body(self.paces.sent(content))) {
             // A server that never writes over a file says that it does not allow it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match self.size(name) {
                 Ok(Some(found)) if found == size || name == "config" => {

@@ -15,7 +15,8 @@ use domain::Timestamp;
 use reqwest::blocking::{Client, Response};
 use reqwest::{Method, Url};
 
-use super::{Store, body, http_client, refusal, unreachable};
+use super::pace::Paces;
+use super::{Store, http_client, refusal, unreachable};
 use crate::engine::{EngineError, ErrorCode};
 
 /// Where Amazon's buckets are.
@@ -32,6 +33,7 @@ pub(super) struct S3 {
     prefix: String,
     signer: Option<Signer>,
     client: Client,
+    paces: Paces,
 }
 
 /// Who asks.
@@ -121,6 +123,7 @@ impl S3 {
         bucket: String,
         prefix: &str,
         secrets: &BTreeMap<String, String>,
+        paces: Paces,
     ) -> Result<S3, EngineError> {
         let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint));
         let secret = |name: &str| secrets.get(name).cloned();
@@ -139,7 +142,7 @@ impl S3 {
             }
         };
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(S3 { place, bucket, base, prefix, signer, client: http_client()? })
+        Ok(S3 { place, bucket, base, prefix, signer, client: http_client(&paces)?, paces })
     }
 
     /// Sends a signed request about the object of this name; the answer if it is a success.
@@ -160,12 +163,12 @@ impl S3 {
             }
             None => request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value)),
         }
-        let response = request.body(content).send().map_err(unreachable)?;
+        let response = request.body(self.paces.sent(content)).send().map_err(unreachable)?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
-        let text = String::from_utf8_lossy(&body(response)?).into_owned();
+        let text = String::from_utf8_lossy(&self.paces.received(response)?).into_owned();
         let code = element(&text, "Code").unwrap_or_default();
         let bucket = &self.bucket;
         Err(match code {
@@ -216,7 +219,7 @@ impl S3 {
             at_most.iter().for_each(|limit| query.push_str(&format!("max-keys={limit}&")));
             let prefix = encoded(&format!("{}{beginning}", self.prefix), false);
             let url = format!("{}?{query}prefix={prefix}", self.base);
-            let text = body(self.ask(Method::GET, &url, &[], Bytes::new())?)?;
+            let text = self.paces.received(self.ask(Method::GET, &url, &[], Bytes::new())?)?;
             let text = String::from_utf8_lossy(&text);
             let odd = || io::Error::other("the list of objects makes no sense");
             if !text.contains("<ListBucketResult") {
@@ -259,7 +262,7 @@ impl Store for S3 {
 
     fn read(&self, name: &str, part: Option<(u32, u32)>) -> io::Result<Bytes> {
         let headers: Vec<_> = part.map(|(offset, length)| ("range", range(offset, length))).into_iter().collect();
-        body(self.object(Method::GET, name, &headers, Bytes::new())?)
+        self.paces.received(self.object(Method::GET, name, &headers, Bytes::new())?)
     }
 
     fn create(&self, name: &str, content: Bytes) -> io::Result<()> {
@@ -333,7 +336,8 @@ mod tests {
     #[test]
     fn half_a_key_is_told_before_anything_is_asked() {
         let secrets = BTreeMap::from([("AWS_ACCESS_KEY_ID".to_owned(), "tape".to_owned())]);
-        let s3 = S3::new("s3:http://localhost/b".into(), "http://localhost", "b".into(), "", &secrets);
+        let paces = Paces::new(Default::default());
+        let s3 = S3::new("s3:http://localhost/b".into(), "http://localhost", "b".into(), "", &secrets, paces);
         let error = s3.expect_err("half a key");
         assert!(error.message.contains("AWS_SECRET_ACCESS_KEY") && !format!("{error:?}").contains("tape"), "{error:?}");
     }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::Store;
+use super::pace::{Pace, Paces};
 
 /// The version of the protocol that all servers speak.
 const VERSION: u32 = 3;
@@ -53,11 +54,12 @@ pub(super) struct Sftp {
     folder: String,
     /// Connections that nobody uses at the moment.
     idle: Mutex<Vec<Session>>,
+    paces: Paces,
 }
 
 impl Sftp {
-    pub(super) fn new(place: String, host: String, port: Option<u16>, folder: String) -> Sftp {
-        Sftp { place, host, port, folder, idle: Mutex::default() }
+    pub(super) fn new(place: String, host: String, port: Option<u16>, folder: String, paces: Paces) -> Sftp {
+        Sftp { place, host, port, folder, idle: Mutex::default(), paces }
     }
 
     fn path(&self, name: &str) -> String {
@@ -130,7 +132,7 @@ impl Store for Sftp {
                 Some((offset, length)) => (offset.into(), length.into()),
                 None => (0, session.size(&path)?.ok_or(io::ErrorKind::NotFound)?),
             };
-            session.read(&path, offset, length)
+            session.read(&path, offset, length, &self.paces.down)
         })
     }
 
@@ -140,12 +142,12 @@ impl Store for Sftp {
         // A name that no list takes for a file of the repository.
         let new = format!("{path}.{:016x}.new", unique()?);
         self.with(|session| {
-            if let Err(error) = session.write(&new, &content) {
+            if let Err(error) = session.write(&new, &content, &self.paces.up) {
                 if error.kind() != io::ErrorKind::NotFound {
                     return Err(error);
                 }
                 session.make_folder(folder)?;
-                session.write(&new, &content)?;
+                session.write(&new, &content, &self.paces.up)?;
             }
             // Where something is already, the server refuses it.
             let renamed = session.rename(&new, &path);
@@ -371,7 +373,7 @@ impl Session {
     }
 
     /// `length` bytes of a file from `offset` on; fewer where it ends before.
-    fn read(&mut self, path: &str, offset: u64, length: u64) -> io::Result<Bytes> {
+    fn read(&mut self, path: &str, offset: u64, length: u64, pace: &Pace) -> io::Result<Bytes> {
         let handle = self.opened(OPEN, &[&text(path), &FOR_READING.to_be_bytes(), &0_u32.to_be_bytes()])?;
         let length = usize::try_from(length).map_err(io::Error::other)?;
         let mut read = vec![0; length];
@@ -385,6 +387,7 @@ impl Session {
             while under_way.len() < UNDER_WAY
                 && let Some((at, wanted)) = open.pop()
             {
+                pace.wait(wanted);
                 let from = (offset + at as u64).to_be_bytes();
                 let id =
                     self.request(READ, &[&handle, &from, &u32::try_from(wanted).unwrap_or(u32::MAX).to_be_bytes()])?;
@@ -421,7 +424,7 @@ impl Session {
         failed.map_or_else(|| Ok(read.into()), Err)
     }
 
-    fn write(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
+    fn write(&mut self, path: &str, content: &[u8], pace: &Pace) -> io::Result<()> {
         let handle = self.opened(OPEN, &[&text(path), &NEW_FOR_WRITING.to_be_bytes(), &0_u32.to_be_bytes()])?;
         let mut under_way = 0;
         let mut failed = None;
@@ -432,6 +435,7 @@ impl Session {
                 && failed.is_none()
                 && let Some(piece) = pieces.next()
             {
+                pace.wait(piece.len());
                 self.request(WRITE, &[&handle, &at.to_be_bytes(), &length_of(piece), piece])?;
                 at += piece.len() as u64;
                 under_way += 1;
