@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use acceptance::machine::{Machine, result};
 use acceptance::place::said;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Up, is_root, noise};
+use acceptance::{Place, Up, is_root, noise, until};
 use api::PolicyChange;
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
@@ -239,7 +239,21 @@ async fn a_rest_server_takes_backups_and_gives_them_back() {
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
 
-    // Whoever holds it alone, be it restic, is waited for; here it is nobody any more.
+    // A job that was killed leaves its lock behind; the next one sees that its owner is gone, and removes it.
+    let _ = place.cli(&["repository", "change", "far", "--upload-limit", "256K"]).good();
+    fs::write(source.join("long"), noise(12, 20 << 20)).expect("a file");
+    let task = machine.run(&up).await.id;
+    let locks = || fs::read_dir(place.path("far/deep/er/locks")).map_or(0, Iterator::count);
+    until("the repository is locked", async || (locks() > 0).then_some(())).await;
+    up.job().await.send(Signal::SIGKILL);
+    assert_eq!(result(&up.completed(task).await), ResultCode::Error);
+    assert_eq!(locks(), 1);
+    let _ = place.cli(&["repository", "change", "far", "--upload-limit", "0"]).good();
+    let _ = machine.back_up(&up).await;
+    assert_eq!(locks(), 0);
+    let checked = restic(&place, "restic check");
+    assert!(checked.contains("no errors were found"), "{checked}");
+
     fs::write(place.path("secrets.env"), "RESTIC_REST_PASSWORD=wrong\n").expect("secrets");
     let _ = place.cli(&["repository", "change", "far", "--secrets-file", "secrets.env"]).good();
     let (code, message) = failure(&up, &machine).await;

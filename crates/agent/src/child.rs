@@ -61,7 +61,7 @@ impl From<&Path> for Program {
     }
 }
 
-/// A running job. Dropping it kills the child.
+/// A running job. Dropping it kills the child with all that it has started.
 #[derive(Debug)]
 pub struct Child {
     process: tokio::process::Child,
@@ -242,6 +242,15 @@ impl Child {
             error = error.with("stderr", words.quote());
         }
         error
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It was not waited for yet, so the number is still its own. What it has started is of its group and goes with it.
+        if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
     }
 }
 

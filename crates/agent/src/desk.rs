@@ -40,6 +40,8 @@ struct Papers {
     last_seq: u64,
     connected: bool,
     leaving: bool,
+    /// Nothing is taken down or told any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -214,9 +216,17 @@ impl Desk {
     /// Every lease is void to this process. What the journal holds, the next one reports.
     pub(crate) fn void_all(&self) {
         let mut papers = self.lock();
-        *papers = Papers { last_seq: papers.last_seq, leaving: papers.leaving, ..Papers::default() };
+        let (last_seq, leaving) = (papers.last_seq, papers.leaving);
+        *papers = Papers { last_seq, leaving, closed: true, ..Papers::default() };
         drop(papers);
         self.changed.notify_waiters();
+    }
+
+    /// Work that ended is of no more use to anybody.
+    pub(crate) fn forget(&self, task: i64, lease: &str) {
+        if !self.lock().closed {
+            self.journal.forget(task, lease);
+        }
     }
 
     /// Every task is given back, and the ones that still come too.

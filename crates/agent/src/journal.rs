@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::durable::{self, Sync};
+use crate::hex::hex;
 
 /// How long a child that was killed may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -75,8 +76,7 @@ impl Journal {
     }
 
     fn file(&self, task: i64, lease: &str) -> Option<PathBuf> {
-        let sum = digest(&SHA256, lease.as_bytes());
-        let short: String = sum.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let short = hex(&digest(&SHA256, lease.as_bytes()).as_ref()[..8]);
         self.folder.as_ref().map(|folder| folder.join(format!("{task}-{short}.json")))
     }
 

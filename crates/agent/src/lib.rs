@@ -14,6 +14,7 @@ mod destination;
 mod durable;
 pub mod engine;
 mod handover;
+mod hex;
 mod host;
 mod journal;
 mod link;

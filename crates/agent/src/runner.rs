@@ -33,9 +33,6 @@ use crate::plan::Plan;
 /// The domain of errors that the agent itself makes.
 const DOMAIN: &str = "agent";
 
-/// Held while a repository is made.
-static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// How long a child may take to end by itself when it is asked to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -83,7 +80,7 @@ pub(crate) async fn run(
         End::Over(outcome, progress) => completed(&outcome, progress.as_ref()),
         End::Cancelled => completed(&Outcome::of(OutcomeCode::Cancelled), Some(&runner.meter.task())),
         End::Left => Event::Abandoned(v1::Abandoned { reason: "the agent is shutting down.".to_owned() }),
-        End::Void => return desk.journal().forget(assign.task, &lease),
+        End::Void => return desk.forget(assign.task, &lease),
     };
     let mut reports = desk.unacknowledged(&lease);
     reports.push(v1::Report { seq: 0, task: assign.task, lease: lease.clone(), event: Some(event.clone()) });
@@ -92,7 +89,7 @@ pub(crate) async fn run(
         tracing::error!(task = assign.task, "{words}");
     }
     if !desk.report(&lease, event) {
-        desk.journal().forget(assign.task, &lease);
+        desk.forget(assign.task, &lease);
     }
 }
 
@@ -196,11 +193,7 @@ impl Runner<'_> {
         let mut end = self.job(request, Heed::Orders).await;
         // The first backup of a repository makes it. Asking first would cost every other backup a process.
         if *create && missing(&end) {
-            end = {
-                // Of two that make one repository at the same time, each takes the other's key for one that was left behind.
-                let _turn = MAKING.lock().await;
-                self.job(&Request { job: Job::Init, ..request.clone() }, Heed::Orders).await
-            };
+            end = self.job(&Request { job: Job::Init, ..request.clone() }, Heed::Orders).await;
             if matches!(end, JobEnd::Done(Ok(_))) {
                 end = self.job(request, Heed::Orders).await;
             }

@@ -472,7 +472,7 @@ pub struct Sampled {
     /// How it was picked; the same again picks the same files.
     #[serde(flatten)]
     pub sample: Sample,
-    /// How many files there were to pick from. The list of every folder was read, and every piece of each file is there.
+    /// How many files there were to pick from. The list of every folder was read, and every piece of each file is in the index.
     pub of: u64,
     /// The picked files, in the order of their paths.
     pub picked: Vec<SampledFile>,

@@ -223,7 +223,7 @@ impl Read for Checked {
             self.digest.update(&buffer[..read]);
             return Ok(read);
         }
-        let found = super::stream::hex(self.digest.clone().finish().as_ref());
+        let found = crate::hex::hex(self.digest.clone().finish().as_ref());
         if found.eq_ignore_ascii_case(&self.wanted) {
             return Ok(0);
         }

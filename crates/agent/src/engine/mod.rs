@@ -97,7 +97,11 @@ impl Request {
     /// Do the work in this process and block until it is done.
     pub fn run(&self, reporter: &Reporter) -> Outcome {
         match &self.fake {
-            None => rustic::RusticEngine::new(&self.repository)?.run(&self.job, reporter),
+            None => match &self.job {
+                // They put right again what was stopped for a backup, also when nothing leads to the repository.
+                Job::Commands(job) => run_commands(job, reporter).map(|()| Output::Commands),
+                job => rustic::RusticEngine::new(&self.repository)?.run(job, reporter),
+            },
             Some(script) => fake::FakeEngine::new(script.clone()).run(&self.job, reporter),
         }
     }
@@ -607,6 +611,22 @@ fn sliced(mut entries: Vec<FileEntry>, job: &ListFilesJob) -> FileList {
     FileList { entries, more }
 }
 
+/// Run commands of a policy. Needs no repository.
+fn run_commands(job: &CommandsJob, reporter: &Reporter) -> Result<(), EngineError> {
+    for when in &job.when {
+        if commands::any(&job.commands, *when) {
+            reporter.step(match when {
+                When::Pre => Step::PreCommands,
+                When::Post => Step::PostCommands,
+                When::PreData => Step::PreDataCommands,
+                When::PostData => Step::PostDataCommands,
+            });
+            commands::run(&job.commands, *when, !job.no_commands, reporter)?;
+        }
+    }
+    Ok(())
+}
+
 /// What does the jobs. Calls block; they run in a process of their own, and the way to cancel one is to
 /// end that process: no call may leave a repository invalid when it is cut off at any point.
 pub trait Engine {
@@ -644,22 +664,6 @@ pub trait Engine {
     /// removed by another clean-up a day later if it is not needed then either.
     fn prune(&self, reporter: &Reporter) -> Result<PruneSummary, EngineError>;
 
-    /// Run commands of a policy. Needs no repository.
-    fn run_commands(&self, job: &CommandsJob, reporter: &Reporter) -> Result<(), EngineError> {
-        for when in &job.when {
-            if commands::any(&job.commands, *when) {
-                reporter.step(match when {
-                    When::Pre => Step::PreCommands,
-                    When::Post => Step::PostCommands,
-                    When::PreData => Step::PreDataCommands,
-                    When::PostData => Step::PostDataCommands,
-                });
-                commands::run(&job.commands, *when, !job.no_commands, reporter)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Do any job.
     fn run(&self, job: &Job, reporter: &Reporter) -> Outcome {
         match job {
@@ -674,7 +678,7 @@ pub trait Engine {
             Job::Survey(job) => self.survey(job, reporter).map(Output::Survey),
             Job::Forget(job) => self.forget(job, reporter).map(Output::Forget),
             Job::Prune => self.prune(reporter).map(Output::Prune),
-            Job::Commands(job) => self.run_commands(job, reporter).map(|()| Output::Commands),
+            Job::Commands(job) => run_commands(job, reporter).map(|()| Output::Commands),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The real engine: rustic_core on repositories in restic's format. Every repository it writes can be
-//! checked and restored by the `restic` program alone. Nothing is locked and files appear in the
-//! repository complete or not at all, so a process that is killed leaves at most unused data behind.
+//! checked and restored by the `restic` program alone. Files appear in the repository complete or not at all, so a process
+//! that is killed leaves at most unused data behind.
 
 // long: the one implementation of the trait; what needs room of its own has a module.
 
@@ -57,7 +57,7 @@ use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
     ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, Reporter,
     RepositorySpec, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob, VerifySummary,
-    error::io_cause, priority, sliced, tries::try_again,
+    error::io_cause, priority, run_commands, sliced, tries::try_again,
 };
 
 /// How long data that nobody needs stays marked before it is removed. No backup of ours runs while it is marked; this is for
@@ -126,7 +126,7 @@ impl Place {
             Place::Folder(path) => lock::together(path, reporter),
             Place::Remote(store) => {
                 let lock = Locks::new(Arc::clone(store), &repository.key()).together(reporter)?;
-                Ok(Some(Held::Remote { _lock: lock }))
+                Ok(Some(Held::Remote(lock)))
             }
         }
     }
@@ -137,7 +137,7 @@ impl Place {
             Place::Folder(path) => lock::alone(path),
             Place::Remote(store) => {
                 let lock = Locks::new(Arc::clone(store), &repository.key()).alone()?;
-                Ok(lock.map(|lock| Held::Remote { _lock: lock }))
+                Ok(lock.map(Held::Remote))
             }
         }
     }
@@ -202,7 +202,7 @@ impl RusticEngine {
     /// Open the repository for a backup, which may wait for it and compresses as the job says.
     fn open_for(&self, job: &BackupJob, grid: Grid, reporter: &Reporter) -> Result<Opened, EngineError> {
         let meter = Arc::new(Meter::new(reporter.clone()));
-        let backend = self.metered(&meter)?.trying(job.retries);
+        let backend = self.metered(&meter)?;
         let open = || self.open_closed(Self::on(backend.clone(), reporter)?, &self.credentials);
         let mut repository = if job.may_be_new { open()? } else { wait_for(open, job.retries, reporter)? };
         let mut options = ConfigOptions::default();
@@ -221,6 +221,7 @@ impl RusticEngine {
             }
         }
         meter.hold(self.place.together(&repository, reporter)?);
+        meter.try_again(job.retries);
         Ok(Opened { repository, meter })
     }
 
@@ -274,12 +275,6 @@ impl RusticEngine {
         })
     }
 
-    /// Run the commands of one point of a backup.
-    fn commands_of(&self, job: &BackupJob, when: When, reporter: &Reporter) -> Result<(), EngineError> {
-        let commands = job.commands.clone();
-        self.run_commands(&CommandsJob { commands, when: vec![when], no_commands: job.no_commands }, reporter)
-    }
-
     /// Refuse to make a repository where one has lost a part that cannot be made again.
     fn check_empty(&self, lost: &str) -> Result<(), EngineError> {
         let backend = self.backend()?;
@@ -317,11 +312,24 @@ impl RusticEngine {
         }
         // Whoever began it is gone.
         self.check_empty("key")?;
-        self.backend()?.remove(FileType::Config, &Id::default(), false).map_err(failed)?;
+        let backend = self.backend()?;
+        if !backend.list(FileType::Key).map_err(failed)?.is_empty() {
+            // It was only slow, or somebody began anew meanwhile.
+            let repository = full(&self.open(reporter)?.repository.config().id);
+            return Ok(InitSummary { repository, created: false });
+        }
+        backend.remove(FileType::Config, &Id::default(), false).map_err(failed)?;
         let (closed, _) = self.closed(reporter)?;
         let master = Credentials::Masterkey(MasterKey::new());
-        let repository = closed.init(&master, &KeyOptions::default(), &ConfigOptions::default()).map_err(failed)?;
-        self.with_key(&repository)
+        match closed.init(&master, &KeyOptions::default(), &ConfigOptions::default()) {
+            Ok(repository) => self.with_key(&repository),
+            Err(error) if was_there(&error) => {
+                let repository =
+                    full(&try_again(Some(MAKING), || self.open(reporter), missing)?.repository.config().id);
+                Ok(InitSummary { repository, created: false })
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn with_key(&self, repository: &Repository<OpenStatus>) -> Result<InitSummary, EngineError> {
@@ -399,15 +407,15 @@ impl Engine for RusticEngine {
         let earlier = if job.full { None } else { parent_of(&before, job, &snapshot.hostname, &paths) };
         drop(before);
 
-        self.commands_of(job, When::PreData, reporter)?;
+        commands_of(job, When::PreData, reporter)?;
         if job.freeze {
             reporter.step(Step::Freeze);
             source.freeze(job, reporter);
             // The moment is taken: whatever was held back for it may go on.
-            self.commands_of(job, When::PostData, reporter)?;
+            commands_of(job, When::PostData, reporter)?;
         }
         let written = read_and_write(repository, &meter, job, source, snapshot, earlier.as_deref(), reporter);
-        let after = if job.freeze { Ok(()) } else { self.commands_of(job, When::PostData, reporter) };
+        let after = if job.freeze { Ok(()) } else { commands_of(job, When::PostData, reporter) };
         let summary = written?;
         Ok(BackupSummary {
             duration_ms: millis_since(start),
@@ -637,6 +645,12 @@ fn find_node<S: IndexedTree>(repository: &Repository<S>, top: TreeId, path: &Pat
 fn path_not_in_backup(path: &Path) -> EngineError {
     let path = RawPath::from(path);
     EngineError::new(ErrorCode::PathNotInBackup, format!("the backup does not contain '{path}'")).with("path", path)
+}
+
+/// Run the commands of one point of a backup.
+fn commands_of(job: &BackupJob, when: When, reporter: &Reporter) -> Result<(), EngineError> {
+    let commands = job.commands.clone();
+    run_commands(&CommandsJob { commands, when: vec![when], no_commands: job.no_commands }, reporter)
 }
 
 /// All 64 digits; the ids print only the first eight by themselves.

@@ -15,6 +15,8 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use nix::libc;
 
+use crate::hex::hex;
+
 use super::{
     EngineError, ErrorCode, RawPath,
     qcow::{self, QcowReader},
@@ -281,14 +283,6 @@ impl Read for StreamReader {
         self.ready.start += taken;
         Ok(taken)
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,43 +1,25 @@
 //! A backup that is killed half-way leaves a repository that is in order, and the next one succeeds.
 
-use std::{ffi::OsStr, fs, time::Duration};
+use std::{ffi::OsStr, fs};
 
-use agent::{
-    child::Child,
-    engine::{Event, Job, Output, Request, Step},
-};
+use agent::{child::Child, engine::Output};
 
-use crate::support::{Bench, assert_same, noise, run_job};
+use crate::support::{assert_same, killed_half_way, noise, run_job};
 
 const FILES: u64 = 64;
 const FILE_SIZE: usize = 5 << 20;
 
 #[tokio::test]
 async fn a_killed_backup_does_no_harm() {
-    let bench = Bench::new();
-    for index in 0..FILES {
-        let directory = bench.source().join(format!("{}", index % 8));
-        fs::create_dir_all(&directory).expect("a directory");
-        fs::write(directory.join(format!("{index}")), noise(index, FILE_SIZE)).expect("a file");
-    }
-    let request = Request::new(bench.spec(), Job::Backup(bench.backup_job()));
-
-    let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
-    loop {
-        match child.next_event().await.expect("more events") {
-            // In the middle: data was written, and there is more.
-            Event::Progress(progress)
-                if progress.step == Some(Step::Backup)
-                    && progress.bytes_added > 0
-                    && Some(progress.bytes_done) < progress.bytes_total =>
-            {
-                break;
-            }
-            Event::Ended { outcome, .. } => panic!("ended too early: {outcome:?}"),
-            _ => {}
+    let (bench, request) = killed_half_way(|bench| {
+        for index in 0..FILES {
+            let directory = bench.source().join(format!("{}", index % 8));
+            fs::create_dir_all(&directory).expect("a directory");
+            fs::write(directory.join(format!("{index}")), noise(index, FILE_SIZE)).expect("a file");
         }
-    }
-    assert_eq!(child.stop(Duration::ZERO).await, None);
+        bench.backup_job()
+    })
+    .await;
     bench.restic_check();
 
     let mut child = Child::spawn(&run_job(), &request).await.expect("a child");

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command as Program};
 
 use agent::{
     child::Child,
-    engine::{BackupJob, CommandsJob, Engine, EngineError, ErrorCode, Job, Output, Request, Step},
+    engine::{BackupJob, CommandsJob, Engine, EngineError, ErrorCode, Job, Output, RepositorySpec, Request, Step},
 };
 use domain::policy::settings::{Command, When};
 
@@ -25,8 +25,10 @@ fn shell(bench: &Bench, when: When, script: &str) -> Command {
 
 fn run(bench: &Bench, commands: Vec<Command>, when: &[When], no_commands: bool) -> (Result<(), EngineError>, Heard) {
     let heard = Heard::default();
-    let job = CommandsJob { commands, when: when.to_vec(), no_commands };
-    (bench.engine().run_commands(&job, &heard.reporter()), heard)
+    let job = Job::Commands(CommandsJob { commands, when: when.to_vec(), no_commands });
+    // Nothing leads to this repository, and nothing has to.
+    let repository = RepositorySpec { url: "rclone:nowhere:x".to_owned(), ..bench.spec() };
+    (Request::new(repository, job).run(&heard.reporter()).map(drop), heard)
 }
 
 fn said(bench: &Bench, file: &str) -> String {

@@ -19,8 +19,7 @@ use crate::support::{Bench, noise, restored_files};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A repository with one recovery point left of two; what the other alone needed lies there still.
-fn half_forgotten() -> (Bench, String) {
-    let bench = Bench::new();
+fn half_forgotten(bench: &Bench) -> String {
     fs::write(bench.source().join("old"), noise(3, 300_000)).expect("a file");
     let first = bench.good_backup();
     fs::remove_file(bench.source().join("old")).expect("it goes");
@@ -28,7 +27,7 @@ fn half_forgotten() -> (Bench, String) {
     let second = bench.good_backup();
     let job = ForgetJob { snapshots: vec![first.snapshot] };
     bench.engine().forget(&job, &Reporter::silent()).expect("forgotten");
-    (bench, second.snapshot)
+    second.snapshot
 }
 
 fn stored(bench: &Bench) -> u64 {
@@ -58,27 +57,37 @@ fn wait_for(steps: &Receiver<Step>, wanted: Step) {
 
 #[test]
 fn what_nobody_needs_is_marked_and_removed_later() {
-    let (bench, kept) = half_forgotten();
-    let before = stored(&bench);
+    removed_later(&Bench::new());
+}
+
+#[test]
+fn what_nobody_needs_far_away_is_marked_and_removed_later() {
+    removed_later(&Bench::far());
+}
+
+fn removed_later(bench: &Bench) {
+    let kept = half_forgotten(bench);
+    let before = stored(bench);
     let marked = bench.engine().prune(&Reporter::silent()).expect("a clean-up");
     assert_eq!((marked.bytes_removed, marked.busy), (0, false));
     assert!(marked.bytes_marked > 290_000, "{marked:?}");
-    assert!(stored(&bench) >= before, "nothing is gone yet");
-    sound(&bench);
+    assert!(stored(bench) >= before, "nothing is gone yet");
+    sound(bench);
     let again = bench.engine().prune(&Reporter::silent()).expect("a clean-up");
     assert_eq!(again.bytes_removed, 0, "it was marked a moment ago");
     assert!(again.bytes_marked > 290_000, "it waits still: {again:?}");
 
     let removed = bench.engine().keeping_marked(SignedDuration::ZERO).prune(&Reporter::silent()).expect("a clean-up");
     assert!(removed.bytes_removed > 290_000, "{removed:?}");
-    assert!(stored(&bench) + 290_000 < before);
-    sound(&bench);
-    assert_eq!(restored_files(&bench, &kept), "new");
+    assert!(stored(bench) + 290_000 < before);
+    sound(bench);
+    assert_eq!(restored_files(bench, &kept), "new");
 }
 
 #[test]
 fn what_is_marked_and_needed_again_is_stored_again() {
-    let (bench, kept) = half_forgotten();
+    let bench = Bench::new();
+    let kept = half_forgotten(&bench);
     bench.engine().prune(&Reporter::silent()).expect("a clean-up");
     fs::write(bench.source().join("old"), noise(3, 300_000)).expect("the same file");
     let third = bench.good_backup();
@@ -91,7 +100,16 @@ fn what_is_marked_and_needed_again_is_stored_again() {
 
 #[test]
 fn nobody_cleans_up_beside_a_backup() {
-    let (bench, _) = half_forgotten();
+    nobody_cleans_up(&Bench::new());
+}
+
+#[test]
+fn nobody_cleans_up_beside_a_backup_far_away() {
+    nobody_cleans_up(&Bench::far());
+}
+
+fn nobody_cleans_up(bench: &Bench) {
+    half_forgotten(bench);
     fs::write(bench.source().join("old"), noise(3, 300_000)).expect("the same file");
     let gate = bench.path("gate");
     assert!(Program::new("mkfifo").arg(&gate).status().expect("mkfifo runs").success());
@@ -116,13 +134,14 @@ fn nobody_cleans_up_beside_a_backup() {
     });
     let done = bench.engine().keeping_marked(SignedDuration::ZERO).prune(&Reporter::silent()).expect("a clean-up");
     assert!(!done.busy);
-    sound(&bench);
-    assert_eq!(restored_files(&bench, &made.snapshot), "new old");
+    sound(bench);
+    assert_eq!(restored_files(bench, &made.snapshot), "new old");
 }
 
 #[test]
 fn a_backup_waits_for_a_clean_up() {
-    let (bench, kept) = half_forgotten();
+    let bench = Bench::new();
+    let kept = half_forgotten(&bench);
     let config = File::open(bench.path("repository/config")).expect("it is there");
     config.lock().expect("nobody else holds it");
     let (reporter, steps) = steps();
@@ -141,7 +160,8 @@ fn a_backup_waits_for_a_clean_up() {
 
 #[test]
 fn a_lock_of_restic_is_heeded() {
-    let (bench, _) = half_forgotten();
+    let bench = Bench::new();
+    half_forgotten(&bench);
     let locks = bench.path("repository/locks");
     fs::create_dir_all(&locks).expect("a folder");
     let lock: &Path = &locks.join("0".repeat(64));

@@ -19,7 +19,7 @@ use agent::{
 };
 use uuid::Uuid;
 
-use crate::support::{Bench, noise, run_job};
+use crate::support::{Bench, killed_half_way, noise, run_job};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -184,29 +184,16 @@ fn what_is_no_volume_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_volume_that_is_killed_half_way_does_no_harm() {
-    let bench = Bench::new();
-    let path = bench.path("disk.img");
-    let mut file = File::create_new(&path).expect("a new file");
-    for seed in 0..24 {
-        file.write_all(&noise(seed, 4 << 20)).expect("written");
-    }
-    let request = Request::new(bench.spec(), Job::Backup(volume_job(&path)));
-
-    let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
-    loop {
-        match child.next_event().await.expect("more events") {
-            Event::Progress(progress)
-                if progress.step == Some(Step::Backup)
-                    && progress.bytes_added > 0
-                    && Some(progress.bytes_done) < progress.bytes_total =>
-            {
-                break;
-            }
-            Event::Ended { outcome, .. } => panic!("ended too early: {outcome:?}"),
-            _ => {}
+    let (bench, request) = killed_half_way(|bench| {
+        let path = bench.path("disk.img");
+        let mut file = File::create_new(&path).expect("a new file");
+        for seed in 0..24 {
+            file.write_all(&noise(seed, 4 << 20)).expect("written");
         }
-    }
-    assert_eq!(child.stop(Duration::ZERO).await, None);
+        volume_job(&path)
+    })
+    .await;
+    let path = bench.path("disk.img");
     bench.restic_check();
     assert!(bench.engine().list_snapshots().expect("a list").snapshots.is_empty());
 

@@ -12,13 +12,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use agent::{
-    child::Program,
+    child::{Child, Program},
     engine::{
-        BackupJob, BackupSummary, Engine, EngineError, Event, RawPath, Reporter, RepositorySpec, RestoreJob,
-        RestoreSummary, Step, Warning, rustic::RusticEngine,
+        BackupJob, BackupSummary, Engine, EngineError, Event, Job, RawPath, Reporter, RepositorySpec, Request,
+        RestoreJob, RestoreSummary, Step, Warning, rustic::RusticEngine,
     },
 };
 use tempfile::TempDir;
@@ -29,11 +30,22 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// A place with a fresh repository.
 pub(crate) struct Bench {
     dir: TempDir,
+    /// Whether the engine reaches the repository as a place that is no folder.
+    far: bool,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let bench = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        Self::at(false)
+    }
+
+    /// The same folder, reached through `rclone`.
+    pub(crate) fn far() -> Self {
+        Self::at(true)
+    }
+
+    fn at(far: bool) -> Self {
+        let bench = Self { dir: tempfile::tempdir().expect("a temporary directory"), far };
         fs::create_dir(bench.source()).expect("a source directory");
         let made = bench.engine().init(&Reporter::silent()).expect("a new repository");
         assert!(made.created);
@@ -49,16 +61,19 @@ impl Bench {
     }
 
     pub(crate) fn spec(&self) -> RepositorySpec {
+        let path = self.path("repository").display().to_string();
+        // A remote that is set up in the environment alone.
+        let remote = [("RCLONE_CONFIG_FAR_TYPE".to_owned(), "local".to_owned())];
         RepositorySpec {
-            url: self.path("repository").display().to_string(),
+            url: if self.far { format!("rclone:far:{path}") } else { path },
             password: PASSWORD.to_owned(),
-            secrets: Default::default(),
+            secrets: if self.far { remote.into() } else { Default::default() },
             limits: Default::default(),
         }
     }
 
     pub(crate) fn engine(&self) -> RusticEngine {
-        RusticEngine::new(&self.spec()).expect("a local path")
+        RusticEngine::new(&self.spec()).expect("a place that can be reached")
     }
 
     /// A job for the whole source, as a task of its own.
@@ -194,6 +209,39 @@ pub(crate) fn restored_files(bench: &Bench, snapshot: &str) -> String {
     bench.restore(&job).0.expect("a restore");
     let source = bench.restored(target.path());
     if source.exists() { files_below(&source).join(" ") } else { String::new() }
+}
+
+/// A repository in which the job that `prepare` wishes was killed in the middle: data was written, and there was more. One
+/// that was over before the signal reached it - a fast disk, or a test that had to wait for a processor - is begun anew
+/// elsewhere.
+pub(crate) async fn killed_half_way(prepare: impl Fn(&Bench) -> BackupJob) -> (Bench, Request) {
+    for _ in 0..20 {
+        let bench = Bench::new();
+        let request = Request::new(bench.spec(), Job::Backup(prepare(&bench)));
+        let mut child = Child::spawn(&run_job(), &request).await.expect("a child");
+        let in_the_middle = loop {
+            match child.next_event().await.expect("more events") {
+                Event::Progress(progress)
+                    if progress.step == Some(Step::Backup)
+                        && progress.bytes_added > 0
+                        && Some(progress.bytes_done) < progress.bytes_total =>
+                {
+                    break true;
+                }
+                Event::Ended { outcome, .. } => {
+                    outcome.expect("a backup that nobody disturbs");
+                    break false;
+                }
+                _ => {}
+            }
+        };
+        let killed = in_the_middle && child.stop(Duration::ZERO).await.is_none();
+        // Its last word may have been written when the signal came.
+        if killed && bench.engine().list_snapshots().expect("a list").snapshots.is_empty() {
+            return (bench, request);
+        }
+    }
+    panic!("it is always over before it can be killed");
 }
 
 /// The child program of these tests.

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use domain::policy::settings::Retry;
-use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
+use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
 use super::lock::Held;
 use super::map_error;
@@ -23,6 +23,8 @@ pub(super) struct Meter {
     hold_snapshots: AtomicBool,
     last_snapshot: Mutex<Option<Id>>,
     held: OnceLock<Held>,
+    /// More tries after errors, from when the repository is open: until then, whoever opens it tries again.
+    retries: OnceLock<Retry>,
 }
 
 impl Meter {
@@ -34,6 +36,7 @@ impl Meter {
             hold_snapshots: AtomicBool::new(false),
             last_snapshot: Mutex::new(None),
             held: OnceLock::new(),
+            retries: OnceLock::new(),
         }
     }
 
@@ -42,6 +45,14 @@ impl Meter {
         if let Some(held) = held {
             // One that is held already is held as long.
             let _ = self.held.set(held);
+        }
+    }
+
+    /// From now on, what failed is tried this often more.
+    pub(super) fn try_again(&self, retries: Option<Retry>) {
+        if let Some(retries) = retries {
+            // Said once, when the repository is open.
+            let _ = self.retries.set(retries);
         }
     }
 
@@ -100,7 +111,6 @@ pub(super) struct MeteredBackend {
     /// Whether it tells by itself what is wrong with a place that is no folder.
     remote: bool,
     meter: Arc<Meter>,
-    retries: Option<Retry>,
     /// A config that goes for this run alone. The one in the repository is everybody's.
     config: Arc<Mutex<Config>>,
 }
@@ -119,12 +129,7 @@ enum Config {
 
 impl MeteredBackend {
     pub(super) fn new(inner: Arc<dyn WriteBackend>, remote: bool, meter: Arc<Meter>) -> Self {
-        Self { inner, remote, meter, retries: None, config: Arc::default() }
-    }
-
-    /// With more tries after errors.
-    pub(super) fn trying(self, retries: Option<Retry>) -> Self {
-        Self { retries, ..self }
+        Self { inner, remote, meter, config: Arc::default() }
     }
 
     /// From here on, the config that is written is for this run alone.
@@ -137,7 +142,21 @@ impl MeteredBackend {
     }
 
     fn try_hard<T>(&self, operation: impl FnMut() -> RusticResult<T>) -> RusticResult<T> {
-        try_again(self.retries, operation, |_| true)
+        let retries = self.meter.retries.get().copied();
+        try_again(retries, operation, |error| map_error(error, ErrorCode::Io).code != ErrorCode::PermissionDenied)
+    }
+
+    /// Refuses to write when somebody else may hold the repository.
+    fn check_lock(&self) -> RusticResult<()> {
+        if !self.meter.held.get().is_some_and(Held::is_lost) {
+            return Ok(());
+        }
+        let message = format!(
+            "the lock in {} could not be kept, so somebody else may be changing the repository; run it again",
+            self.inner.location()
+        );
+        self.meter.failed(EngineError::new(ErrorCode::Io, message.clone()));
+        Err(RusticError::new(ErrorKind::Backend, message))
     }
 
     /// The failure in words that say what to do; rustic_core's own, which name a temporary file, go into the context.
@@ -210,6 +229,7 @@ impl WriteBackend for MeteredBackend {
         if self.meter.drops(file_type) {
             return Ok(());
         }
+        self.check_lock()?;
         self.meter.before_write(file_type);
         match self.try_hard(|| self.inner.write_bytes(file_type, id, cacheable, content.clone())) {
             Ok(()) => {
@@ -224,6 +244,7 @@ impl WriteBackend for MeteredBackend {
     }
 
     fn remove(&self, file_type: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
+        self.check_lock()?;
         self.try_hard(|| self.inner.remove(file_type, id, cacheable))
     }
 }

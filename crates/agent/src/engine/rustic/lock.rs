@@ -14,7 +14,14 @@ pub(super) enum Held {
     /// A folder, by a lock of the kernel on its config.
     Folder { _file: File },
     /// Another place, by a file there.
-    Remote { _lock: super::remote::locks::Held },
+    Remote(super::remote::locks::Held),
+}
+
+impl Held {
+    /// Whether it could not be kept, so that somebody else may hold the repository by now.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Held::Remote(lock) if lock.is_lost())
+    }
 }
 
 /// Hold the repository together with others; wait while somebody holds it alone. Nothing where its file system knows no

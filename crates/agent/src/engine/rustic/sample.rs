@@ -1,6 +1,6 @@
 //! A restore test: files of a snapshot, picked at random, are read back whole and compared by hash - with what was stored, and
 //! with the file on the machine where that has not changed since. Beside it, every folder's list is read, and every piece of
-//! every file must be there.
+//! every file must be in the index.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,7 @@ use super::{
     stream,
 };
 use crate::engine::{EngineError, ErrorCode, RawPath, Reporter, Step, VerifySummary};
+use crate::hex::hex;
 
 /// Check the structure of `snapshot`, and restore a sample of its files to nowhere.
 pub(super) fn verify<S: IndexedFull>(
@@ -131,15 +132,6 @@ fn damage(found: &mut VerifySummary, path: &Path, message: String) {
     if found.damaged.len() < MAX_LISTED {
         found.damaged.push(Unread { path: RawPath::from(path).to_string(), message });
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A number for the file of this place among all, that looks random and follows from the seed alone (splitmix64).

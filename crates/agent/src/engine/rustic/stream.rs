@@ -27,8 +27,8 @@ use rustic_core::{
 };
 
 use super::{
-    Grid, Opened, RusticEngine, all_snapshots, backend::Meter, full, map_error, millis_since, new_snapshot, node,
-    parent_of, snapshot_of_task, write::write_around_holes,
+    Grid, Opened, RusticEngine, all_snapshots, backend::Meter, commands_of, full, map_error, millis_since,
+    new_snapshot, node, parent_of, snapshot_of_task, write::write_around_holes,
 };
 use crate::engine::{
     BackupJob, BackupSummary, EngineError, ErrorCode, Image, RawPath, Reporter, RestoreJob, RestoreSummary, Step,
@@ -81,10 +81,10 @@ impl RusticEngine {
         let earlier = if job.full { None } else { parent_of(&before, job, &snapshot.hostname, &paths) };
         drop(before);
 
-        self.commands_of(job, When::PreData, reporter)?;
+        commands_of(job, When::PreData, reporter)?;
         let stored =
             open().and_then(|stream| store(repository, &meter, snapshot, earlier.as_deref(), stream, reporter));
-        let after = self.commands_of(job, When::PostData, reporter);
+        let after = commands_of(job, When::PostData, reporter);
         Ok(BackupSummary {
             duration_ms: millis_since(start),
             incremental: earlier.is_some(),

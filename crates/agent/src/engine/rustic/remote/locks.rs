@@ -1,9 +1,12 @@
 //! Who uses a repository on a store, in the way of restic: a file in `locks`, which its owner writes anew every few minutes
 //! and removes at the end. `restic` heeds ours and we heed its. What is older than half an hour belongs to nobody any more;
-//! so does what a process of this machine wrote that is gone.
+//! so does what an agent's process of this machine wrote that is gone. It is removed by whoever sees it. Long before that
+//! age, an owner who could not write its lock anew writes nothing else either: somebody may have taken the repository for
+//! free.
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,11 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, steadily};
 use crate::engine::{EngineError, Reporter, Step};
+use crate::hex::hex;
 
 /// How often a lock is written anew, as restic does it.
 const REFRESHED: Duration = Duration::from_secs(5 * 60);
 /// From this age on a lock is nobody's, as restic sees it.
 const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// At this age a lock of ours counts as lost: what is being written then must be over before others see it as nobody's.
+const LOST: SignedDuration = SignedDuration::from_mins(22);
 /// How often is looked whether somebody has let go.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Where locks lie.
@@ -45,23 +51,37 @@ struct Lock {
     username: String,
     #[serde(default)]
     pid: u32,
+    /// Where that number means something: the start of the machine and the space of its processes. restic does not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    processes: String,
 }
 
 impl Lock {
     fn own(exclusive: bool, now: Timestamp) -> Lock {
-        Lock { time: now, exclusive, hostname: hostname(), username: "backstay".to_owned(), pid: std::process::id() }
+        let (username, pid) = ("backstay".to_owned(), std::process::id());
+        Lock { time: now, exclusive, hostname: hostname(), username, pid, processes: processes() }
     }
 
-    /// Whether nobody holds it any more.
-    fn is_over(&self, now: Timestamp, hostname: &str, lives: impl Fn(u32) -> bool) -> bool {
+    /// Whether nobody holds it any more. `processes` are those that can be seen from here.
+    fn is_over(&self, now: Timestamp, processes: &str, lives: impl Fn(u32) -> bool) -> bool {
         let old = now.duration_since(self.time) > STALE;
-        old || (!hostname.is_empty() && self.hostname == hostname && !lives(self.pid))
+        old || (!processes.is_empty() && self.processes == processes && !lives(self.pid))
     }
 }
 
 fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// Which processes can be seen from here; nothing where the system does not tell.
+fn processes() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let space = std::fs::read_link("/proc/self/ns/pid");
+    match (boot, space) {
+        (Ok(boot), Ok(space)) => format!("{} {}", boot.trim(), space.display()),
+        _ => String::new(),
+    }
 }
 
 fn lives(pid: u32) -> bool {
@@ -79,6 +99,28 @@ pub(in crate::engine::rustic) struct Locks {
 pub(in crate::engine::rustic) struct Held {
     done: Option<mpsc::Sender<()>>,
     refresher: Option<JoinHandle<()>>,
+    written: Arc<Written>,
+}
+
+/// When a lock was written last, in seconds since 1970: the clock of the world, which goes on while a machine sleeps.
+#[derive(Default)]
+struct Written(AtomicI64);
+
+impl Written {
+    fn note(&self, now: Timestamp) {
+        self.0.store(now.as_second(), Ordering::Relaxed);
+    }
+
+    fn is_lost(&self, now: Timestamp) -> bool {
+        now.as_second() - self.0.load(Ordering::Relaxed) > LOST.as_secs()
+    }
+}
+
+impl Held {
+    /// Whether it could not be kept, so that somebody else may hold the repository by now.
+    pub(in crate::engine::rustic) fn is_lost(&self) -> bool {
+        self.written.is_lost(Timestamp::now())
+    }
 }
 
 impl std::fmt::Debug for Held {
@@ -129,7 +171,8 @@ impl Locks {
         if self.is_barred(exclusive, None)? {
             return Ok(None);
         }
-        let name = self.write(exclusive)?;
+        let written = Arc::new(Written::default());
+        let name = self.write(exclusive, &written)?;
         // Somebody else may have looked at the same time and seen as little.
         match self.is_barred(exclusive, Some(&name)) {
             Ok(false) => {}
@@ -139,14 +182,14 @@ impl Locks {
             }
         }
         let (done, told) = mpsc::channel();
-        let locks = self.clone();
-        let refresher = std::thread::spawn(move || locks.refresh(exclusive, name, &told));
-        Ok(Some(Held { done: Some(done), refresher: Some(refresher) }))
+        let (locks, noted) = (self.clone(), Arc::clone(&written));
+        let refresher = std::thread::spawn(move || locks.refresh(exclusive, name, &noted, &told));
+        Ok(Some(Held { done: Some(done), refresher: Some(refresher), written }))
     }
 
     /// Whether a lock of somebody else keeps us out.
     fn is_barred(&self, exclusive: bool, own: Option<&str>) -> io::Result<bool> {
-        let (now, hostname) = (Timestamp::now(), hostname());
+        let (now, processes) = (Timestamp::now(), processes());
         for (name, _) in steadily(|| self.store.list(FOLDER))? {
             // What is not written to its end is no lock yet.
             if own == Some(name.as_str()) || name.contains('.') {
@@ -158,7 +201,12 @@ impl Locks {
                 other => other?,
             };
             let bars = match self.open(&sealed) {
-                Some(lock) => (exclusive || lock.exclusive) && !lock.is_over(now, &hostname, lives),
+                // `restic` would heed it for ever.
+                Some(lock) if lock.is_over(now, &processes, lives) => {
+                    self.remove(&name);
+                    false
+                }
+                Some(lock) => exclusive || lock.exclusive,
                 // Whose it is cannot be told, so nobody is alone here.
                 None => exclusive,
             };
@@ -170,10 +218,10 @@ impl Locks {
     }
 
     /// Writes a lock anew until it is no longer needed, and removes it then.
-    fn refresh(&self, exclusive: bool, mut name: String, told: &mpsc::Receiver<()>) {
+    fn refresh(&self, exclusive: bool, mut name: String, written: &Written, told: &mpsc::Receiver<()>) {
         while let Err(mpsc::RecvTimeoutError::Timeout) = told.recv_timeout(REFRESHED) {
             // The old one holds for a while yet; the next turn tries again.
-            if let Ok(next) = self.write(exclusive) {
+            if let Ok(next) = self.write(exclusive, written) {
                 self.remove(&name);
                 name = next;
             }
@@ -181,16 +229,19 @@ impl Locks {
         self.remove(&name);
     }
 
-    fn write(&self, exclusive: bool) -> io::Result<String> {
-        let lock = Lock::own(exclusive, Timestamp::now());
+    fn write(&self, exclusive: bool, written: &Written) -> io::Result<String> {
+        let now = Timestamp::now();
+        let lock = Lock::own(exclusive, now);
         let sealed = self.seal(&serde_json::to_vec(&lock)?)?;
-        let name: String = digest(&SHA256, &sealed).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(digest(&SHA256, &sealed).as_ref());
         let made = steadily(|| self.store.create(&format!("{FOLDER}/{name}"), sealed.clone().into()));
         match made {
             // An earlier try did it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(name),
-            other => other.map(|()| name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
         }
+        written.note(now);
+        Ok(name)
     }
 
     fn remove(&self, name: &str) {
@@ -296,16 +347,42 @@ mod tests {
     #[test]
     fn what_nobody_holds_any_more_keeps_nobody_out() {
         let now = Timestamp::now();
-        let lock = |age: i64, hostname: &str| Lock {
+        let lock = |age: i64, processes: &str| Lock {
             time: now - SignedDuration::from_mins(age),
-            hostname: hostname.into(),
+            processes: processes.into(),
             ..Lock::own(true, now)
         };
-        let over = |lock: &Lock, lives: bool| lock.is_over(now, "web", |_| lives);
-        assert!(!over(&lock(29, "db"), false), "whether it lives elsewhere cannot be seen");
-        assert!(over(&lock(31, "db"), true));
-        assert!(!over(&lock(0, "web"), true));
-        assert!(over(&lock(0, "web"), false));
+        let over = |lock: &Lock, lives: bool| lock.is_over(now, "here", |_| lives);
+        assert!(!over(&lock(29, "there"), false), "whether it lives elsewhere cannot be seen");
+        assert!(!over(&lock(29, ""), false), "restic's are known by their age alone, whatever the machine is called");
+        assert!(over(&lock(31, "there"), true));
+        assert!(!over(&lock(0, "here"), true));
+        assert!(over(&lock(0, "here"), false));
+        assert!(!processes().is_empty(), "they can be told on Linux");
+    }
+
+    #[test]
+    fn what_nobody_holds_any_more_is_removed_by_whoever_sees_it() {
+        let store = Arc::new(Memory::default());
+        let locks = locks(&store);
+        let old = Lock { time: Timestamp::now() - SignedDuration::from_mins(31), ..Lock::own(true, Timestamp::now()) };
+        let sealed = locks.seal(&serde_json::to_vec(&old).expect("JSON")).expect("sealed");
+        store.create("locks/ab", sealed.into()).expect("memory");
+        drop(locks.hold(false).expect("a store").expect("nobody is there"));
+        assert!(store.files().is_empty(), "the next `restic prune` would not begin otherwise");
+    }
+
+    #[test]
+    fn a_lock_that_was_not_written_for_long_is_lost_before_others_take_it_for_nobodys() {
+        let (written, now) = (Written::default(), Timestamp::now());
+        written.note(now);
+        assert!(!written.is_lost(now) && !written.is_lost(now + SignedDuration::from_mins(22)));
+        assert!(written.is_lost(now + SignedDuration::from_mins(23)));
+        assert!(LOST < STALE);
+        let held = locks(&Arc::default()).hold(false).expect("a store").expect("nobody is there");
+        assert!(!held.is_lost());
+        held.written.note(now - SignedDuration::from_mins(23));
+        assert!(held.is_lost());
     }
 
     #[test]

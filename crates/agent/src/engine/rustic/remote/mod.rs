@@ -217,9 +217,10 @@ fn refusal(status: reqwest::StatusCode, words: &str) -> io::Error {
     let kind = match status.as_u16() {
         401 | 403 => io::ErrorKind::PermissionDenied,
         404 => io::ErrorKind::NotFound,
-        409 | 412 => io::ErrorKind::AlreadyExists,
+        412 => io::ErrorKind::AlreadyExists,
         413 | 507 => io::ErrorKind::StorageFull,
-        408 | 429 | 500..=599 => io::ErrorKind::ConnectionAborted,
+        // A conflict is somebody else at the same moment: what came of it is to be seen by trying again.
+        408 | 409 | 429 | 500..=599 => io::ErrorKind::ConnectionAborted,
         _ => io::ErrorKind::Other,
     };
     let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();

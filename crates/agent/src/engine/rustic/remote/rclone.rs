@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use bytes::Bytes;
@@ -13,9 +15,12 @@ use super::Store;
 use super::pace::Paces;
 use super::rest::Rest;
 use crate::engine::{EngineError, ErrorCode};
+use crate::hex::hex;
 
 /// What rclone says before the address it serves at.
 const SERVING: &str = "Serving restic REST API on ";
+/// How long it may take until it serves.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// So many lines of what rclone said last are kept for when something fails.
 const KEPT_LINES: usize = 5;
 
@@ -60,26 +65,31 @@ impl Rclone {
             }
             _ => failed(ErrorCode::Io, format!("cannot start rclone: {error}")),
         })?;
-        let mut lines = process.stderr.take().map(|pipe| BufReader::new(pipe).lines());
         let said = Arc::new(Mutex::new(VecDeque::new()));
-        let address = loop {
-            match lines.as_mut().and_then(Iterator::next) {
-                Some(Ok(line)) => match line.split_once(SERVING) {
-                    Some((_, address)) => break address.trim().trim_matches(['[', ']']).to_owned(),
-                    None => keep(&said, line),
-                },
-                _ => {
-                    let _ = process.wait();
-                    let last = said.lock().unwrap_or_else(PoisonError::into_inner).back().cloned().unwrap_or_default();
-                    return Err(failed(ErrorCode::Io, format!("rclone ended before it served the remote: {last}")));
+        let (found, address) = mpsc::channel();
+        let (words, lines) = (Arc::clone(&said), process.stderr.take().map(|pipe| BufReader::new(pipe).lines()));
+        // It ends when rclone does, and rclone would stop if nobody read what it says.
+        std::thread::spawn(move || {
+            for line in lines.into_iter().flatten().map_while(Result::ok) {
+                match line.split_once(SERVING) {
+                    // Nobody listens any more if it came too late.
+                    Some((_, address)) => drop(found.send(address.trim().trim_matches(['[', ']']).to_owned())),
+                    None => keep(&words, line),
                 }
             }
-        };
-        let words = Arc::clone(&said);
-        // It stops when rclone ends, and rclone would stop if nobody read what it says.
-        std::thread::spawn(move || {
-            lines.into_iter().flatten().map_while(Result::ok).for_each(|line| keep(&words, line));
         });
+        let address = match address.recv_timeout(START_LIMIT) {
+            Ok(address) => address,
+            Err(why) => {
+                end(&mut process);
+                let last = said.lock().unwrap_or_else(PoisonError::into_inner).back().cloned().unwrap_or_default();
+                let what = match why {
+                    RecvTimeoutError::Disconnected => "ended before it served the remote",
+                    RecvTimeoutError::Timeout => "did not serve the remote within a minute",
+                };
+                return Err(failed(ErrorCode::Io, format!("rclone {what}: {last}")));
+            }
+        };
         let account = [("RESTIC_REST_USERNAME".to_owned(), name), ("RESTIC_REST_PASSWORD".to_owned(), password)];
         let address = format!("{}/", address.trim_end_matches('/'));
         match Rest::new(place.clone(), &address, &account.into(), paces) {
@@ -128,7 +138,7 @@ fn keep(said: &Mutex<VecDeque<String>>, line: String) {
 fn random() -> String {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
 impl Store for Rclone {

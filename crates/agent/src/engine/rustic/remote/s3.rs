@@ -18,6 +18,7 @@ use reqwest::{Method, Url};
 use super::pace::Paces;
 use super::{Store, http_client, refusal, unreachable};
 use crate::engine::{EngineError, ErrorCode};
+use crate::hex::hex;
 
 /// Where Amazon's buckets are.
 const AMAZON: &str = ".amazonaws.com";
@@ -95,10 +96,6 @@ impl Signer {
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A text as a part of an address, encoded as the rules of signing want it; slashes stay where they part folders.
