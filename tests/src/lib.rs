@@ -4,6 +4,7 @@
 //! The tests start what a user starts and look at what a user sees. They wait for values with a limit, never for time to
 //! pass, and end only processes that they started.
 
+pub mod disk;
 pub mod fleet;
 pub mod journey;
 pub mod load;

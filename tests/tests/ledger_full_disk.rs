@@ -1,96 +1,22 @@
 //! The disk of the ledger is full: writing is refused with the reason, reading goes on, nothing acknowledged is lost, and
 //! as soon as there is room writing goes on by itself. And a ledger whose file is damaged says so.
-//!
-//! Each of the first tests runs in a name space of its own, where a small file system can be mounted without anybody else
-//! seeing it. Where the system does not allow that, as in some containers, they are skipped and say so.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use acceptance::disk::{SmallDisk, inside};
 use acceptance::load::{Book, Calls, Look, Owners, Random, Round, Worker, verify, write_until};
 use acceptance::{Place, Up, noise};
 use nix::sys::signal::Signal;
 
-/// Set where a test runs in its own name space.
-const INSIDE: &str = "BACKSTAY_TEST_INSIDE";
 /// How large the disk is.
-const DISK: &str = "size=48m";
+const DISK: &str = "48m";
 /// Room for a server to start in, and for nothing else.
 const A_LITTLE: u64 = 128 << 10;
 /// So much is free when a disk counts as one with room.
 const ROOM: u64 = 8 << 20;
-
-/// Whether this is the name space of the test with this name; otherwise runs the test there, or says that it is skipped.
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let own = ["--mount", "--map-root-user"];
-    let mut allowed = Command::new("unshare");
-    allowed.args(own).args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stderr(Stdio::null());
-    if !allowed.status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no file system can be mounted here");
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(own).arg(std::env::current_exe().expect("the path of this test"));
-    let output =
-        command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().expect("unshare can be started");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    eprintln!("{said}");
-    assert!(output.status.success() && said.contains("1 passed"), "it failed in its name space");
-    false
-}
-
-/// A place whose data folder is a small disk.
-struct SmallDisk(Place);
-
-impl SmallDisk {
-    fn new() -> SmallDisk {
-        let place = Place::new();
-        let data = place.folder("backstay-data");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(data).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "it could be mounted a moment ago");
-        SmallDisk(place)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Nobody can remove a folder on which something is mounted. The disk itself goes with its last user.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.data()).status();
-    }
-}
-
-fn ballast(place: &Place) -> PathBuf {
-    place.data().join("ballast")
-}
-
-/// Fills the disk to its last byte, and then frees so much again.
-fn fill_but(place: &Place, free: u64) {
-    let path = ballast(place);
-    let mut file = File::options().create(true).append(true).open(&path).expect("a file");
-    for piece in [vec![0; 1 << 20], vec![0; 4096], vec![0; 1]] {
-        loop {
-            match file.write_all(&piece) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::StorageFull => break,
-                Err(e) => panic!("the ballast cannot be written: {e}"),
-            }
-        }
-    }
-    let length = file.metadata().expect("a length").len();
-    file.set_len(length.saturating_sub(free)).expect("a shorter file");
-}
-
-fn make_room(place: &Place) {
-    let file = File::options().write(true).open(ballast(place)).expect("a file");
-    let length = file.metadata().expect("a length").len();
-    file.set_len(length.saturating_sub(ROOM)).expect("a shorter file");
-}
 
 fn is_sound(place: &Place) {
     let said = place.cli(&["ledger", "check"]).good();
@@ -117,9 +43,9 @@ impl Story {
     }
 
     /// Writes, then fills the disk, and goes on until everybody was refused for it.
-    async fn write_until_full(&mut self, up: &Up<'_>, acknowledged: u64) {
+    async fn write_until_full(&mut self, up: &Up<'_>, disk: &SmallDisk, acknowledged: u64) {
         let round = Round { ends_full: true, ..self.round(up) };
-        write_until(&round, &mut self.workers, &mut self.random, acknowledged, || fill_but(up.place(), 0)).await;
+        write_until(&round, &mut self.workers, &mut self.random, acknowledged, || disk.fill_but(0)).await;
     }
 
     fn round(&self, up: &Up<'_>) -> Round {
@@ -142,16 +68,16 @@ async fn a_full_disk_refuses_writers_and_nobody_else() {
     if !inside("a_full_disk_refuses_writers_and_nobody_else") {
         return;
     }
-    let disk = SmallDisk::new();
-    let place = &disk.0;
+    let place = &Place::new();
+    let disk = SmallDisk::over(&place.folder("backstay-data"), DISK);
     let up = place.start();
     let mut story = Story::begin(&up).await;
     // Early, late, and in between: the log grows, is folded into the ledger, and is used again from its start.
     for acknowledged in [150, 700, 20] {
-        story.write_until_full(&up, acknowledged).await;
+        story.write_until_full(&up, &disk, acknowledged).await;
         up.client().health().await.expect("it works as far as it can");
         story.compare(&up, Look::WithoutWriting).await;
-        make_room(place);
+        disk.make_room(ROOM);
         // By itself, without a word to the server.
         story.compare(&up, Look::RoomAgain).await;
     }
@@ -164,27 +90,27 @@ async fn a_server_ends_and_starts_on_a_full_disk() {
     if !inside("a_server_ends_and_starts_on_a_full_disk") {
         return;
     }
-    let disk = SmallDisk::new();
-    let place = &disk.0;
+    let place = &Place::new();
+    let disk = SmallDisk::over(&place.folder("backstay-data"), DISK);
     let mut up = place.start();
     let mut story = Story::begin(&up).await;
     for (round, acknowledged) in [300, 60].into_iter().enumerate() {
-        story.write_until_full(&up, acknowledged).await;
+        story.write_until_full(&up, &disk, acknowledged).await;
         if round % 2 == 0 {
             let _ = up.stop(Signal::SIGTERM).good();
         } else {
             up.kill9();
         }
         // What came to its end makes no room for what comes next.
-        fill_but(place, 0);
+        disk.fill_but(0);
         is_sound(place);
-        fill_but(place, A_LITTLE);
+        disk.fill_but(A_LITTLE);
         up = place.start();
         // Nor is there any for what it wants to save while it runs.
-        fill_but(place, 0);
+        disk.fill_but(0);
         story.compare(&up, Look::WithoutWriting).await;
         let _ = up.stop(Signal::SIGTERM).good();
-        make_room(place);
+        disk.make_room(ROOM);
         up = place.start();
         story.compare(&up, Look::Thorough).await;
     }
