@@ -472,7 +472,7 @@ fn verified(found: VerifySummary) -> Outcome {
     } else {
         let pieces = if total == 1 { "one piece of data is".to_owned() } else { format!("{total} pieces of data are") };
         let message = format!("{pieces} damaged or missing; the payload lists the files that cannot be restored");
-        failed(task_error(EngineError::new(ErrorCode::RepositoryDamaged, message)))
+        failed(task_error(EngineError::new(ErrorCode::RepositoryDamaged, message).with_repair()))
     };
     Outcome { payload: json!(done), ..outcome }
 }

@@ -63,8 +63,12 @@ pub async fn start(config: Config) -> Result<Running> {
     let (http_address, tls_address) = (http.local_addr()?, tls.local_addr()?);
 
     make_folder(&data.keys())?;
-    let sealer = Sealer::from_file(&data.server_key())?;
     let ledger_path = data.ledger();
+    // The key comes before the ledger. Another one would open nothing of what is sealed there.
+    let sealer = match ledger_path.try_exists()? {
+        true => Sealer::read(&data.server_key())?,
+        false => Sealer::from_file(&data.server_key())?,
+    };
     // Opening runs migrations and an integrity check, which block.
     let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&ledger_path)).await?.map_err(explain)?;
     let ledger = Arc::new(ledger);

@@ -1,11 +1,11 @@
 //! Secrets at rest: random ones are made here, and what must be read back is sealed under the server's key file.
 
-use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::{fs, io};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -81,14 +81,14 @@ impl Sealer {
     /// # Errors
     /// When the file cannot be read or holds no key.
     pub fn read(path: &Path) -> anyhow::Result<Sealer> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read the server key {}", path.display()))?;
+        const HOW: &str = "restore it from a copy: without it the repository passwords in the ledger cannot be read";
+        let place = path.display();
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!("the server key {place} is missing; {HOW}"),
+            _ => anyhow!("cannot read the server key {place}: {error}"),
+        })?;
         let Some(key) = STANDARD.decode(text.trim()).ok().filter(|k| k.len() == KEY_LEN) else {
-            bail!(
-                "{} holds no server key; restore it from a copy: without it the repository passwords in the ledger cannot \
-                 be read",
-                path.display()
-            );
+            bail!("{place} holds no server key; {HOW}");
         };
         Sealer::new(&key)
     }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The `domain` of every [`EngineError`].
 pub const DOMAIN: &str = "engine";
 
+/// What to do about a repository that is damaged.
+const REPAIR: &str = "the repository is damaged: docs/guides/repositories.md says how to mend it";
+
 /// Why a job failed. The text form (camelCase) is stable: it is stored with tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +118,14 @@ impl EngineError {
     /// An error without context.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { domain: DOMAIN.to_owned(), code, message: message.into(), context: BTreeMap::new() }
+    }
+
+    /// With where it is said what to do, if a repository is damaged.
+    pub(crate) fn with_repair(self) -> Self {
+        match self.code {
+            ErrorCode::RepositoryDamaged => Self { message: format!("{}; {REPAIR}", self.message), ..self },
+            _ => self,
+        }
     }
 
     /// The same error with one more fact.

@@ -100,7 +100,10 @@ impl Request {
             None => match &self.job {
                 // They put right again what was stopped for a backup, also when nothing leads to the repository.
                 Job::Commands(job) => run_commands(job, reporter).map(|()| Output::Commands),
-                job => rustic::RusticEngine::new(&self.repository)?.run(job, reporter),
+                job => {
+                    let outcome = rustic::RusticEngine::new(&self.repository)?.run(job, reporter);
+                    outcome.map_err(EngineError::with_repair)
+                }
             },
             Some(script) => fake::FakeEngine::new(script.clone()).run(&self.job, reporter),
         }

@@ -99,7 +99,7 @@ pub(crate) fn finished_task(task: &Task) -> String {
     lines.join("\n")
 }
 
-/// The paths that could not be read or written, a line each with the reason, and how many there were in all.
+/// The paths that could not be read or written, or are damaged, a line each with the reason, and how many there were in all.
 pub(crate) fn left_out(task: &Task) -> (Vec<String>, u64) {
     let Some(result) = &task.result else { return (Vec::new(), 0) };
     let list = |field: &str| -> Vec<Unread> {
@@ -108,6 +108,7 @@ pub(crate) fn left_out(task: &Task) -> (Vec<String>, u64) {
     let (listed, total) = match task.kind.as_str() {
         kind::BACKUP => (list("unreadable"), result.payload.get("unreadable_total")),
         kind::RECOVERY | kind::FILE_RECOVERY => (list("unwritten"), result.payload.get("unwritten_total")),
+        kind::VERIFICATION => (list("damaged"), result.payload.get("damaged_total")),
         _ => return (Vec::new(), 0),
     };
     let lines: Vec<_> =
