@@ -1,5 +1,7 @@
 //! The native API as its clients meet it: requests against the router over a ledger in memory, no port, no waiting.
 
+#[path = "../common/changes.rs"]
+mod changes;
 mod coverage;
 mod errors;
 mod events;

@@ -26,7 +26,7 @@ use crate::talk::Talk;
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
-    ledger: Arc<MemoryLedger>,
+    pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) root: Caller,
     pub(crate) acme: Uuid,
