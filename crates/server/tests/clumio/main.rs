@@ -2,6 +2,8 @@
 
 mod assignments;
 mod backups;
+#[path = "../common/changes.rs"]
+mod changes;
 mod coverage;
 mod demands;
 mod estate;
