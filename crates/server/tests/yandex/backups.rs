@@ -8,7 +8,7 @@ use server::service::{AgentHello, RestoreRequest};
 use super::estate::{Estate, MACHINE, hello};
 
 /// An estate with two backups of one policy, and the policy.
-async fn backed_up() -> (Estate, String) {
+pub(crate) async fn backed_up() -> (Estate, String) {
     let estate = Estate::new().await;
     let policy = estate.policy("nightly").await;
     estate.apply(&policy).await;
