@@ -6,6 +6,8 @@ mod backups;
 mod changes;
 mod coverage;
 mod demands;
+#[path = "../common/dice.rs"]
+mod dice;
 mod estate;
 mod files;
 mod filters;

@@ -15,13 +15,13 @@ use crate::talk::Talk;
 use crate::world::{Protected, World};
 
 /// What the test must know of an operation that the document does not say.
-struct Case {
+pub(crate) struct Case {
     /// Who may.
     who: Who,
     /// The values of the path.
-    path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// A body that is right.
-    body: Option<Value>,
+    pub(crate) body: Option<Value>,
     /// A body that is right, but for what another tenant has.
     foreign: Option<Value>,
 }
@@ -60,7 +60,7 @@ impl Who {
     }
 }
 
-fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
+pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     use Right::{Administer, Edit, Issue, Operate, View};
     let Protected {
         resource,
@@ -179,12 +179,12 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     }
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(&server::dialects::native::openapi()).expect("JSON")
 }
 
 /// Every operation: its path, method, id, and what the document says of it.
-fn operations(document: &Value) -> Vec<(&str, &str, &str, &Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &str, &Value)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("methods") {
