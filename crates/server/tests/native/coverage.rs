@@ -229,6 +229,21 @@ async fn every_operation_does_what_it_says_and_its_change_tells_by_whom() {
     }
 }
 
+#[tokio::test]
+async fn metrics_are_for_whoever_sees_the_whole_tree() {
+    let world = World::new().await;
+    let acme = world.token(world.acme, Role::Admin).await;
+    let root = world.token(Uuid::nil(), Role::Viewer).await;
+    let blind = world.token(Uuid::nil(), Role::Issuer).await;
+    for (token, status) in [("", 401), ("bst_nonsense", 401), (&acme, 403), (&blind, 403), (&root, 200)] {
+        let request = Request::get("/metrics").header("authorization", format!("Bearer {token}"));
+        let before = changes::held(&*world.ledger).await;
+        let answer = world.router.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+        assert_eq!(answer.expect("an answer").status(), status, "with '{token}'");
+        assert_eq!(changes::held(&*world.ledger).await, before);
+    }
+}
+
 /// What is served and stands in no document: the document itself, and what Prometheus asks for.
 const UNDOCUMENTED: [(&str, &str); 2] = [("get", "/api/v1/openapi.json"), ("get", "/metrics")];
 
