@@ -27,7 +27,7 @@ pub struct RestoreRequest {
     /// The folder to write to, on the machine of the resource's agent.
     pub to: String,
     /// Whether `to` is a block device that the whole volume is written over.
-    pub device: bool,
+    pub overwrite_device: bool,
     /// Only these paths of the backup; empty = everything.
     pub paths: Vec<String>,
     /// The resource on whose machine to write; the one that was backed up by default.
@@ -129,7 +129,7 @@ impl Service {
     /// # Errors
     /// `forbidden` below operator, and below editor where a device is written over; `not_found`, `invalid_field`.
     pub async fn restore(&self, caller: &Caller, request: RestoreRequest) -> Result<Task> {
-        let scope = caller.may(if request.device { Right::Edit } else { Right::Operate })?;
+        let scope = caller.may(if request.overwrite_device { Right::Edit } else { Right::Operate })?;
         let backup = self.backup(caller, request.backup).await.map_err(|e| e.field("backup"))?;
         if !request.to.starts_with('/') {
             return Err(Error::invalid("to", format!("'{}' is no absolute path", request.to))
@@ -139,7 +139,7 @@ impl Service {
             return Err(Error::invalid("paths", format!("'{path}' is no absolute path"))
                 .hint("a path as `backup files` shows it, from the top"));
         }
-        if request.device {
+        if request.overwrite_device {
             check_device(&backup, &request)?;
         }
         let resource = request.resource.unwrap_or(backup.resource);
@@ -165,7 +165,7 @@ impl Service {
             paths: request.paths,
             layout: Layout::Below,
             overwrite: Overwrite::IfChanged,
-            device: request.device,
+            device: request.overwrite_device,
             reboot_if_needed: false,
             place: None,
         });
@@ -205,7 +205,7 @@ impl Service {
 fn check_device(backup: &Backup, request: &RestoreRequest) -> Result<()> {
     if !backup.is_stream() {
         let message = format!("the backup of '{}' is not of a volume", backup.resource_name);
-        return Err(Error::invalid("device", message).hint("restore its files into a folder"));
+        return Err(Error::invalid("overwrite_device", message).hint("restore its files into a folder"));
     }
     if !request.paths.is_empty() {
         return Err(Error::invalid("paths", "a device is written over with the whole volume")

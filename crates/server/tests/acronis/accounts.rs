@@ -1,13 +1,18 @@
 //! The account endpoints (contract, section 2.3).
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::{Role, Uuid};
 use serde_json::{Value, json};
+use server::dialects::acronis;
 use server::listen::Via;
 
+use crate::changes;
+use crate::shape::BASES;
 use crate::world::{Answer, ClientKey, PASSWORD, TOKEN, World, basic, bearer, request};
 
 /// Checks that an answer is a refusal of the account API's form, and gives its status.
@@ -327,11 +332,15 @@ async fn tenants_are_asked_for_by_uuid() {
     ok(world.get(&format!("/api/2/tenants/{capitals}"), &viewer).await);
 }
 
-/// Every protected endpoint against no token, a role that is too low, and another tenant.
+/// Those of the dialect's routes beside the task API that ask for no caller: the tests of each say what they refuse.
+const OPEN: [(&str, &str); 3] = [("get", "/api/1/accounts"), ("post", "/api/2/idp/token"), ("post", "/bc/idp/token")];
+
+/// Every protected endpoint against no token, a role that is too low, another tenant, and a body that is none; nothing has
+/// changed after that. A route that has no entry fails the test.
 #[tokio::test]
 async fn what_is_protected_is_protected() {
     struct Case {
-        method: Method,
+        route: (&'static str, &'static str),
         path: String,
         body: Value,
         /// Those who may not, though they are let in.
@@ -341,32 +350,44 @@ async fn what_is_protected_is_protected() {
     }
     let world = World::new().await;
     let client = world.client(world.acme, &[Role::Viewer]).await;
-    let get =
-        |path: String, too_low, stranger| Case { method: Method::GET, path, body: Value::Null, too_low, stranger };
+    let get = |route: &'static str, path: String, too_low, stranger| Case {
+        route: ("get", route),
+        path,
+        body: Value::Null,
+        too_low,
+        stranger,
+    };
     const BLIND: &[Role] = &[Role::Issuer, Role::Consumer];
     const BELOW_ADMIN: &[Role] = &[Role::Viewer, Role::Issuer, Role::Consumer, Role::Operator, Role::Editor];
     let cases = [
-        get("/api/2/users/me".into(), &[], None),
-        get(format!("/api/2/clients/{}", client.id), BELOW_ADMIN, Some(404)),
-        get(format!("/api/2/tenants/{}", world.acme), BLIND, Some(404)),
-        get(format!("/api/2/tenants?subtree_root_id={}", world.acme), BLIND, Some(404)),
-        get(format!("/api/2/tenants?parent_id={}", world.acme), BLIND, Some(404)),
+        get("/api/2/users/me", "/api/2/users/me".into(), &[], None),
+        get("/api/2/clients/{id}", format!("/api/2/clients/{}", client.id), BELOW_ADMIN, Some(404)),
+        get("/api/2/tenants/{id}", format!("/api/2/tenants/{}", world.acme), BLIND, Some(404)),
+        get("/api/2/tenants", format!("/api/2/tenants?subtree_root_id={}", world.acme), BLIND, Some(404)),
+        get("/api/2/tenants", format!("/api/2/tenants?parent_id={}", world.acme), BLIND, Some(404)),
         Case {
-            method: Method::POST,
+            route: ("post", "/api/2/clients"),
             path: "/api/2/clients".into(),
             body: wanted(world.acme),
             too_low: BELOW_ADMIN,
             stranger: Some(403),
         },
     ];
+    let known: BTreeSet<_> = cases.iter().map(|c| c.route).chain(OPEN).collect();
+    let routes: Vec<_> =
+        acronis::routes().filter(|(_, path)| !BASES.iter().any(|base| path.starts_with(base))).collect();
+    assert_eq!(known, routes.iter().map(|(method, path)| (*method, path.as_str())).collect(), "each has an entry here");
     let stranger = world.bearer(world.globex, Role::Admin).await;
-    for Case { method, path, body, too_low, stranger: told } in cases {
+    let admin = world.bearer(world.acme, Role::Admin).await;
+    for Case { route: (method, _), path, body, too_low, stranger: told } in cases {
         let ask = async |auth: &str| -> Answer {
-            if method == Method::POST {
-                world.post(&path, auth, body.clone()).await
-            } else {
-                world.get(&path, auth).await
-            }
+            let before = changes::held(&*world.ledger).await;
+            let answer = match method {
+                "post" => world.post(&path, auth, body.clone()).await,
+                _ => world.get(&path, auth).await,
+            };
+            assert_eq!(changes::held(&*world.ledger).await, before, "{path} changed something");
+            answer
         };
         for auth in ["", "Bearer", "Bearer ", "Bearer nonsense", "Bearer a.b.c", "Digest x", "Basic x", "Basic YQ=="] {
             assert_eq!(refused(&ask(auth).await, &format!("{path} with '{auth}'")), 401, "{path} with '{auth}'");
@@ -383,9 +404,17 @@ async fn what_is_protected_is_protected() {
             assert_eq!(refused(&answer, &path), told, "{path} of another tenant");
             assert!(!answer.2.to_string().contains("acme"), "{}", answer.2);
         }
+        let before = changes::held(&*world.ledger).await;
+        for (text, status) in [("{", 400), ("[]", 400), ("", 400), (&" ".repeat(1024 * 1024 + 1), 413)] {
+            if method == "post" {
+                let asked = request(Method::POST, &path, &admin).header("content-type", "application/json");
+                let answer = world.send(asked.body(Body::from(text.to_owned())).expect("a request")).await;
+                assert_eq!(refused(&answer, &path), status, "{path} with a body of {} signs", text.len());
+            }
+        }
+        assert_eq!(changes::held(&*world.ledger).await, before, "{path} changed something");
     }
     // What is not there looks as what is not theirs.
-    let admin = world.bearer(world.acme, Role::Admin).await;
     for list in ["clients", "tenants"] {
         let path = format!("/api/2/{list}/{}", Uuid::from_u128(7));
         assert_eq!(refused(&world.get(&path, &admin).await, &path), 404);

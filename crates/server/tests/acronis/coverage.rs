@@ -1,8 +1,9 @@
-//! Every route of the dialect against everybody and everything that it must refuse, and once as it is meant. A route
-//! without an entry fails the test, so none can be forgotten.
+//! Every route of the dialect against everybody and everything that it must refuse, after which nothing has changed, and once
+//! as it is meant, after which whatever has changed tells by whom. A route without an entry fails the test, so none can be
+//! forgotten.
 
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use domain::activity::{ActivityRef, ActivitySpec};
 use domain::task::{Blocker, Event, Executor, LeaseToken, Message, Rules, Task, TaskRef, TaskSpec};
 use domain::token::TokenKind;
@@ -11,6 +12,7 @@ use ledger::{Claim, Write, Written};
 use serde_json::{Value, json};
 use server::dialects::acronis;
 
+use crate::changes;
 use crate::shape::{BASES, as_refusal, refused};
 use crate::world::{Answer, World, basic, bearer, request};
 
@@ -200,6 +202,15 @@ struct Checked<'a> {
 }
 
 impl Checked<'_> {
+    /// A request that must leave everything as it is.
+    async fn harmless(&self, request: Request<Body>) -> Answer {
+        let before = changes::held(&*self.world.ledger).await;
+        let answer = self.world.send(request).await;
+        let after = changes::held(&*self.world.ledger).await;
+        assert_eq!(after, before, "{} answered with {} and changed something", self.name, answer.0);
+        answer
+    }
+
     /// A request that is right, but for what differs.
     async fn ask(&self, path: &str, auth: &str, body: Option<&Value>) -> Answer {
         let text = body.map(|b| ("application/json", b.to_string()));
@@ -207,6 +218,10 @@ impl Checked<'_> {
     }
 
     async fn send(&self, path: &str, auth: &str, body: Option<(&str, &str)>) -> Answer {
+        self.harmless(self.request(path, auth, body)).await
+    }
+
+    fn request(&self, path: &str, auth: &str, body: Option<(&str, &str)>) -> Request<Body> {
         let mut request = request(self.method.clone(), path, auth);
         if let Some(lease) = &self.case.lease {
             request = request.header("task-lease", lease);
@@ -218,7 +233,7 @@ impl Checked<'_> {
             }
             None => Body::empty(),
         };
-        self.world.send(request.body(body).expect("a request")).await
+        request.body(body).expect("a request")
     }
 
     fn body(&self) -> Option<&Value> {
@@ -274,7 +289,7 @@ impl Checked<'_> {
             // D2: whatever a GET says of itself is not looked at.
             let request = request(Method::GET, &self.path, &auth).header("content-type", "text/plain");
             let request = request.header("accept", "text/html").header("user-agent", "\"odd");
-            let (status, ..) = self.world.send(request.body(Body::empty()).expect("a request")).await;
+            let (status, ..) = self.harmless(request.body(Body::empty()).expect("a request")).await;
             assert_eq!(status, StatusCode::OK, "{name}");
             return;
         }
@@ -321,7 +336,7 @@ impl Checked<'_> {
                 request = request.header("task-lease", lease);
             }
             let body = Body::from(self.body().map(Value::to_string).unwrap_or_default());
-            let answer = self.world.send(request.body(body).expect("a request")).await;
+            let answer = self.harmless(request.body(body).expect("a request")).await;
             assert_eq!(refused(&answer, name), as_refusal(status, code), "{name} with the lease {lease:?}");
             if status == 400 {
                 assert_eq!(answer.2["context"]["parameter"], "Task-Lease", "{name}");
@@ -412,7 +427,20 @@ impl Checked<'_> {
         let upper: Vec<_> = self.case.ids.iter().map(|[id, uuid]| [id.clone(), uuid.to_ascii_uppercase()]).collect();
         let route = self.name.split_once(' ').expect("method and path").1;
         let path = filled(route, &upper, usize::from(by_uuid));
-        let answer = self.ask(&format!("{path}?_=1"), &auth, self.body()).await;
+        let text = self.body().map(Value::to_string);
+        let request =
+            self.request(&format!("{path}?_=1"), &auth, text.as_ref().map(|t| ("application/json", t.as_str())));
+        let before = changes::held(&*self.world.ledger).await;
+        let answer = self.world.send(request).await;
+        let after = changes::held(&*self.world.ledger).await;
+        let by = self.world.service.authenticate(auth.trim_start_matches("Bearer ")).await.expect("it was let in");
+        let reads = self.case.right == Right::View;
+        // Progress alone may be held back for a while.
+        assert!((before == after) == reads || name.ends_with("/progress"), "{name}: it changed something, or nothing");
+        // What a report changes is the executor's, whom the task names.
+        if self.case.right != Right::Consume {
+            changes::told(&before, &after, &by, name);
+        }
         let (status, headers, body) = &answer;
         assert_eq!(status.as_u16(), self.case.status, "{name}: {body}");
         assert_eq!(headers["content-type"], "application/json", "{name}");

@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode};
 use domain::{Role, Uuid};
 use serde_json::{Value, json};
 
+use crate::changes;
 use crate::world::{Answer, PASSWORD, TOKEN, World, basic, bearer, claims, request};
 
 const CLIENT: (&str, &str) = ("grant_type", "client_credentials");
@@ -355,12 +356,14 @@ async fn refusals_follow_rfc_6749() {
         ("no UTF-8", good.clone(), "grant_type=client_credentials&x=%ff".into(), (400, "invalid_request")),
     ]
     .into();
+    let before = changes::held(&*world.ledger).await;
     for (n, (what, auth, body, wanted)) in (1..).zip(cases) {
         // Each from another address, so that failures do not slow down the next case.
         let request = request(Method::POST, TOKEN, &auth).header("content-type", FORM).extension(from(n));
         let answer = world.send(request.body(Body::from(body)).expect("a request")).await;
         assert_eq!(refused(&answer, what), wanted, "{what}");
     }
+    assert_eq!(changes::held(&*world.ledger).await, before, "a refusal changed something");
 }
 
 #[tokio::test]

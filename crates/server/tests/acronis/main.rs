@@ -2,6 +2,8 @@
 
 mod accounts;
 mod backups;
+#[path = "../common/changes.rs"]
+mod changes;
 mod consuming;
 mod coverage;
 mod edges;

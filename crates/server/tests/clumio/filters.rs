@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use domain::{Role, Timestamp};
 use serde_json::{Value, json};
 
-use crate::history::{self, Dice};
+use crate::dice::Dice;
+use crate::history;
 use crate::world::World;
 
 /// Fields that are compared as ids or enumerations, as text, and as times.

@@ -2,8 +2,12 @@
 
 mod assignments;
 mod backups;
+#[path = "../common/changes.rs"]
+mod changes;
 mod coverage;
 mod demands;
+#[path = "../common/dice.rs"]
+mod dice;
 mod estate;
 mod files;
 mod filters;

@@ -1,23 +1,27 @@
-//! Every operation of the document against everybody who must not use it, and once as it is meant. An operation without
-//! an entry fails the test, so none can be forgotten.
+//! Every operation of the document against everybody who must not use it, after which nothing has changed, and once as it is
+//! meant, after which whatever has changed tells by whom. An operation without an entry fails the test, and so does a route
+//! without an operation: none can be forgotten.
+
+use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use domain::{Right, Role, Uuid};
+use domain::{Caller, Right, Role, Uuid};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
+use crate::changes;
 use crate::talk::Talk;
 use crate::world::{Protected, World};
 
 /// What the test must know of an operation that the document does not say.
-struct Case {
+pub(crate) struct Case {
     /// Who may.
     who: Who,
     /// The values of the path.
-    path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// A body that is right.
-    body: Option<Value>,
+    pub(crate) body: Option<Value>,
     /// A body that is right, but for what another tenant has.
     foreign: Option<Value>,
 }
@@ -56,7 +60,7 @@ impl Who {
     }
 }
 
-fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
+pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     use Right::{Administer, Edit, Issue, Operate, View};
     let Protected {
         resource,
@@ -88,7 +92,9 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
             let body = json!({
                 "registration_token": registration, "name": "db-7", "os": "Linux", "system": "linux", "version": "1",
             });
-            Some(Case { who: Who::Everybody, path: Vec::new(), body: Some(body), foreign: None })
+            let mut foreign = body.clone();
+            foreign["registration_token"] = json!("nobody's");
+            Some(Case { who: Who::Everybody, path: Vec::new(), body: Some(body), foreign: Some(foreign) })
         }
         "enrol" => new(Operate, &[], Some(json!({ "policies": [policy] })), Some(json!({ "tenant": acme }))),
         "me" => of(Who::Callers, Vec::new()),
@@ -173,24 +179,98 @@ fn case(operation: &str, world: &World, made: &Protected) -> Option<Case> {
     }
 }
 
-#[tokio::test]
-async fn every_operation_is_guarded_and_does_what_it_says() {
-    let document: Value = serde_json::from_str(&server::dialects::native::openapi()).expect("JSON");
-    let mut seen = 0;
+pub(crate) fn document() -> Value {
+    serde_json::from_str(&server::dialects::native::openapi()).expect("JSON")
+}
+
+/// Every operation: its path, method, id, and what the document says of it.
+pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &str, &Value)> {
+    let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("methods") {
             let id = operation["operationId"].as_str().expect("an operation id");
-            let world = World::new().await;
-            let made = world.protected().await;
-            let case = case(id, &world, &made)
-                .unwrap_or_else(|| panic!("say in `case` of coverage.rs who may use the operation '{id}'"));
-            let check = Check::new(&document, &world, id, method, path, operation, case);
-            check.refusals(&made).await;
-            check.success(&made).await;
-            seen += 1;
+            operations.push((path.as_str(), method.as_str(), id, operation));
         }
     }
-    assert!(seen > 30, "{seen} operations");
+    assert!(operations.len() > 30, "{} operations", operations.len());
+    operations
+}
+
+#[tokio::test]
+async fn every_operation_refuses_whom_and_what_it_must_and_changes_nothing() {
+    let document = document();
+    // One for all, since it stays as it is.
+    let world = World::new().await;
+    let made = world.protected().await;
+    for (path, method, id, operation) in operations(&document) {
+        let case = case(id, &world, &made)
+            .unwrap_or_else(|| panic!("say in `case` of coverage.rs who may use the operation '{id}'"));
+        let check = Check::new(&document, &world, id, method, path, operation, case);
+        check.strangers(&made).await;
+        check.broken().await;
+    }
+}
+
+#[tokio::test]
+async fn every_operation_does_what_it_says_and_its_change_tells_by_whom() {
+    let document = document();
+    let looked_at = World::new().await;
+    let made_there = looked_at.protected().await;
+    for (path, method, id, operation) in operations(&document) {
+        let (mut world, mut made) = (&looked_at, &made_there);
+        let (new, new_made);
+        if method != "get" {
+            new = World::new().await;
+            new_made = new.protected().await;
+            (world, made) = (&new, &new_made);
+        }
+        let case = case(id, world, made).expect("an entry");
+        Check::new(&document, world, id, method, path, operation, case).success(made).await;
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_for_whoever_sees_the_whole_tree() {
+    let world = World::new().await;
+    let acme = world.token(world.acme, Role::Admin).await;
+    let root = world.token(Uuid::nil(), Role::Viewer).await;
+    let blind = world.token(Uuid::nil(), Role::Issuer).await;
+    for (token, status) in [("", 401), ("bst_nonsense", 401), (&acme, 403), (&blind, 403), (&root, 200)] {
+        let request = Request::get("/metrics").header("authorization", format!("Bearer {token}"));
+        let before = changes::held(&*world.ledger).await;
+        let answer = world.router.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+        assert_eq!(answer.expect("an answer").status(), status, "with '{token}'");
+        assert_eq!(changes::held(&*world.ledger).await, before);
+    }
+}
+
+/// What is served and stands in no document: the document itself, and what Prometheus asks for.
+const UNDOCUMENTED: [(&str, &str); 2] = [("get", "/api/v1/openapi.json"), ("get", "/metrics")];
+
+#[tokio::test]
+async fn every_route_is_an_operation_of_the_document() {
+    let document = document();
+    let mut known: BTreeSet<(String, String)> =
+        UNDOCUMENTED.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    for (path, method, _, operation) in operations(&document) {
+        let base = operation["servers"][0]["url"].as_str().unwrap_or(api::BASE_PATH).trim_end_matches('/');
+        known.insert((method.to_owned(), format!("{base}{path}")));
+    }
+    let world = World::new().await;
+    let mut served = BTreeSet::new();
+    // The router tells its paths in its debug text alone, and the methods of each to whoever asks with another.
+    let text = format!("{:?}", world.router);
+    let routes = text.split("fallback_router").next().unwrap_or_default();
+    for path in routes.split("): \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let filled = path.replace("{id}", "1").replace("{resource}", "1").replace("{key}", "1");
+        let asked = Request::builder().method("PROPFIND").uri(filled).body(Body::empty()).expect("a request");
+        let reply = Talk::new(world.router.clone(), "").send("", asked).await;
+        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allowed = reply.headers["allow"].to_str().expect("text").to_lowercase();
+        // Whoever may read may read the headers alone.
+        served.extend(allowed.split(',').filter(|m| *m != "head").map(|m| (m.to_owned(), path.to_owned())));
+    }
+    assert_eq!(served, known, "what is served beside what the document and `UNDOCUMENTED` say");
 }
 
 struct Check<'a> {
@@ -223,8 +303,11 @@ impl<'a> Check<'a> {
         Check { document, world, id, method, path, operation, case }
     }
 
+    /// A request that must leave everything as it is; its answer.
     async fn ask(&self, token: &str, path: &str, body: Option<Value>) -> (StatusCode, String) {
+        let before = changes::held(&*self.world.ledger).await;
         let reply = Talk::new(self.world.router.clone(), token).ask(self.method.clone(), path, body).await;
+        assert_eq!(changes::held(&*self.world.ledger).await, before, "{} was refused and changed something", self.id);
         if let Some(error) = reply.body.get("error") {
             self.fits(error, &json!({ "$ref": "#/components/schemas/ErrorDetail" }), "error");
             assert_eq!(reply.headers["x-request-id"], error["request_id"].as_str().expect("an id"), "{}", self.id);
@@ -232,13 +315,17 @@ impl<'a> Check<'a> {
         (reply.status, reply.code().to_owned())
     }
 
-    async fn refusals(&self, made: &Protected) {
+    async fn strangers(&self, made: &Protected) {
         let (id, world) = (self.id, self.world);
         let who = self.case.who;
+        let refused = |status: u16, code: &str| (StatusCode::from_u16(status).expect("a status"), code.to_owned());
         if who == Who::Everybody {
+            if let Some(body) = &self.case.foreign {
+                let reply = self.ask("", &self.path, Some(body.clone())).await;
+                assert_eq!(reply, refused(401, "unauthenticated"), "{id} with a secret that nobody has");
+            }
             return;
         }
-        let refused = |status: u16, code: &str| (StatusCode::from_u16(status).expect("a status"), code.to_owned());
         for token in ["", "bst_nonsense"] {
             let reply = self.ask(token, &self.path, self.case.body.clone()).await;
             assert_eq!(reply, refused(401, "unauthenticated"), "{id} with the token '{token}'");
@@ -264,25 +351,36 @@ impl<'a> Check<'a> {
                 for secret in things.into_iter().chain([&acme]) {
                     assert!(!body.contains(secret.as_str()), "{id} shows another tenant's things: {body}");
                 }
+            } else {
+                assert!(self.case.body.is_none(), "{id}: say in `foreign` how another tenant's things are asked for");
             }
         } else {
             let reply = self.ask(&stranger, &self.path, self.case.body.clone()).await;
             assert_eq!(reply, refused(404, "not_found"), "{id} of another tenant");
         }
-        let token = who.token(world).await;
+    }
+
+    /// Bodies and parameters that cannot be read.
+    async fn broken(&self) {
+        let (id, world) = (self.id, self.world);
+        let refused = |status: u16, code: &str| (StatusCode::from_u16(status).expect("a status"), code.to_owned());
+        let token = self.case.who.token(world).await;
         if self.operation["requestBody"].is_object() {
             assert!(self.case.body.is_some(), "{id} has a body and the test has none");
             for (kind, body, wanted) in [
                 ("application/json", "{".to_owned(), refused(400, "invalid_body")),
+                ("application/json", "[]".to_owned(), refused(400, "invalid_body")),
                 ("application/json", "{\"no such field\": 1}".to_owned(), refused(400, "unknown_field")),
                 ("text/plain", "{}".to_owned(), refused(415, "unsupported_media_type")),
                 ("application/json", " ".repeat(1024 * 1024 + 1), refused(413, "body_too_large")),
             ] {
-                let request = Request::builder().method(&self.method).uri(format!("/api/v1{}", self.path));
+                let request = Request::builder().method(&self.method).uri(format!("{}{}", api::BASE_PATH, self.path));
                 let request = request.header("content-type", kind).body(Body::from(body.clone())).expect("a request");
+                let before = changes::held(&*world.ledger).await;
                 let reply = Talk::new(world.router.clone(), &token).send("", request).await;
                 let start: String = body.chars().take(30).collect();
                 assert_eq!((reply.status, reply.code().to_owned()), wanted, "{id} with the body {start}");
+                assert_eq!(changes::held(&*world.ledger).await, before, "{id} with the body {start} changed something");
             }
         }
         let parameters = self.operation["parameters"].as_array();
@@ -297,16 +395,14 @@ impl<'a> Check<'a> {
     async fn success(&self, made: &Protected) {
         let (id, world) = (self.id, self.world);
         let mut admin = world.talk(Role::Admin).await;
+        let mut path = self.path.clone();
         // Some need another state than the one all begin with.
         match id {
             "cancel_task" => {
                 admin.post(&format!("/policies/{}/run", made.policy), json!({})).await;
-                let path = "/tasks/2/cancel";
-                let token = self.case.who.token(world).await;
-                assert_eq!(self.ask(&token, path, None).await.0, StatusCode::OK, "{id}");
-                return;
+                "/tasks/2/cancel".clone_into(&mut path);
             }
-            "delete_policy" => {
+            "delete_policy" | "apply_policy" => {
                 admin.delete(&format!("/policies/{}/applications/{}", made.policy, made.resource)).await;
             }
             _ => {}
@@ -314,7 +410,7 @@ impl<'a> Check<'a> {
         let token = self.case.who.token(world).await;
         // Most stand below the server of the document; some name another one.
         let base = self.operation["servers"][0]["url"].as_str().unwrap_or("/api/v1").trim_end_matches('/');
-        let mut request = Request::builder().method(&self.method).uri(format!("{base}{}", self.path));
+        let mut request = Request::builder().method(&self.method).uri(format!("{base}{path}"));
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -325,7 +421,17 @@ impl<'a> Check<'a> {
             }
             None => Body::empty(),
         };
+        let before = changes::held(&*world.ledger).await;
         let response = world.router.clone().oneshot(request.body(body).expect("a request")).await.expect("answers");
+        let after = changes::held(&*world.ledger).await;
+        // Who joins shows a secret of the server's own making.
+        let by = match token.is_empty() {
+            true => Caller::server(),
+            false => world.service.authenticate(&token).await.expect("it was let in"),
+        };
+        let told = changes::told(&before, &after, &by, id);
+        let reads = self.method == Method::GET || id == "preview_policy";
+        assert_eq!(before == after, reads, "{id}: a change that is none, or one that should not be; told of: {told:?}");
         let status = response.status().as_str().to_owned();
         let documented = &self.operation["responses"][&status];
         assert!(documented.is_object(), "{id} answered with {status}, which is not documented");

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use domain::activity::ActivitySpec;
-use domain::identity::{ApiClient, User};
+use domain::identity::{ApiClient, ClientKey, User};
+use domain::record::Record;
 use domain::repository::Repository;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskSpec};
 use domain::tenant::Tenant;
@@ -26,7 +27,7 @@ use crate::talk::Talk;
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) service: Arc<Service>,
-    ledger: Arc<MemoryLedger>,
+    pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) root: Caller,
     pub(crate) acme: Uuid,
@@ -185,8 +186,9 @@ impl World {
         self.report(agent, work, ReportEvent::Completed { outcome, progress: Some(progress(100)) }).await;
     }
 
-    /// A user and a client of `acme` who cannot sign in: hashing secrets takes a while, and few tests need it.
-    async fn user_and_client(&self) -> (Uuid, Uuid) {
+    /// A user and a client of `acme` who cannot sign in, and a key of the client that none fits: hashing secrets and finding
+    /// keys take a while, and few tests need it.
+    async fn user_and_client(&self) -> (Uuid, Uuid, Uuid) {
         let (tenant, roles, now) = (self.acme, vec![Role::Operator], self.service.moment().now);
         let user = User {
             id: Uuid::now_v7(),
@@ -210,9 +212,18 @@ impl World {
             updated_at: now,
             revoked_at: None,
         };
-        let ids = (user.id, client.id);
-        let writes =
-            vec![Write::Put(Box::new(user.into()), Expect::New), Write::Put(Box::new(client.into()), Expect::New)];
+        let key = ClientKey {
+            id: Uuid::now_v7(),
+            tenant,
+            client: client.id,
+            public_key: "-----BEGIN PUBLIC KEY-----\n".into(),
+            created_at: now,
+            updated_at: now,
+            revoked_at: None,
+        };
+        let ids = (user.id, client.id, key.id);
+        let records: [Record; 3] = [user.into(), client.into(), key.into()];
+        let writes = records.into_iter().map(|record| Write::Put(Box::new(record), Expect::New)).collect();
         self.ledger.commit(&Scope::everything(), self.service.moment(), writes).await.expect("new records");
         ids
     }
@@ -231,8 +242,7 @@ impl World {
         let work = self.claim(&agent).await;
         self.carry_out(&agent, &work).await;
         let first = |list: &serde_json::Value| id(&list["items"][0]);
-        let (user, client) = self.user_and_client().await;
-        let (client_key, _) = self.service.create_client_key(&self.root, client).await.expect("a key");
+        let (user, client, client_key) = self.user_and_client().await;
         let key = self.service.rotate_signing_key(&self.root).await.expect("a key");
         let joins = domain::token::Joins::default();
         let registration = self.service.registration_token(&self.root, self.acme, joins).await.expect("a token").1;
@@ -251,7 +261,7 @@ impl World {
             token: first(&talk.get("/tokens?kind=api").await.body),
             user: user.to_string(),
             client: client.to_string(),
-            client_key: client_key.id.to_string(),
+            client_key: client_key.to_string(),
             key: key.id.to_string(),
             resource,
             policy,

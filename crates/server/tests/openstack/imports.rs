@@ -15,7 +15,7 @@ use server::service::{Cloud, NewResource};
 use crate::world::World;
 
 /// A server with a repository, and with what the operator allows.
-async fn world(rules: ImportRules) -> (World, String) {
+pub(crate) async fn world(rules: ImportRules) -> (World, String) {
     let world = World::with(|service| service.as_cloud(Cloud { imports: rules, ..Cloud::default() })).await;
     let now = world.service.moment().now;
     let repository = Repository::new(

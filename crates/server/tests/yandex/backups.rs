@@ -8,7 +8,7 @@ use server::service::{AgentHello, RestoreRequest};
 use super::estate::{Estate, MACHINE, hello};
 
 /// An estate with two backups of one policy, and the policy.
-async fn backed_up() -> (Estate, String) {
+pub(crate) async fn backed_up() -> (Estate, String) {
     let estate = Estate::new().await;
     let policy = estate.policy("nightly").await;
     estate.apply(&policy).await;
@@ -116,7 +116,8 @@ async fn nothing_is_written_to_a_machine_that_was_taken_out() {
     let backup = Uuid::parse_str(&ids(&found)[0]).expect("an id");
     let path = format!("/backup/v1/resources/{MACHINE}?resourceId={}", estate.resource);
     estate.send(Method::DELETE, &path, Value::Null).await;
-    let request = RestoreRequest { backup, to: "/restored".into(), device: false, paths: Vec::new(), resource: None };
+    let request =
+        RestoreRequest { backup, to: "/restored".into(), overwrite_device: false, paths: Vec::new(), resource: None };
     let refused = world.service.restore(&world.root, request).await.expect_err("nobody is there to write");
     assert_eq!((refused.code, refused.field.as_deref()), (Code::NotFound, Some("resource")));
 }

@@ -8,7 +8,7 @@ use domain::token::TokenKind;
 use domain::{Role, Scope, Timestamp, Uuid};
 use ledger::{Expect, Write};
 use serde_json::{Value, json};
-use server::service::{AgentHello, AgentIdentity, Assigned, Connected, NewResource, Report, ReportEvent};
+use server::service::{AgentHello, AgentIdentity, Assigned, Connected, Installer, NewResource, Report, ReportEvent};
 
 use super::world::World;
 
@@ -32,7 +32,9 @@ pub(crate) struct Job {
 
 impl Estate {
     pub(crate) async fn new() -> Estate {
-        let world = World::new().await;
+        let program = std::env::current_exe().expect("this program");
+        let installer = Installer::new(program, "certificate".into(), "ab12".into());
+        let world = World::with(|service| service.handing_out(installer)).await;
         let now = world.service.moment().now;
         let repository = Repository::new(
             Uuid::now_v7(),

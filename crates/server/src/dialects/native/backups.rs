@@ -88,7 +88,7 @@ pub(super) async fn restore(
     let request = RestoreRequest {
         backup,
         to: body.to,
-        device: body.overwrite_device,
+        overwrite_device: body.overwrite_device,
         paths: body.paths,
         resource: body.resource,
     };

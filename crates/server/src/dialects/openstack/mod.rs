@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, State};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, USER_AGENT};
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::any;
 use domain::{Caller, Code, Error, Uuid};
@@ -83,6 +83,11 @@ fn below(
 /// `/identity` with its parameters in braces.
 pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
     image::ROUTES.iter().chain(identity::ROUTES).copied()
+}
+
+/// Whether a method at a path is one of these.
+fn answers(routes: &[(&str, &str)], method: &Method, path: &str) -> bool {
+    routes.iter().any(|(verb, of)| *of == path && verb.to_ascii_uppercase() == method.as_str())
 }
 
 /// What every call needs to know of its request.

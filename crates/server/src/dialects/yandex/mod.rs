@@ -92,6 +92,14 @@ pub(super) fn router(service: Arc<Service>, shutdown: CancellationToken) -> Rout
     Router::new().fallback(answer).with_state(ways)
 }
 
+/// Every method that is served, for a test of every one of them: its full name, and where REST finds it, which is the HTTP
+/// method and the path with its variables in braces.
+pub fn methods() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
+    let handlers = handlers();
+    let served = methods::all().iter().filter(|m| handlers.has_service(&m.service));
+    served.map(|m| (m.name.as_str(), m.routes.iter().map(|r| (r.verb.as_str(), r.to_string())).collect())).collect()
+}
+
 #[derive(Clone)]
 struct Ways {
     grpc: Router,

@@ -1,5 +1,7 @@
 //! Where REST finds the methods: paths with variables and verbs behind a colon (section 5.2).
 
+use std::fmt;
+
 use axum::http::Method as Verb;
 
 use super::methods::{self, Method};
@@ -63,6 +65,19 @@ impl Route {
             }
         }
         Some(captured)
+    }
+}
+
+/// As options write it.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Variable(name) => write!(f, "/{{{name}}}")?,
+            }
+        }
+        self.custom.iter().try_for_each(|custom| write!(f, ":{custom}"))
     }
 }
 

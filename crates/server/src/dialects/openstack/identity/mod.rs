@@ -19,11 +19,12 @@ use serde_json::json;
 
 use super::params::Params;
 use super::refusal::{Form, Refusal};
-use super::{Asked, MAX_BODY, Services, header, hex, segments, takes_id, uuid};
+use super::{Asked, MAX_BODY, Services, answers, header, hex, segments, takes_id, uuid};
 use crate::dialects::edge::Shape;
 use crate::service::Account;
 
-/// What is answered, below `/identity` as without it.
+/// What is answered, below `/identity` as without it: of what stands at a place, nothing else reaches a handler. Whatever is
+/// read may be asked for its headers alone; that of tokens is a call of its own, with which clients look whether one is valid.
 pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v3"),
     ("post", "/v3/auth/tokens"),
@@ -87,6 +88,24 @@ impl Place {
         })
     }
 
+    /// Its path, as `ROUTES` has it.
+    fn route(&self) -> &'static str {
+        match self {
+            Place::Version => "/v3",
+            Place::Tokens => "/v3/auth/tokens",
+            Place::Catalog => "/v3/auth/catalog",
+            Place::OwnProjects => "/v3/auth/projects",
+            Place::OwnDomains => "/v3/auth/domains",
+            Place::Projects => "/v3/projects",
+            Place::Project(_) => "/v3/projects/{id}",
+            Place::Users => "/v3/users",
+            Place::User(_) => "/v3/users/{id}",
+            Place::ProjectsOf(_) => "/v3/users/{id}/projects",
+            Place::Domains => "/v3/domains",
+            Place::Domain(_) => "/v3/domains/{id}",
+        }
+    }
+
     fn allows(&self) -> &'static str {
         match self {
             Place::Tokens => "GET, HEAD, POST, DELETE",
@@ -128,16 +147,18 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
     let place = Place::of(&segments(rest)?).ok_or_else(|| Refusal::not_found(NOT_SERVED))?;
     // A GET without its body; the server leaves that out.
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    if method == Method::OPTIONS {
+        return Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response());
+    }
+    if !answers(ROUTES, &method, place.route()) {
+        return Err(Refusal::method_not_allowed(method.as_str(), place.allows()));
+    }
     match (place, method.as_str()) {
-        (place, "OPTIONS") => Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response()),
-        (Place::Version, "GET") => {
-            Ok(Json(json!({ "version": show::version(&asked.base, asked.prefix) })).into_response())
-        }
+        (Place::Version, _) => Ok(Json(json!({ "version": show::version(&asked.base, asked.prefix) })).into_response()),
         (Place::Tokens, "POST") => open(asked, body).await,
-        (Place::Tokens, "GET") => validate(asked).await,
         (Place::Tokens, "DELETE") => end(asked).await,
-        (place, "GET") => read(asked, place).await,
-        (place, method) => Err(Refusal::method_not_allowed(method, place.allows())),
+        (Place::Tokens, _) => validate(asked).await,
+        (place, _) => read(asked, place).await,
     }
 }
 

@@ -21,10 +21,10 @@ use domain::{Caller, Code, Right};
 
 use super::params::Params;
 use super::refusal::{Form, Refusal};
-use super::{Asked, NEWEST_MINOR, Services, segments, takes_id, uuid};
+use super::{Asked, NEWEST_MINOR, Services, answers, segments, takes_id, uuid};
 use crate::dialects::edge::Shape;
 
-/// What is answered, below `/image` as without it.
+/// What is answered, below `/image` as without it: of what stands at a place, nothing else reaches a handler.
 pub(super) const ROUTES: &[(&str, &str)] = &[
     ("get", "/versions"),
     ("get", "/v2/tasks"),
@@ -72,7 +72,29 @@ impl Place {
         })
     }
 
-    /// The methods that are answered.
+    /// Its path, as `ROUTES` has it.
+    fn route(&self) -> String {
+        match self {
+            Place::Tasks => "/v2/tasks".to_owned(),
+            Place::Task(_) => "/v2/tasks/{id}".to_owned(),
+            Place::Schema(name) => format!("/v2/schemas/{name}"),
+            Place::Images => "/v2/images".to_owned(),
+            Place::Image(_) => "/v2/images/{id}".to_owned(),
+        }
+    }
+
+    /// Why a method is not possible there.
+    fn refusal(&self, method: &str) -> Refusal {
+        match (self, method) {
+            (Place::Task(_), "DELETE") => Refusal::not_allowed(NOT_DELETED, "GET"),
+            (Place::Images | Place::Image(_), method) if method != "HEAD" => {
+                Refusal::not_allowed(READ_ONLY, self.allows())
+            }
+            (_, method) => Refusal::method_not_allowed(method, self.allows()),
+        }
+    }
+
+    /// The methods that are named where one is not possible.
     fn allows(&self) -> &'static str {
         match self {
             Place::Tasks => "GET, POST",
@@ -133,21 +155,19 @@ async fn respond(asked: &Asked<'_>, parts: &Parts, body: Body) -> Result<Respons
         return Ok((StatusCode::OK, [(ALLOW, place.allows())]).into_response());
     }
     let call = Call { asked, caller: &caller, prefix: asked.prefix };
-    match (place, parts.method.as_str()) {
-        (Place::Tasks, "GET") => call.tasks().await,
-        (Place::Tasks, "POST") => {
+    if !answers(ROUTES, &parts.method, &place.route()) {
+        return Err(place.refusal(parts.method.as_str()));
+    }
+    match place {
+        Place::Tasks if parts.method == Method::POST => {
             call.may_write_tasks()?;
             create::create(&call, body).await
         }
-        (Place::Task(id), "GET") => call.task(&id).await,
-        (Place::Task(_), "DELETE") => Err(Refusal::not_allowed(NOT_DELETED, "GET")),
-        (Place::Schema(name), "GET") => Ok(Json(schemas::document(name)).into_response()),
-        (Place::Images, "GET") => images::list(&call).await,
-        (Place::Image(id), "GET") => images::show(&call, &id).await,
-        (place @ (Place::Images | Place::Image(_)), method) if method != "HEAD" => {
-            Err(Refusal::not_allowed(READ_ONLY, place.allows()))
-        }
-        (place, method) => Err(Refusal::method_not_allowed(method, place.allows())),
+        Place::Tasks => call.tasks().await,
+        Place::Task(id) => call.task(&id).await,
+        Place::Schema(name) => Ok(Json(schemas::document(name)).into_response()),
+        Place::Images => images::list(&call).await,
+        Place::Image(id) => images::show(&call, &id).await,
     }
 }
 
