@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("sfdisk", "fdisk"),
     ("qemu-img", "qemu-utils"),
     ("promtool", "prometheus"),
+    ("mkfs.btrfs", "btrfs-progs"),
 ];
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.

@@ -1,5 +1,6 @@
-//! Frozen copies of volumes: a file system on LVM is read from a snapshot of its volume, so that the backup shows one moment.
-//! What cannot be frozen is read live, and a notice says so (contract for Yandex clients, Y91).
+//! Frozen copies of volumes, so that a backup shows one moment: a file system on LVM is read from a snapshot of its volume, a
+//! subvolume of btrfs from a snapshot of itself. What cannot be frozen is read live, and a notice says so (contract for Yandex
+//! clients, Y91).
 
 use std::{
     fs, io,
@@ -18,6 +19,9 @@ use super::{
 /// The word for a notice about a volume that is read live.
 const NOT_FROZEN: &str = "notFrozen";
 
+/// How the kernel calls it.
+const BTRFS: &str = "btrfs";
+
 /// Before the process id in the names of snapshots and mount points.
 const PREFIX: &str = "backstay";
 
@@ -30,6 +34,8 @@ pub(super) struct Frozen {
     copies: Vec<Copy>,
     /// Everything that is mounted: a mount below a frozen one is not in the copy.
     mounts: Vec<Mount>,
+    /// Subvolumes below frozen ones: they are not in the copy either.
+    nested: Vec<PathBuf>,
 }
 
 /// A frozen copy. It goes when this is dropped.
@@ -39,10 +45,18 @@ struct Copy {
     point: PathBuf,
     /// Where that is in the copy.
     shown: PathBuf,
-    /// Where the copy is mounted.
+    /// Where the copy is.
     folder: PathBuf,
-    /// The snapshot, as `group/name`.
-    volume: String,
+    /// What has to be removed.
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A snapshot of LVM, as `group/name`, mounted on the folder.
+    Logical(String),
+    /// A snapshot of btrfs: the folder itself.
+    Subvolume,
 }
 
 impl Frozen {
@@ -55,6 +69,9 @@ impl Frozen {
         wanted.sort_by(|a, b| a.point.cmp(&b.point));
         wanted.dedup_by(|a, b| a.point == b.point);
         for (number, mount) in wanted.into_iter().enumerate() {
+            if mount.kind == BTRFS {
+                frozen.nested.extend(nested(mount, reporter));
+            }
             match freeze(mount, number, retries) {
                 Ok(copy) => frozen.copies.extend(copy),
                 Err(why) => reporter.notice(
@@ -75,6 +92,7 @@ impl Frozen {
     /// Where the file at `path` is to be read.
     pub(super) fn place(&self, path: &Path) -> PathBuf {
         if !self.copies.is_empty()
+            && !self.nested.iter().any(|nested| path.starts_with(nested))
             && let Some(mount) = mounts::under(&self.mounts, path)
             && let Some(copy) = self.copies.iter().find(|copy| copy.point == mount.point)
             && let Ok(below) = path.strip_prefix(&copy.point)
@@ -89,20 +107,64 @@ impl Frozen {
 impl Drop for Copy {
     fn drop(&mut self) {
         let folder = self.folder.display().to_string();
-        for (program, args) in [("umount", vec![folder.as_str()]), ("lvremove", vec!["--force", &self.volume])] {
+        let steps = match &self.kind {
+            Kind::Logical(volume) => {
+                vec![("umount", vec![folder.as_str()]), ("lvremove", vec!["--force", volume])]
+            }
+            Kind::Subvolume => vec![("btrfs", vec!["subvolume", "delete", &folder])],
+        };
+        for (program, args) in steps {
             if let Err(why) = run(program, &args) {
                 // The next run removes what is left.
-                eprintln!("{}: {why}", self.volume);
+                eprintln!("{folder}: {why}");
             }
         }
         let _ = fs::remove_dir(&self.folder);
     }
 }
 
-/// A copy of the file system, or none if it does not lie on LVM.
+/// A copy of the file system, or none if it is of no kind that can be frozen.
 fn freeze(mount: &Mount, number: usize, retries: Option<Retry>) -> Result<Option<Copy>, String> {
+    if mount.kind == BTRFS {
+        return try_again(retries, || snapshot_of(mount, number), |_| true).map(Some);
+    }
     let Some(volume) = logical_volume(mount)? else { return Ok(None) };
     try_again(retries, || copy_of(mount, &volume, number), |_| true).map(Some)
+}
+
+/// A snapshot of a subvolume, in itself: nowhere else could it be made. It is not in itself.
+fn snapshot_of(mount: &Mount, number: usize) -> Result<Copy, String> {
+    let folder = mount.point.join(format!(".{}", name(number)));
+    let args = [&mount.point, &folder].map(|path| path.display().to_string());
+    run("btrfs", &["subvolume", "snapshot", "-r", &args[0], &args[1]])?;
+    Ok(Copy { point: mount.point.clone(), shown: folder.clone(), folder, kind: Kind::Subvolume })
+}
+
+/// The subvolumes below one, which its snapshot leaves out.
+fn nested(mount: &Mount, reporter: &Reporter) -> Vec<PathBuf> {
+    let point = mount.point.display().to_string();
+    // Without the tools it is not frozen, which is told then.
+    let Ok(list) = output("btrfs", &["subvolume", "list", "-o", &point]) else { return Vec::new() };
+    let within = mount.root.strip_prefix("/").unwrap_or(&mount.root);
+    // `ID 257 gen 9 top level 256 path data/inner`: the path from the top of the file system.
+    let paths = list.lines().filter_map(|line| Path::new(line.split_once(" path ")?.1).strip_prefix(within).ok());
+    let found: Vec<_> = paths.map(|below| mount.point.join(below)).collect();
+    for path in &found {
+        let told = format!("{} is a subvolume below {point} and is read as it is", path.display());
+        reporter.notice(NOT_FROZEN, told);
+    }
+    found
+}
+
+/// The name of a copy, by which a later process knows that its maker is gone.
+fn name(number: usize) -> String {
+    format!("{PREFIX}-{}-{number}", process::id())
+}
+
+/// Whether this is the name of a copy whose maker is gone.
+fn is_left_over(name: &str) -> bool {
+    let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-')?.split('-').next());
+    pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
 }
 
 /// The logical volume that a file system lies on, as `group/name`.
@@ -124,7 +186,7 @@ fn is_logical(mount: &Mount) -> bool {
 }
 
 fn copy_of(mount: &Mount, volume: &str, number: usize) -> Result<Copy, String> {
-    let name = format!("{PREFIX}-{}-{number}", process::id());
+    let name = name(number);
     let group = volume.split_once('/').map_or(volume, |(group, _)| group);
     run("lvcreate", &["--snapshot", "--extents", EXTENTS, "--name", &name, volume])?;
     let folder = std::env::temp_dir().join(&name);
@@ -133,11 +195,12 @@ fn copy_of(mount: &Mount, volume: &str, number: usize) -> Result<Copy, String> {
         _ => folder.clone(),
     };
     // From here on, dropping it cleans up.
-    let copy = Copy { point: mount.point.clone(), shown, folder, volume: format!("{group}/{name}") };
+    let snapshot = format!("{group}/{name}");
+    let device = format!("/dev/{snapshot}");
+    let copy = Copy { point: mount.point.clone(), shown, folder, kind: Kind::Logical(snapshot) };
     private_folder(&copy.folder).map_err(|error| format!("{}: {error}", copy.folder.display()))?;
     // Two file systems with one id are not mounted beside each other by XFS unless it is told to.
     let options = if mount.kind == "xfs" { "ro,nouuid" } else { "ro" };
-    let device = format!("/dev/{}", copy.volume);
     run("mount", &["-t", &mount.kind, "-o", options, &device, &copy.folder.display().to_string()])?;
     Ok(copy)
 }
@@ -150,19 +213,25 @@ fn private_folder(path: &Path) -> io::Result<()> {
 
 /// Removes copies of processes that did not live to do it.
 pub(super) fn remove_leftovers() {
-    let Ok(list) = output("lvs", &["--noheadings", "--separator", "/", "--options", "vg_name,lv_name"]) else { return };
+    let remove = |folder, kind| drop(Copy { point: PathBuf::new(), shown: PathBuf::new(), folder, kind });
+    let list = output("lvs", &["--noheadings", "--separator", "/", "--options", "vg_name,lv_name"]).unwrap_or_default();
     for volume in list.lines().map(str::trim) {
-        let Some((_, name)) = volume.split_once('/') else { continue };
-        let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-')?.split('-').next()) else {
-            continue;
-        };
-        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
-            let folder = std::env::temp_dir().join(name);
-            drop(Copy { point: PathBuf::new(), shown: PathBuf::new(), folder, volume: volume.to_owned() });
+        if let Some((_, name)) = volume.split_once('/')
+            && is_left_over(name)
+        {
+            remove(std::env::temp_dir().join(name), Kind::Logical(volume.to_owned()));
+        }
+    }
+    for mount in mounts::all().iter().filter(|mount| mount.kind == BTRFS) {
+        for entry in fs::read_dir(&mount.point).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().and_then(|name| name.strip_prefix('.')).is_some_and(is_left_over) {
+                remove(entry.path(), Kind::Subvolume);
+            }
         }
     }
 }
 
+#[derive(Debug)]
 enum Trouble {
     NoProgram(String),
     Failed(String),

@@ -199,3 +199,59 @@ async fn a_volume_that_cannot_be_frozen_is_read_live_with_a_word() {
     assert!(stored(&bench, &summary).contains("before"), "nothing has changed it");
     assert_eq!(log.matches("lvcreate").count(), 3, "it was tried as often as allowed: {log}");
 }
+
+/// A subvolume with another one in it, on a disk in a file; what changes after the snapshot is changed by the program that
+/// makes it.
+const BTRFS: &str = r#"
+truncate -s 128m "$3/disk" && mkfs.btrfs -q "$3/disk" || exit 9
+mount -o loop "$3/disk" "$1" || exit 9
+btrfs -q subvolume create "$1/inner" || exit 9
+echo before > "$1/file" && echo inner > "$1/inner/file" || exit 9
+PATH="$3/tools:$PATH" "$2" && btrfs subvolume list "$1" > "$3/left" && umount "$1"
+"#;
+
+#[tokio::test]
+async fn a_subvolume_of_btrfs_is_read_as_it_was_and_one_below_it_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let tools = bench.path("tools");
+    fs::create_dir_all(&tools).expect("a directory");
+    let real = Command::new("sh").args(["-c", "command -v btrfs"]).output().expect("a shell").stdout;
+    let real = String::from_utf8(real).expect("a path");
+    if !nix::unistd::Uid::effective().is_root() || !Path::new("/dev/loop-control").exists() {
+        eprintln!("skipped: only root can mount a disk in a file, where the system has such disks");
+        return;
+    }
+    let script = format!(
+        "#!/bin/sh\n{} \"$@\" || exit $?\ncase \"$1 $2\" in \"subvolume snapshot\") echo after > \"$4/file\";; esac\n",
+        real.trim()
+    );
+    fs::write(tools.join("btrfs"), script).expect("a script");
+    fs::set_permissions(tools.join("btrfs"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    let words = ["--mount", "sh", "-c", BTRFS, "sh"].map(OsString::from);
+    let places = [bench.source(), run_job().path, bench.path("")].map(OsString::from);
+    let program = Program { path: "unshare".into(), args: words.into_iter().chain(places).collect() };
+    let job = BackupJob { freeze: true, ..bench.backup_job() };
+    let mut child = Child::spawn(&program, &Request::new(bench.spec(), Job::Backup(job))).await.expect("a child");
+    let mut notices = Vec::new();
+    let summary = loop {
+        match child.next_event().await.expect("more events") {
+            Event::Notice { code, message } => notices.push((code, message)),
+            Event::Ended { outcome, .. } => match *outcome {
+                Ok(Output::Backup(summary)) => break summary,
+                other => panic!("no backup: {other:?}"),
+            },
+            _ => {}
+        }
+    };
+    let dump = |name: &str| {
+        let file = bench.source().join(name);
+        bench.restic(&["dump".as_ref(), OsStr::new(&summary.snapshot), file.as_os_str()])
+    };
+    assert_eq!((dump("file").trim(), dump("inner/file").trim()), ("before", "inner"));
+    let [(code, message)] = notices.as_slice() else { panic!("{notices:?}") };
+    assert!(code == "notFrozen" && message.contains("inner is a subvolume below"), "{message}");
+    assert_eq!(summary.files, 2, "the snapshot is not in the backup");
+    let left = fs::read_to_string(bench.path("left")).expect("the list of subvolumes");
+    assert!(left.lines().count() == 1 && left.contains("inner"), "the snapshot is gone: {left}");
+}

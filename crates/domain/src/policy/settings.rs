@@ -135,7 +135,7 @@ pub struct Settings {
     /// Where that is wished: only so many files, picked at random, are restored as a test; 0 = all data is read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub verify_files: u32,
-    /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
+    /// Whether to read from frozen copies of the volumes where the system can make them (LVM, btrfs).
     #[serde(default, skip_serializing_if = "is_default")]
     pub freeze: bool,
     /// The template of the names of archives; empty = the usual one. See [`crate::archive::expand_name`].
