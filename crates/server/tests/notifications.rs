@@ -285,6 +285,22 @@ async fn only_what_is_wished_is_told_and_only_from_the_tenant_and_below() {
 }
 
 #[tokio::test]
+async fn who_wishes_more_is_told_more_from_then_on_and_loses_nothing() {
+    let (mut world, receiver) = (World::new().await, Receiver::new().await);
+    let acme = world.acme;
+    let channel = world.channel(acme, "ops", &receiver.url).await;
+    let wish = |events: &[News]| ChannelChange { events: Some(events.to_vec()), ..ChannelChange::default() };
+    world.change(&channel, wish(&[News::Failure])).await.expect("changed");
+    world.is_not_run(acme, "passed by", NotRun::Missed).await;
+    world.turn().await;
+    world.fails(acme, "not looked at yet").await;
+    world.change(&channel, wish(&News::ALL[..])).await.expect("changed");
+    world.is_not_run(acme, "new", NotRun::Missed).await;
+    world.turn().await;
+    assert_eq!(receiver.told(), ["task.failed not looked at yet", "task.missed new"]);
+}
+
+#[tokio::test]
 async fn a_channel_begins_when_it_is_made_and_again_when_it_is_enabled() {
     let (mut world, receiver) = (World::new().await, Receiver::new().await);
     let acme = world.acme;
@@ -490,19 +506,19 @@ async fn channels_that_cannot_be_are_refused_by_name() {
         (email(local, None, None, &[]), "target.to"),
         (email(local, None, None, &["ada"]), "target.to"),
     ] {
-        let error = world.service.create_channel(&by, new(target)).await.err().expect(field);
+        let error = world.service.create_channel(&by, new(target)).await.expect_err(field);
         assert_eq!(error.field.as_deref(), Some(field), "{error}");
         assert!(!error.to_string().contains("tape"), "{error}");
     }
     let unhurried = NewChannel { digest: Some(seconds(60)), ..new(hook("http://127.0.0.1/")) };
-    let error = world.service.create_channel(&by, unhurried).await.err().expect("too short");
+    let error = world.service.create_channel(&by, unhurried).await.expect_err("too short");
     assert_eq!(error.field.as_deref(), Some("digest"));
 
     let made = new(email(local, Some("ada"), Some("tape"), &ada));
     let (view, secret) = world.service.create_channel(&by, made.clone()).await.expect("a channel");
     assert_eq!(secret, None);
     assert!(!serde_json::to_string(&view.channel).expect("JSON").contains("tape"), "it is sealed");
-    let error = world.service.create_channel(&by, made.clone()).await.err().expect("the name is taken");
+    let error = world.service.create_channel(&by, made.clone()).await.expect_err("the name is taken");
     assert_eq!(error.code, Code::AlreadyExists);
     let elsewhere = NewChannel { tenant: Some(world.globex), ..made };
     world.service.create_channel(&by, elsewhere).await.expect("another tenant's name");

@@ -180,9 +180,9 @@ impl TargetArgs {
             }
             _ => (None, None, None, Vec::new()),
         };
-        let needed = |option: &str, value: Option<String>| {
+        let needed = |option: &str, value: Option<String>| -> Result<String> {
             let missing = || Problem::new(Exit::Failure, format!("e-mail needs {option}"));
-            value.ok_or_else(|| missing().hint("see `backstay notify add --help`"))
+            value.ok_or_else(|| missing().hint("see `backstay notify add --help`").into())
         };
         Ok(Some(NotificationTarget::Email {
             server: needed("--smtp", self.smtp.or(server))?,

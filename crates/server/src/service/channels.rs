@@ -161,13 +161,23 @@ impl Service {
         }
         let events = events.map(checked_events).transpose()?;
         let digest = digest.map(checked_digest).transpose()?;
-        let horizon = self.head().borrow().horizon;
+        let (horizon, now) = (self.head().borrow().horizon, self.moment().now);
+        let anew = enabled.is_some() || target.is_some() || events.is_some() || digest.is_some();
         let edit = |channel: &mut Channel| {
-            let began = enabled == Some(true) && !channel.enabled;
-            if began || (events.is_some() && channel.delivery.sending.is_none() && self.notices.none_wait(channel.id)) {
-                channel.delivery.told_until = channel.delivery.told_until.max(horizon);
+            let delivery = &mut channel.delivery;
+            if enabled == Some(true) && !channel.enabled {
+                delivery.told_until = delivery.told_until.max(horizon);
+            } else if events.is_some() && delivery.sending.is_none() {
+                // What is wished now is not told of what was passed by before.
+                let quiet = self.notices.quiet_until(channel.id);
+                delivery.told_until = quiet.map_or(delivery.told_until, |looked| delivery.told_until.max(looked));
             }
-            channel.delivery.sending = None;
+            if anew {
+                // Another message, or to somebody else: not the same as the one that was tried.
+                delivery.sending = None;
+            } else if let Some(sending) = &mut delivery.sending {
+                sending.next_at = sending.next_at.min(now);
+            }
             channel.name = name.clone().unwrap_or_else(|| channel.name.clone());
             channel.enabled = enabled.unwrap_or(channel.enabled);
             channel.events = events.clone().unwrap_or_else(|| channel.events.clone());

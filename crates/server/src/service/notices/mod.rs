@@ -113,9 +113,9 @@ impl Notices {
         locked(&self.tails).get(&channel.id).map_or(0, waits)
     }
 
-    /// Whether it is known that nothing waits for this channel.
-    pub(super) fn none_wait(&self, channel: Uuid) -> bool {
-        locked(&self.tails).get(&channel).is_some_and(|tail| tail.found.is_empty())
+    /// Up to when it is known that nothing waits for this channel.
+    pub(super) fn quiet_until(&self, channel: Uuid) -> Option<Timestamp> {
+        locked(&self.tails).get(&channel).filter(|tail| tail.found.is_empty()).map(|tail| tail.looked)
     }
 
     fn tail(&self, channel: &Channel) -> Tail {
@@ -221,8 +221,11 @@ impl Service {
         self.notices.keep(channel.id, tail);
         if nothing && looked.duration_since(channel.delivery.told_until) > UNWRITTEN {
             let everything = Scope::everything();
-            let note = self.note::<Channel>(&everything, channel.id, |channel| {
-                channel.delivery.told_until = channel.delivery.told_until.max(looked);
+            let note = self.note::<Channel>(&everything, channel.id, |now| {
+                // Whoever wishes something else by now has another look at it.
+                if now.enabled && now.events == channel.events {
+                    now.delivery.told_until = now.delivery.told_until.max(looked);
+                }
                 Ok(())
             });
             if_found(note.await)?;
