@@ -294,7 +294,7 @@ async fn who_wishes_more_is_told_more_from_then_on_and_loses_nothing() {
     world.is_not_run(acme, "passed by", NotRun::Missed).await;
     world.turn().await;
     world.fails(acme, "not looked at yet").await;
-    world.change(&channel, wish(&News::ALL[..])).await.expect("changed");
+    world.change(&channel, wish(News::ALL)).await.expect("changed");
     world.is_not_run(acme, "new", NotRun::Missed).await;
     world.turn().await;
     assert_eq!(receiver.told(), ["task.failed not looked at yet", "task.missed new"]);
