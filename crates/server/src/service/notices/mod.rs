@@ -296,14 +296,16 @@ impl Service {
             let tries = sending.tries.saturating_add(1);
             tracing::warn!(channel = %id, name = channel.name, tries, error, "a notification was not delivered");
         }
+        let mut moved = false;
         let noted = self.note::<Channel>(&everything, id, |channel| {
             match &outcome {
-                Ok(()) => drop(channel.delivery.delivered(sending.id, now)),
+                Ok(()) => moved = channel.delivery.delivered(sending.id, now),
                 Err(error) => channel.delivery.failed(sending.id, error.clone(), now),
             }
             Ok(())
         });
-        Ok(if_found(noted.await)?.is_some() && outcome.is_ok())
+        // Where it was changed or removed in between, the next turn looks what is to be told.
+        Ok(if_found(noted.await)?.is_some() && moved)
     }
 
     /// The message that is next, if one is to be tried now; it is written down before it is given.
