@@ -42,6 +42,7 @@ pub struct Builder<'p> {
     tls: SocketAddr,
     as_nobody: bool,
     log: Option<String>,
+    trusted: Option<PathBuf>,
 }
 
 /// A server that was started.
@@ -88,6 +89,7 @@ impl<'p> Builder<'p> {
             tls: ([127, 0, 0, 1], 0).into(),
             as_nobody: false,
             log: None,
+            trusted: None,
         }
     }
 
@@ -145,6 +147,13 @@ impl<'p> Builder<'p> {
         self
     }
 
+    /// Lets it trust this authority in place of the system's where it connects to others.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Path) -> Builder<'p> {
+        self.trusted = Some(authority.to_owned());
+        self
+    }
+
     /// Runs it as somebody who may not read everything: if the tests run as root, as the user `nobody`.
     #[must_use]
     pub fn as_nobody(mut self) -> Builder<'p> {
@@ -195,6 +204,9 @@ impl<'p> Builder<'p> {
         };
         if let Some(filter) = &self.log {
             command.env("RUST_LOG", filter);
+        }
+        if let Some(authority) = &self.trusted {
+            command.env("SSL_CERT_FILE", authority);
         }
         command
             .arg(self.verb)

@@ -66,6 +66,7 @@ async fn what_was_done_is_told_to_prometheus() {
     is(r#"backstay_backup_bytes_total{stage="read"}"#, 4.0);
     is(r#"backstay_agents{tenant="1",tenant_name="root",connected="true"}"#, 1.0);
     is(r#"backstay_agents{tenant="1",tenant_name="root",connected="false"}"#, 0.0);
+    is(r#"backstay_notifications_total{kind="webhook",outcome="failed"}"#, 0.0);
     is(r#"backstay_queue_oldest_seconds{queue="agents"}"#, 0.0);
     is(r#"backstay_resources_protected{tenant="1",tenant_name="root"}"#, 1.0);
     is(r#"backstay_resources_without_good_backup{tenant="1",tenant_name="root",hours="26"}"#, 0.0);

@@ -27,11 +27,12 @@ const PROGRAMS: &[(&str, &str)] = &[
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.
 const CLIENTS: &str = "target/clients";
-const REQUIREMENTS: [&str; 4] = [
+const REQUIREMENTS: [&str; 5] = [
     "tests/clients/acronis/requirements.txt",
     "tests/clients/yandex/requirements.txt",
     "tests/clients/openstack/requirements.txt",
     "tests/clients/storage/requirements.txt",
+    "tests/clients/notifications/requirements.txt",
 ];
 const NODE_PACKAGES: &str = "tests/clients/yandex/package.json";
 

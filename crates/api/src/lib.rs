@@ -8,6 +8,7 @@ mod agent;
 mod api_client;
 mod audit;
 mod backup;
+mod channel;
 #[cfg(feature = "client")]
 pub mod client;
 mod common;
@@ -27,10 +28,14 @@ pub use agent::{Agent, Certificate, CertificateDates, Enrolment, Join, Joined, N
 pub use api_client::{ApiClient, ApiClientWithSecret, ClientKey, ClientKeyFile, NewApiClient};
 pub use audit::AuditEntry;
 pub use backup::{Backup, File, FileList, Filesystem, Restore, Verify};
+pub use channel::{
+    ChannelStatus, NewNotificationChannel, NotificationChannel, NotificationChannelChange, NotificationChannelCreated,
+    NotificationTarget, NotificationTest,
+};
 pub use common::{ErrorBody, ErrorDetail, Health, List, Me, Version};
 pub use names::{
-    ActivityState, ActorKindName, BackupKindName, PriorityName, RegistrationName, ResourceKindName, ResourceStatusName,
-    ResultName, RoleName, TaskState, TokenKindName,
+    ActivityState, ActorKindName, BackupKindName, NotificationEventName, PriorityName, RegistrationName,
+    ResourceKindName, ResourceStatusName, ResultName, RoleName, TaskState, TokenKindName,
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
 pub use preview::{ApplicationPreview, BackupPreview, PolicyPreview, PolicyPreviewWish, RunPreview};

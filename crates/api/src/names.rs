@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use domain::backup::BackupKind;
+use domain::channel::Event;
 use domain::resource::{Registration, ResourceKind, ResourceStatus};
 use domain::task::{Priority, ResultCode, State};
 use domain::token::TokenKind;
@@ -49,5 +50,6 @@ names! {
     BackupKindName of BackupKind: "Whether a backup is the first of its archive; every backup restores alone.";
     ResourceKindName of ResourceKind: "What sort of thing is protected.";
     ResourceStatusName of ResourceStatus: "What is going on with a resource.";
+    NotificationEventName of Event: "What a channel can tell of: `failure` of a task, a scheduled run that was `missed`, and `recovery`, a task that went well after the one before of its kind, policy and resource had not.";
     RegistrationName of Registration: "Where the registration of a resource is.";
 }

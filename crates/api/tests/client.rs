@@ -6,8 +6,9 @@ use std::future::Future;
 
 use api::client::{Client, Error, ListQuery};
 use api::{
-    Join, NewApiClient, NewEnrolment, NewPassword, NewPolicy, NewRepository, NewResource, NewTenant, NewToken, NewUser,
-    PolicyChange, PolicyPreviewWish, RepositoryChange, ResourceChange, Restore, Sources, TenantChange, Verify,
+    Join, NewApiClient, NewEnrolment, NewNotificationChannel, NewPassword, NewPolicy, NewRepository, NewResource,
+    NewTenant, NewToken, NewUser, NotificationChannelChange, NotificationTarget, PolicyChange, PolicyPreviewWish,
+    RepositoryChange, ResourceChange, Restore, Sources, TenantChange, Verify,
 };
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
@@ -118,6 +119,14 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         upload_limit: 0,
         download_limit: 0,
     };
+    let channel = &NewNotificationChannel {
+        name: "ops".into(),
+        tenant: None,
+        enabled: true,
+        target: NotificationTarget::Webhook { url: "https://hooks.example/".into() },
+        events: domain::channel::Event::ALL.to_vec(),
+        digest: None,
+    };
     let restore = &Restore { to: "/tmp/back".into(), overwrite_device: false, paths: Vec::new(), resource: None };
     let tenant = &NewTenant { name: "branch".into(), parent: None, description: String::new() };
     let token = &NewToken { name: "ci".into(), role: Role::Viewer, tenant: None, expires_at: None };
@@ -148,6 +157,9 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         agents(all); revoke_agent(a); join(join); enrol(&NewEnrolment::default()); repositories(all); repository(a);
         add_repository(repository); change_repository(a, &RepositoryChange::default()); remove_repository(a);
         export_repository_key(a);
+        notification_channels(all); notification_channel(a); create_notification_channel(channel);
+        change_notification_channel(a, &NotificationChannelChange::default()); remove_notification_channel(a);
+        rotate_notification_secret(a); test_notification_channel(a);
         tenants(all); tenant(a); create_tenant(tenant); change_tenant(a, &TenantChange::default()); delete_tenant(a); tokens(all); create_token(token); revoke_token(a);
         users(all); user(a); create_user(user); set_password(a, &NewPassword::default()); revoke_user(a);
         clients(all); client(a); create_client(program); rotate_client_secret(a); revoke_client(a);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    activity, agent, audit, backup, bench, client, completions, doctor, explain, key, ledger, policy, repository,
-    resource, restore, serve, task, tenant, token, up, user,
+    activity, agent, audit, backup, bench, client, completions, doctor, explain, key, ledger, notify, policy,
+    repository, resource, restore, serve, task, tenant, token, up, user,
 };
 
 const AFTER: &str = "\
@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Where backups lie
     #[command(subcommand, arg_required_else_help = true)]
     Repository(repository::RepositoryCommand),
+    /// Who is told when something fails, is missed, or goes well again
+    #[command(subcommand, arg_required_else_help = true)]
+    Notify(notify::NotifyCommand),
     /// What programs and people show to be let in
     #[command(subcommand, arg_required_else_help = true)]
     Token(token::TokenCommand),

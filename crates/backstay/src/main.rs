@@ -100,6 +100,7 @@ async fn dispatch(command: Command, wanted: Wanted, json: bool) -> Result<ExitCo
             commands::agent_process::run(args, &wanted).await
         }
         Command::Repository(c) => commands::repository::run(c, &connect()?).await,
+        Command::Notify(c) => commands::notify::run(c, &connect()?).await,
         Command::Token(c) => commands::token::run(c, &connect()?).await,
         Command::User(c) => commands::user::run(c, &connect()?).await,
         Command::Client(c) => commands::client::run(c, &connect()?).await,

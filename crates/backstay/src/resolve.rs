@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use api::client::{self, Client, ListQuery};
-use api::{Agent, ApiClient, Backup, List, Policy, Repository, Resource, SigningKey, Tenant, Token, User};
+use api::{
+    Agent, ApiClient, Backup, List, NotificationChannel, Policy, Repository, Resource, SigningKey, Tenant, Token, User,
+};
 use domain::{Code, Uuid};
 
 use crate::output::short_ids;
@@ -64,6 +66,7 @@ things! {
     ApiClient clients "client" "client list" name;
     SigningKey signing_keys "key" "key list" algorithm None;
     Repository repositories "repository" "repository list" name;
+    NotificationChannel notification_channels "channel" "notify list" name;
     Backup backups "backup" "backup list" resource_name;
 }
 

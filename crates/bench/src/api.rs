@@ -122,6 +122,7 @@ async fn start(data: DataFolder) -> Result<Running> {
         downloads: server::downloads::LIMIT,
         region: None,
         // Where the imports come from that are made here; nobody fetches them.
+        notify_networks: Vec::new(),
         imports: ImportRules { networks: vec![Network::parse("127.0.0.0/8")?], roots: Vec::new() },
         history: History { shown: long, kept: long },
     };

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod caller;
+pub mod channel;
 pub mod error;
 pub mod foresee;
 pub mod identity;

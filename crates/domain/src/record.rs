@@ -7,6 +7,7 @@ use crate::agent::Agent;
 use crate::archive::Archive;
 use crate::audit::AuditEntry;
 use crate::backup::Backup;
+use crate::channel::Channel;
 use crate::identity::{ApiClient, ClientKey, Revocation, SigningKey, User};
 use crate::operation::Operation;
 use crate::policy::{Application, Policy};
@@ -38,6 +39,8 @@ named_enum! {
         Archive = "archive",
         /// What was taken out of a backup, to be fetched.
         RestoredFile = "restored_file",
+        /// Who is told when something fails.
+        Channel = "channel",
         /// The handle of a call that changed something.
         Operation = "operation",
         /// A credential that lives until it is revoked.
@@ -71,6 +74,7 @@ pub enum Record {
     Backup(Backup),
     Archive(Archive),
     RestoredFile(RestoredFile),
+    Channel(Channel),
     Operation(Operation),
     Token(Token),
     User(User),
@@ -156,6 +160,7 @@ entities!(
     Backup,
     Archive,
     RestoredFile,
+    Channel,
     Operation,
     Token,
     User,
@@ -180,6 +185,7 @@ impl Record {
             Record::Backup(v) => v.tenant,
             Record::Archive(v) => v.tenant,
             Record::RestoredFile(v) => v.tenant,
+            Record::Channel(v) => v.tenant,
             Record::Operation(v) => v.tenant,
             Record::Token(v) => v.tenant,
             Record::User(v) => v.tenant,
@@ -205,6 +211,7 @@ impl Record {
             // The next one of the pair takes its place.
             Record::Archive(v) => v.deleted_at.is_none().then(|| v.key()),
             Record::RestoredFile(v) => Some(v.task.to_string()),
+            Record::Channel(v) => Some(format!("{}/{}", v.tenant, v.name)),
             Record::Operation(v) => v.idempotency.as_ref().map(|i| i.key.clone()),
             Record::Token(v) => Some(v.hash.clone()),
             Record::User(v) => Some(User::login_key(&v.login)),

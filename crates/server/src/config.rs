@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use domain::import::ImportRules;
+use domain::import::{ImportRules, Network};
 
 use crate::scheduler::History;
 use crate::service::Rate;
@@ -34,6 +34,8 @@ pub struct Config {
     pub region: Option<String>,
     /// What images may be imported from beside what is public.
     pub imports: ImportRules,
+    /// Networks that notifications may be delivered to though they are internal.
+    pub notify_networks: Vec<Network>,
 }
 
 /// The host and port of `host:port`; brackets around an IPv6 address are left out.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use axum::middleware;
+use domain::import::ImportRules;
 use domain::repository::Repository;
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
@@ -52,8 +53,20 @@ pub struct Running {
 /// # Errors
 /// When the folder is held by another server, something in it is damaged, or an address cannot be bound.
 pub async fn start(config: Config) -> Result<Running> {
-    let Config { data, listen, listen_tls, host, public, audiences, rate, downloads, history, region, imports } =
-        config;
+    let Config {
+        data,
+        listen,
+        listen_tls,
+        host,
+        public,
+        audiences,
+        rate,
+        downloads,
+        history,
+        region,
+        imports,
+        notify_networks,
+    } = config;
     make_folder(data.path())?;
     let lock = FolderLock::take(&data)?;
     // Before anything is made: a first start that fails for its address must not use up the one showing of the token.
@@ -92,7 +105,8 @@ pub async fn start(config: Config) -> Result<Running> {
     }
     let service =
         Service::new(ledger.clone(), sealer).reached_at(public).accepting(audiences).limiting(rate).as_cloud(cloud);
-    let service = service.in_folder(data.path().to_owned());
+    let notify = ImportRules { networks: notify_networks, roots: Vec::new() };
+    let service = service.in_folder(data.path().to_owned()).notifying(notify);
     let telemetry = service.telemetry().clone();
     ledger.observe({
         let telemetry = telemetry.clone();
@@ -128,6 +142,7 @@ pub async fn start(config: Config) -> Result<Running> {
     parts.spawn(listen::serve_plain(http, app.clone(), shutdown.clone()));
     parts.spawn(listen::serve_tls(tls, app, shutdown.clone()));
     parts.spawn(scheduler::run(service.clone(), history, shutdown.clone()));
+    parts.spawn(scheduler::notify::run(service.clone(), shutdown.clone()));
     parts.spawn(write_progress(service.clone(), shutdown.clone()));
     parts.spawn(tls::keep_fresh(certificates, telemetry, shutdown.clone()));
 

@@ -132,7 +132,8 @@ pub fn random_secret() -> String {
     URL_SAFE_NO_PAD.encode(random_bytes())
 }
 
-fn random_bytes() -> [u8; KEY_LEN] {
+/// 256 random bits.
+pub(crate) fn random_bytes() -> [u8; KEY_LEN] {
     let mut bytes = [0; KEY_LEN];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
     bytes

@@ -18,10 +18,11 @@ pub use query::ListQuery;
 
 use crate::{
     Activity, Agent, ApiClient, ApiClientWithSecret, Application, AuditEntry, Backup, ClientKey, ClientKeyFile,
-    Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewPassword, NewPolicy,
-    NewRepository, NewResource, NewTenant, NewToken, NewUser, Policy, PolicyChange, PolicyPreview, PolicyPreviewWish,
-    PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore, SigningKey, Task,
-    TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
+    Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewNotificationChannel,
+    NewPassword, NewPolicy, NewRepository, NewResource, NewTenant, NewToken, NewUser, NotificationChannel,
+    NotificationChannelChange, NotificationChannelCreated, NotificationTest, Policy, PolicyChange, PolicyPreview,
+    PolicyPreviewWish, PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore,
+    SigningKey, Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
 };
 
 /// How long a connection may take.
@@ -318,6 +319,48 @@ impl Client {
     /// What opens a repository without Backstay.
     pub async fn export_repository_key(&self, id: Uuid) -> Result<RepositoryKey> {
         self.send(Method::POST, &["repositories", &id.to_string(), "key"], &Nothing {}).await
+    }
+
+    /// Channels of notifications that match.
+    pub async fn notification_channels(&self, query: &ListQuery) -> Result<List<NotificationChannel>> {
+        self.get(&["notification-channels"], query.pairs()).await
+    }
+
+    /// One channel of notifications, and how far it is.
+    pub async fn notification_channel(&self, id: Uuid) -> Result<NotificationChannel> {
+        self.get(&["notification-channels", &id.to_string()], &[]).await
+    }
+
+    /// Makes a channel of notifications; the secret of a webhook is in the answer, this once.
+    pub async fn create_notification_channel(
+        &self,
+        channel: &NewNotificationChannel,
+    ) -> Result<NotificationChannelCreated> {
+        self.send(Method::POST, &["notification-channels"], channel).await
+    }
+
+    /// Changes a channel of notifications.
+    pub async fn change_notification_channel(
+        &self,
+        id: Uuid,
+        change: &NotificationChannelChange,
+    ) -> Result<NotificationChannel> {
+        self.send(Method::PATCH, &["notification-channels", &id.to_string()], change).await
+    }
+
+    /// Removes a channel of notifications.
+    pub async fn remove_notification_channel(&self, id: Uuid) -> Result<()> {
+        self.delete(&["notification-channels", &id.to_string()]).await
+    }
+
+    /// Gives a webhook another secret; it is in the answer, this once.
+    pub async fn rotate_notification_secret(&self, id: Uuid) -> Result<NotificationChannelCreated> {
+        self.send(Method::POST, &["notification-channels", &id.to_string(), "secret"], &Nothing {}).await
+    }
+
+    /// Sends a message to a channel that says that it is a test.
+    pub async fn test_notification_channel(&self, id: Uuid) -> Result<NotificationTest> {
+        self.send(Method::POST, &["notification-channels", &id.to_string(), "test"], &Nothing {}).await
     }
 
     /// Tenants that match.

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod key;
 pub(crate) mod ledger;
+pub(crate) mod notify;
 pub(crate) mod policy;
 mod policy_preview;
 pub(crate) mod repository;

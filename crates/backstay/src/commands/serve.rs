@@ -68,6 +68,10 @@ pub(crate) struct ListenArgs {
     /// Images may also be imported from files in this folder, on machines of agents; can be given several times
     #[arg(long = "import-folder", value_name = "DIR")]
     import_folders: Vec<PathBuf>,
+    /// Notifications may also be delivered to these internal addresses, like that of a mail server; can be given several
+    /// times
+    #[arg(long = "notify-network", value_name = "NETWORK", value_parser = network)]
+    notify_networks: Vec<Network>,
     #[command(flatten)]
     log: LogArgs,
     /// The region that OpenStack clients are told; by default RegionOne
@@ -123,6 +127,7 @@ impl ListenArgs {
             downloads: self.downloads_limit.saturating_mul(GIB),
             history: Default::default(),
             region: self.region.clone(),
+            notify_networks: self.notify_networks.clone(),
             imports: ImportRules { networks: self.import_networks.clone(), roots },
         })
         .await

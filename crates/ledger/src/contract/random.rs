@@ -257,6 +257,7 @@ fn renamed(dice: &mut Dice, mut record: Record) -> Record {
         Record::Backup(v) => (v.resource_name, v.task) = (word, dice.roll(5) as i64),
         Record::Archive(v) => v.name = word,
         Record::RestoredFile(v) => v.name = word,
+        Record::Channel(v) => v.name = word,
         Record::Operation(v) => v.created_by = word,
         Record::User(v) => v.login = word,
         Record::ApiClient(v) => v.name = word,

@@ -4,6 +4,7 @@ use domain::agent::{Agent, CertificateDates};
 use domain::archive::Archive;
 use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
+use domain::channel::{Channel, Delivery, Event, Sending, Target};
 use domain::identity::{ApiClient, ClientKey, Revocation, SigningKey, User};
 use domain::operation::{About, Ended, Idempotency, Operation, OperationKind};
 use domain::policy::{Agenda, Application, AsWritten, Policy, Retention, Schedule, Settings};
@@ -191,6 +192,35 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         updated_at,
         deleted_at: None,
     };
+    let channel = Channel {
+        id: w.id(),
+        tenant,
+        name: "ops".into(),
+        enabled: true,
+        target: Target::Email {
+            server: "smtps://mail.example".into(),
+            user: Some("ops".into()),
+            sealed_password: Some("sealed".into()),
+            from: "backstay@mail.example".into(),
+            to: vec!["ada@mail.example".into()],
+        },
+        events: Event::ALL.to_vec(),
+        digest: Some(seconds(3600)),
+        delivery: Delivery {
+            told_until: created_at,
+            sending: Some(Sending {
+                id: w.id(),
+                until: w.moment.now,
+                since: w.moment.now,
+                tries: 3,
+                next_at: w.moment.now + seconds(60),
+                error: Some("the receiver answers 500".into()),
+            }),
+            delivered_at: Some(w.moment.now),
+        },
+        created_at,
+        updated_at,
+    };
     let operation = Operation {
         id: w.id(),
         tenant,
@@ -274,6 +304,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         backup.into(),
         archive.into(),
         restored_file.into(),
+        channel.into(),
         operation.into(),
     ]
 }

@@ -135,6 +135,7 @@ pub(super) fn table(kind: RecordKind) -> &'static str {
         RecordKind::Backup => "backups",
         RecordKind::Archive => "archives",
         RecordKind::RestoredFile => "restored_files",
+        RecordKind::Channel => "channels",
         RecordKind::Operation => "operations",
         RecordKind::Token => "tokens",
         RecordKind::User => "users",

@@ -381,7 +381,8 @@ async fn what_waits_in_an_older_file_takes_turns() -> Result<()> {
 }
 
 /// Takes back what 0007 and those after it made.
-const BEFORE_ARCHIVES: &str = "ALTER TABLE tenants DROP COLUMN ended_at; ALTER TABLE tasks DROP COLUMN parent;
+const BEFORE_ARCHIVES: &str =
+    "DROP TABLE channels; ALTER TABLE tenants DROP COLUMN ended_at; ALTER TABLE tasks DROP COLUMN parent;
     DROP TABLE restored_files; DROP INDEX backups_by_end; DROP INDEX backups_by_time;
     ALTER TABLE backups DROP COLUMN agent; ALTER TABLE backups DROP COLUMN expires_at;
     DROP TABLE client_keys; DROP TABLE revocations; DROP TABLE archives; DROP TABLE operations;

@@ -1,6 +1,8 @@
 //! The scheduler: reconcilers that look at the ledger and put right what must be. They take no input, so the way after a
 //! crash is the way of every day; a nudge only makes them look sooner.
 
+pub mod notify;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

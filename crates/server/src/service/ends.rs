@@ -59,6 +59,7 @@ impl Service {
                 && closed(task.id)
             {
                 self.telemetry.ended(task);
+                self.notices.hear(task.spec.tenant);
                 let result = task.result().map_or("", |result| result.code.name());
                 let resource = task.spec.resource.as_ref().map_or("", |resource| &resource.name);
                 tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, resource, result, "a task ended");

@@ -175,18 +175,25 @@ impl Service {
             return Err(wrong("the location has a name or a password in it, which would be kept with the task".into())
                 .hint("use an address that is valid for some time and signed in its query"));
         }
-        let addresses = addresses(&source).await;
-        if let Some(refused) = addresses.iter().find(|address| !rules.admit(**address)) {
-            let is = match source.host() {
-                Some(Host::Domain(name)) => format!("{name} is the internal address {refused}"),
-                _ => format!("{refused} is an internal address"),
-            };
+        if let Some(is) = internal(&source, rules).await {
             return Err(
                 wrong(format!("the location does not pass filtering: {is}")).hint("the operator can allow networks")
             );
         }
         Ok(source)
     }
+}
+
+/// What internal address a location leads to that the rules do not admit, in words; none if it may be reached.
+pub(super) async fn internal(source: &Url, rules: &ImportRules) -> Option<String> {
+    let addresses = addresses(source).await;
+    let refused = addresses.iter().find(|address| !rules.admit(**address))?;
+    Some(match source.host() {
+        Some(Host::Domain(name)) if name.parse::<IpAddr>().is_err() => {
+            format!("{name} is the internal address {refused}")
+        }
+        _ => format!("{refused} is an internal address"),
+    })
 }
 
 /// The addresses that a location leads to from here. Where its name is not known there are none: the agent may know it,

@@ -8,6 +8,7 @@ mod archives;
 mod asked;
 mod assigning;
 mod backups;
+mod channels;
 mod cloud;
 mod deleting;
 mod ends;
@@ -22,6 +23,7 @@ mod metrics;
 mod moving;
 mod named_ids;
 mod not_run;
+mod notices;
 mod on_demand;
 mod operations;
 mod placed_restores;
@@ -60,6 +62,7 @@ use std::sync::Arc;
 
 use domain::agent::Agent;
 use domain::audit::AuditEntry;
+use domain::import::ImportRules;
 use domain::query::{Cell, Field, Filter, Pattern, Query, RecordField, Slice, Test, Value};
 use domain::record::{Entity, Record, RecordKind};
 use domain::tenant::Tenant;
@@ -73,6 +76,7 @@ pub use archives::ArchiveView;
 pub use asked::Asked;
 pub use assigning::Assignment;
 pub use backups::RestoreRequest;
+pub use channels::{ChannelChange, ChannelView, NewChannel, NewTarget};
 pub use cloud::Cloud;
 pub use environments::{Environment, environment_id};
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
@@ -155,6 +159,8 @@ pub struct Service {
     downloads: Option<Downloads>,
     /// What clients of clouds are told of this server.
     cloud: Cloud,
+    /// What is known of what waits to be told.
+    notices: notices::Notices,
     /// What is counted while the server works.
     telemetry: Arc<Telemetry>,
     /// Held while somebody gathers metrics.
@@ -190,6 +196,7 @@ impl Service {
             authority: None,
             downloads: None,
             cloud: Cloud::default(),
+            notices: notices::Notices::default(),
             telemetry: Arc::default(),
             gathering: tokio::sync::Mutex::default(),
             data: None,
@@ -227,6 +234,12 @@ impl Service {
     #[must_use]
     pub fn as_cloud(self, cloud: Cloud) -> Service {
         Service { cloud, ..self }
+    }
+
+    /// The same services, which deliver notifications to these addresses beside those of the world.
+    #[must_use]
+    pub fn notifying(self, rules: ImportRules) -> Service {
+        Service { notices: notices::Notices::within(rules), ..self }
     }
 
     /// The same services, whose metrics tell of the disk of this folder.

@@ -105,6 +105,6 @@ fn context(left_out: LeftOut, former: Option<&Task>) -> Value {
 }
 
 /// A time as the clocks of a schedule show it.
-fn local(time: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn local(time: Timestamp, zone: &TimeZone) -> String {
     time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }

@@ -124,6 +124,15 @@ struct Build {
     version: &'static str,
 }
 
+/// A try to deliver a notification.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Told {
+    /// `webhook` or `email`.
+    kind: &'static str,
+    /// `delivered` or `failed`.
+    outcome: &'static str,
+}
+
 type Times<S> = Family<S, Histogram, fn() -> Histogram>;
 
 /// What was counted since the server started.
@@ -140,6 +149,7 @@ pub struct Telemetry {
     last_turn: Gauge,
     step_failures: Family<Step, Counter>,
     certificates: Family<Named, Gauge>,
+    notifications: Family<Told, Counter>,
 }
 
 impl Default for Telemetry {
@@ -184,9 +194,20 @@ impl Default for Telemetry {
             "When a certificate of the server is no longer valid",
             Family::clone(&certificates),
         );
+        let notifications = Family::<Told, Counter>::default();
+        registry.register(
+            "notifications",
+            "Tries to deliver a notification; one that failed is made again",
+            Family::clone(&notifications),
+        );
         // From the beginning, because Prometheus sees no increase in what was not there before.
         for result in ResultCode::ALL {
             drop(completed.get_or_create(&Ended { r#type: kind::BACKUP, result: result.name() }));
+        }
+        for kind in ["webhook", "email"] {
+            for outcome in ["delivered", "failed"] {
+                drop(notifications.get_or_create(&Told { kind, outcome }));
+            }
         }
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -203,6 +224,7 @@ impl Default for Telemetry {
             last_turn,
             step_failures,
             certificates,
+            notifications,
         }
     }
 }
@@ -238,6 +260,12 @@ impl Telemetry {
                 self.backup_bytes.get_or_create(&Bytes { stage }).inc_by(bytes);
             }
         }
+    }
+
+    /// It was tried to deliver a notification to a channel of this kind.
+    pub(crate) fn told(&self, kind: &'static str, delivered: bool) {
+        let outcome = if delivered { "delivered" } else { "failed" };
+        self.notifications.get_or_create(&Told { kind, outcome }).inc();
     }
 
     /// The scheduler ended a turn.

@@ -78,6 +78,7 @@ pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<C
         spare,
         empty,
         agent,
+        channel,
     } = made;
     let acme = world.acme.to_string();
     let new = |right, path: &[&String], body: Option<Value>, foreign: Option<Value>| {
@@ -137,6 +138,20 @@ pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<C
         "change_repository" => new(Administer, &[repository], Some(json!({ "name": "warm" })), None),
         "remove_repository" => new(Administer, &[spare], None, None),
         "export_repository_key" => new(Administer, &[repository], None, None),
+        "notification_channels" => new(Administer, &[], None, None),
+        "notification_channel" | "remove_notification_channel" => new(Administer, &[channel], None, None),
+        "rotate_notification_secret" => new(Administer, &[channel], None, None),
+        // It fails: nobody listens there.
+        "test_notification_channel" => new(Administer, &[channel], None, None),
+        "create_notification_channel" => {
+            let target = json!({ "kind": "email", "server": "smtp://127.0.0.1:1", "from": "b@acme.example",
+                "to": ["ops@acme.example"] });
+            let body = json!({ "name": "mail", "target": target, "events": ["failure"], "digest": "1h" });
+            let mut foreign = body.clone();
+            foreign["tenant"] = json!(acme);
+            new(Administer, &[], Some(body), Some(foreign))
+        }
+        "change_notification_channel" => new(Administer, &[channel], Some(json!({ "enabled": false })), None),
         "tenant" => read(&[&acme]),
         "change_tenant" => new(Administer, &[&acme], Some(json!({ "schedule_time_zone": "Europe/Berlin" })), None),
         "delete_tenant" => new(Administer, &[empty], None, None),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use domain::activity::ActivitySpec;
 use domain::identity::{ApiClient, ClientKey, User};
+use domain::import::{ImportRules, Network};
 use domain::record::Record;
 use domain::repository::Repository;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskSpec};
@@ -54,6 +55,8 @@ pub(crate) struct Protected {
     /// A tenant with nothing in it.
     pub(crate) empty: String,
     pub(crate) agent: String,
+    /// A channel of notifications that leads to a port of this machine where nobody listens.
+    pub(crate) channel: String,
 }
 
 impl World {
@@ -63,7 +66,7 @@ impl World {
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
         let program = std::env::current_exe().expect("this program");
         let installer = Installer::new(program, "certificate".into(), "ab12".into());
-        let service = Arc::new(Service::new(ledger.clone(), sealer).handing_out(installer));
+        let service = Arc::new(Service::new(ledger.clone(), sealer).handing_out(installer).notifying(this_machine()));
         let everything = Scope::everything();
         let moment = service.moment();
         let tenant = Tenant::root("root", "UTC", moment.now);
@@ -250,7 +253,10 @@ impl World {
         let empty = self.service.create_tenant(&self.root, new).await.expect("a tenant").id.to_string();
         let first_repository = first(&talk.get("/repositories").await.body);
         let spare = id(&talk.post("/repositories", json!({ "name": "spare", "url": "/srv/spare" })).await.body);
+        let channel = json!({ "name": "ops", "target": { "kind": "webhook", "url": "http://127.0.0.1:1/" } });
+        let channel = id(&talk.post("/notification-channels", channel).await.body["channel"]);
         Protected {
+            channel,
             empty,
             agent: agent.id().to_string(),
             spare,
@@ -268,6 +274,11 @@ impl World {
             task,
         }
     }
+}
+
+/// Tests reach nothing but this machine.
+fn this_machine() -> ImportRules {
+    ImportRules { networks: vec![Network::parse("127.0.0.0/8").expect("a network")], roots: Vec::new() }
 }
 
 fn id(body: &serde_json::Value) -> String {

@@ -60,6 +60,11 @@ pub(super) static BACKUPS: Records = LazyLock::new(|| {
 });
 pub(super) static AGENTS: Records = LazyLock::new(|| named("agents", RecordKind::Agent));
 pub(super) static REPOSITORIES: Records = LazyLock::new(|| named("repositories", RecordKind::Repository));
+pub(super) static CHANNELS: Records = LazyLock::new(|| {
+    let mut list = named("notification_channels", RecordKind::Channel);
+    list.only("kind", &["email", "webhook"]);
+    list
+});
 pub(super) static TENANTS: Records = LazyLock::new(|| named("tenants", RecordKind::Tenant));
 pub(super) static TOKENS: Records = LazyLock::new(|| {
     let mut list = named("tokens", RecordKind::Token);
@@ -193,7 +198,8 @@ mod tests {
         }
         check(&TASKS);
         check(&ACTIVITIES);
-        let records = [&RESOURCES, &POLICIES, &APPLICATIONS, &BACKUPS, &AGENTS, &REPOSITORIES, &TENANTS, &TOKENS];
+        let records =
+            [&CHANNELS, &RESOURCES, &POLICIES, &APPLICATIONS, &BACKUPS, &AGENTS, &REPOSITORIES, &TENANTS, &TOKENS];
         for list in records.into_iter().chain([&USERS, &CLIENTS, &CLIENT_KEYS, &SIGNING_KEYS, &AUDIT]) {
             check(list);
             assert!(list.order.terms().len() == 2 || list.name == "applications", "{} has its own order", list.name);

@@ -15,6 +15,7 @@ mod identity;
 mod lists;
 mod map;
 mod metrics;
+mod notifications;
 mod openapi;
 mod policies;
 mod repositories;
@@ -123,6 +124,14 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(repositories::repositories, repositories::add_repository))
         .routes(routes!(repositories::repository, repositories::change_repository, repositories::remove_repository))
         .routes(routes!(repositories::export_repository_key))
+        .routes(routes!(notifications::notification_channels, notifications::create_notification_channel))
+        .routes(routes!(
+            notifications::notification_channel,
+            notifications::change_notification_channel,
+            notifications::remove_notification_channel
+        ))
+        .routes(routes!(notifications::rotate_notification_secret))
+        .routes(routes!(notifications::test_notification_channel))
         .routes(routes!(tenants::tenants, tenants::create_tenant))
         .routes(routes!(tenants::tenant, tenants::change_tenant, tenants::delete_tenant))
         .routes(routes!(tenants::tokens, tenants::create_token))

@@ -16,7 +16,7 @@ set is absent, never null; durations are written like `1h 30m`. The API only gro
 is the `cursor` of the next, or ask for `page` 1, 2, 3, which also gives exact totals.\n\n\
 **Errors.** Every refusal has the same body with a stable `code`; `docs/errors/` has a page for each.";
 
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("tasks", "One piece of work each, from wish to result."),
     ("activities", "The steps inside tasks."),
     ("resources", "What is protected."),
@@ -24,6 +24,7 @@ const TAGS: [(&str, &str); 13] = [
     ("backups", "Recovery points."),
     ("agents", "The processes that move the data."),
     ("repositories", "Where backups lie."),
+    ("notifications", "Who is told when something fails, is missed, or goes well again."),
     ("tenants", "The owners of everything, in a tree."),
     ("tokens", "What programs and people show to be let in, until it is revoked."),
     ("users", "People who sign in with a login and a password."),
@@ -100,6 +101,7 @@ fn parameters_of(operation: &str) -> (&'static str, Vec<Value>) {
         "backups" => with_paging(&lists::BACKUPS),
         "agents" => with_paging(&lists::AGENTS),
         "repositories" => with_paging(&lists::REPOSITORIES),
+        "notification_channels" => with_paging(&lists::CHANNELS),
         "tenants" => with_paging(&lists::TENANTS),
         "tokens" => with_paging(&lists::TOKENS),
         "users" => with_paging(&lists::USERS),
