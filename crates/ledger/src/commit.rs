@@ -9,6 +9,7 @@ use domain::operation::Ended;
 use domain::record::{Record, RecordKind};
 use domain::task::{Applied, Effect, Event, LeaseToken, Priority, State, Task, TaskId, TaskRef, TaskSpec};
 use domain::tenant::{ROOT_LOCATOR, Tenant};
+use domain::work::Work;
 use domain::{Code, Error, Moment, Result, Scope, SignedDuration, Timestamp, Uuid};
 
 pub(crate) use self::turns::{Clock, Lane, Place, come_in};
@@ -92,8 +93,10 @@ pub(crate) trait Tx {
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
     /// Whether a tenant, resource or policy that was not deleted belongs to the tenant.
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool>;
-    /// Whether a policy stores in the repository, or a recovery point lies in it that was not deleted.
+    /// Whether a policy stores in the repository, or a recovery point lies in it, also one that is being deleted.
     fn repository_in_use(&mut self, repository: Uuid) -> Result<bool>;
+    /// The tasks for Backstay's own agents that are not completed, by number.
+    fn open_work(&mut self) -> Result<Vec<Task>>;
     /// Whether a tenant of this name that was not deleted is a child of this one, other than the one with this id.
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool>;
 }
@@ -487,6 +490,23 @@ impl Commit<'_> {
         }
     }
 
+    /// Refuses to forget a repository that holds something, or is about to: without its password nobody reads that again.
+    fn check_unused(&mut self, repository: Uuid) -> Result<()> {
+        if self.tx.repository_in_use(repository)? {
+            let message = "a policy stores in the repository, or recovery points lie in it";
+            return Err(Error::new(Code::InUse, message)
+                .hint("let the policies store elsewhere and delete the recovery points first"));
+        }
+        let needs = |task: &Task| Work::of(&task.spec).is_ok_and(|work| work.repository() == repository);
+        match self.tx.open_work()?.into_iter().find(needs) {
+            Some(task) => {
+                let message = format!("task {} needs the repository and is not done", task.id);
+                Err(Error::new(Code::InUse, message).hint("wait for it or cancel it first"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn remove(&mut self, kind: RecordKind, id: Uuid) -> Result<Written> {
         match self.tx.record(kind, id)? {
             Some(stored) if self.owns(stored.value.tenant())? => {
@@ -494,10 +514,8 @@ impl Commit<'_> {
                     return Err(Error::new(Code::InUse, format!("the tenant '{id}' still owns something"))
                         .hint("remove what belongs to it first; deleted tasks count until they are purged"));
                 }
-                if kind == RecordKind::Repository && self.tx.repository_in_use(id)? {
-                    let message = "a policy stores in the repository, or recovery points lie in it";
-                    return Err(Error::new(Code::InUse, message)
-                        .hint("let the policies store elsewhere and delete the recovery points first"));
+                if kind == RecordKind::Repository {
+                    self.check_unused(id)?;
                 }
                 self.tx.remove_record(kind, id)?;
                 self.touched = true;
