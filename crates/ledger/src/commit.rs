@@ -104,11 +104,12 @@ pub(crate) trait Tx {
 /// Carries out the writes; the store rolls back when it fails. A commit that changes nothing takes no revision.
 pub(crate) fn commit(tx: &mut dyn Tx, scope: &Scope, moment: Moment, writes: Vec<Write>) -> Result<Committed> {
     let last = tx.counters().rev;
-    let mut commit = Commit { tx, scope, moment, rev: Rev(last.0 + 1), touched: false, effects: Vec::new() };
+    let mut commit =
+        Commit { tx, scope, moment, rev: Rev(last.0 + 1), touched: false, effects: Vec::new(), ended: Vec::new() };
     let written = writes.into_iter().map(|w| commit.write(w)).collect::<Result<_>>()?;
     let rev = if commit.touched { commit.rev } else { last };
     commit.tx.counters().rev = rev;
-    Ok(Committed { rev, written, effects: commit.effects })
+    Ok(Committed { rev, written, effects: commit.effects, ended: commit.ended })
 }
 
 struct Commit<'a> {
@@ -119,6 +120,7 @@ struct Commit<'a> {
     /// Whether anything was stored.
     touched: bool,
     effects: Vec<(TaskId, Effect)>,
+    ended: Vec<Task>,
 }
 
 impl Commit<'_> {
@@ -283,6 +285,9 @@ impl Commit<'_> {
             (State::Enqueued, _) => self.tx.dequeue(&task)?,
             (_, State::Enqueued) => come_back(self.tx, &task)?,
             _ => {}
+        }
+        if before.state() != State::Completed && task.state() == State::Completed {
+            self.ended.push(task.clone());
         }
         for effect in effects {
             match &effect {
