@@ -128,6 +128,13 @@ impl<'p> Builder<'p> {
         self
     }
 
+    /// Answers over TLS at this address.
+    #[must_use]
+    pub fn listen_tls(mut self, address: SocketAddr) -> Builder<'p> {
+        self.tls = address;
+        self
+    }
+
     /// Lets it say of itself that it is reached over TLS as `localhost`, which is so on every machine.
     ///
     /// # Panics

@@ -56,3 +56,12 @@ fn a_server_in_good_order_and_what_is_said_when_it_is_not() {
     says(&broken, "bad", "server.pem holds no certificate");
     says(&broken, "bad", "ledger: ");
 }
+
+#[test]
+fn a_server_that_listens_everywhere_is_in_good_order_too() {
+    let place = Place::new();
+    let up = place.up().listen_tls(([0, 0, 0, 0], 0).into()).start();
+    assert!(up.ready().tls.starts_with("https://127.0.0.1:"), "an address to connect to: {}", up.ready().tls);
+    says(&doctor(&place, &["--min-free", "0"]).good(), "good", "server: 127.0.0.1 answers");
+    let _ = up.stop(Signal::SIGTERM).good();
+}

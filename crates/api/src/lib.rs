@@ -38,7 +38,7 @@ pub use names::{
     ResourceKindName, ResourceStatusName, ResultName, RoleName, TaskState, TokenKindName,
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
-pub use preview::{ApplicationPreview, BackupPreview, PolicyPreview, PolicyPreviewWish, RunPreview};
+pub use preview::{ApplicationPreview, BackupPreview, PolicyPreview, RunPreview};
 pub use repository::{NewRepository, Repository, RepositoryChange, RepositoryKey};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
 pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody, WindowBody};

@@ -1,34 +1,8 @@
 //! What a policy will do, on the wire.
 
-use domain::policy::{Retention, Schedule};
 use domain::{Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use crate::policy::{RetentionBody, ScheduleBody};
-
-/// What a policy would do if it were changed so; nothing is changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyPreviewWish {
-    /// When it would run; absent = as it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<ScheduleBody>)]
-    pub schedule: Option<Schedule>,
-    /// Which of its backups would stay; absent = as they do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<RetentionBody>)]
-    pub retention: Option<Retention>,
-    /// Whether it would run by itself; absent = as it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Only for this resource; absent = for all it is applied to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resource: Option<Uuid>,
-    /// How many runs of each resource, from 1 to 100; 5 where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub count: Option<u32>,
-}
 
 /// What a policy will do, as far as it can be known now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

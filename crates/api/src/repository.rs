@@ -16,7 +16,7 @@ pub struct Repository {
     pub tenant: Uuid,
     /// The name, unique on the server.
     pub name: String,
-    /// Where it is, as restic writes it; a name and password in it are left out.
+    /// Where it is, as restic writes it; a name and password in it are left out, but for the user of an `sftp:` address.
     pub url: String,
     /// The names of the secrets that agents get for it.
     #[serde(default)]

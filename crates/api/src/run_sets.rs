@@ -22,7 +22,7 @@ pub struct RunSetsBody {
     #[schema(required = false, example = "sunday")]
     pub week_starts_on: String,
     /// Runs begin up to this long after their moment, each resource at its own time; never more than half the way to the
-    /// next moment.
+    /// next moment or to the end of the window.
     #[schema(required = false)]
     pub max_delay: Option<IntervalBody>,
     /// How many runs of the policy may be under way at one time, over all resources; 0 = no limit.

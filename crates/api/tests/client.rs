@@ -7,8 +7,8 @@ use std::future::Future;
 use api::client::{Client, Error, ListQuery};
 use api::{
     Join, NewApiClient, NewEnrolment, NewNotificationChannel, NewPassword, NewPolicy, NewRepository, NewResource,
-    NewTenant, NewToken, NewUser, NotificationChannelChange, NotificationTarget, PolicyChange, PolicyPreviewWish,
-    RepositoryChange, ResourceChange, Restore, Sources, TenantChange, Verify,
+    NewTenant, NewToken, NewUser, NotificationChannelChange, NotificationTarget, PolicyChange, RepositoryChange,
+    ResourceChange, Restore, Sources, TenantChange, Verify,
 };
 use domain::policy::Schedule;
 use domain::resource::ResourceKind;
@@ -150,7 +150,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
         resources(all); resource(a); add_resource(resource); change_resource(a, &ResourceChange::default());
         delete_resource(a);
         policies(all); policy(a); create_policy(policy); policy_preview(a, None, None);
-        preview_policy(a, &PolicyPreviewWish::default()); change_policy(a, &PolicyChange::default()); delete_policy(a);
+        preview_policy(a, &PolicyChange::default(), None, None); change_policy(a, &PolicyChange::default()); delete_policy(a);
         applications(all); policy_applications(a, all); apply_policy(a, b); revoke_policy(a, b); run_policy(a, Some(b));
         backups(all); backup(a); backup_files(a, "/srv", None, None); restore(a, restore);
          verify_backup(a, &Verify::default());

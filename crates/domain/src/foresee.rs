@@ -34,7 +34,11 @@ pub fn foresee(app: &Application, policy: &Policy, around: &Around<'_>, count: u
         end(&mut app, policy, run.task, ResultCode::Ok, around.now, &around);
     }
     let mut runs = Vec::new();
-    while runs.len() < count {
+    // Moments for which no run is made do not count, and there may be nothing else.
+    for _ in 0..count.saturating_mul(10).saturating_add(100) {
+        if runs.len() == count {
+            break;
+        }
         let Some(next) = app.next_run_at else { break };
         around.now = around.now.max(next);
         let Plan { decision, app: planned, .. } = plan(&app, policy, &around);

@@ -118,8 +118,8 @@ fn plan_simple(app: &Application, policy: &Policy, around: &Around<'_>) -> Plan 
             // The last of them is the one that a run is made for; the others have passed.
             let at = if around.open { None } else { moments.pop() };
             let run = |at| Run { at, full: false, run_later: true, queue_timeout: None, until: None, repeats: None };
-            let busy = around.open && moments.len() == 1;
-            let left_out = left_out(if busy { Why::Busy } else { Why::Late }, &moments);
+            // With a run under way none of them would have been made, whoever looked.
+            let left_out = left_out(if around.open { Why::Busy } else { Why::Late }, &moments);
             (at.map_or(Decision::Pass, |at| Decision::Run(run(at))), left_out)
         }
         // Not due yet: keep the time, unless the policy no longer runs by itself.
@@ -154,11 +154,11 @@ fn plan_sets(app: &Application, policy: &Policy, sets: &RunSets, around: &Around
             let run = Run { at: due.at, full, run_later: due.run_later, queue_timeout: None, until, repeats: None };
             let closed = until.is_some_and(|until| until <= around.now);
             let mut moments = sets.moments(first.at, due.at, &past(&app, policy, around), MOST_COUNTED);
-            let why = match (closed, around.open && !missed) {
-                _ if moments.len() > 1 => Why::Late,
-                (true, _) => Why::Closed,
-                (false, true) => Why::Busy,
-                (false, false) => Why::Late,
+            let why = match moments.len() {
+                // With a run under way none of them would have been made, whoever looked.
+                _ if around.open => Why::Busy,
+                1 if closed => Why::Closed,
+                _ => Why::Late,
             };
             if missed || closed || around.open {
                 (Decision::Pass, self::left_out(why, &moments))

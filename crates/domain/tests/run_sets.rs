@@ -250,6 +250,22 @@ fn a_run_over_a_first_is_left_out_and_counted() {
 }
 
 #[test]
+fn what_passes_while_a_run_is_open_is_that_runs_doing_whatever_else_was_wrong() {
+    let window = Some(Window { from: time(1, 0, 0, 0), to: time(5, 0, 0, 0) });
+    let mut world = World::new(RunSets { window, ..RunSets::of(vec![daily(1)]) });
+    world.at("01-02T01:00").unwrap();
+    // The server was down for days, and whoever has the run still works on it.
+    world.up_since = t("01-05T06:00");
+    assert_eq!(world.at("01-05T06:00"), Err(Decision::Pass));
+    let busy = LeftOut { why: Why::Busy, count: 3, first: t("01-03T01:00"), last: t("01-05T01:00") };
+    assert_eq!(world.left_out, Some(busy));
+    // One that came while the server was down, and whose window has closed.
+    world.up_since = t("01-06T06:00");
+    assert_eq!(world.at("01-06T06:00"), Err(Decision::Pass));
+    assert_eq!(world.left_out.map(|l| (l.why, l.count)), Some((Why::Busy, 1)));
+}
+
+#[test]
 fn a_moment_that_came_just_before_an_end_was_noted_is_not_lost() {
     let mut world = World::new(RunSets::of(vec![daily(1), daily(2)]));
     world.at("01-02T01:00").unwrap();
@@ -312,12 +328,12 @@ fn a_plain_schedule_makes_up_for_the_last_run_and_tells_of_the_others() {
     assert_eq!(world.at("01-08T12:00").unwrap().at, t("01-08T12:00"));
     let missed = LeftOut { why: Why::Late, count: 167, first: t("01-01T13:00"), last: t("01-08T11:00") };
     assert_eq!(world.left_out, Some(missed));
-    // While that one is not done, the next is skipped; two at once are more than the former is to blame for.
+    // While that one is not done, the next ones are skipped, however many have come when somebody looks.
     assert_eq!(world.at("01-08T13:00"), Err(Decision::Pass));
     let at = t("01-08T13:00");
     assert_eq!(world.left_out, Some(LeftOut { why: Why::Busy, count: 1, first: at, last: at }));
     assert_eq!(world.at("01-08T15:30"), Err(Decision::Pass));
-    assert_eq!(world.left_out.map(|l| (l.why, l.count)), Some((Why::Late, 2)));
+    assert_eq!(world.left_out.map(|l| (l.why, l.count)), Some((Why::Busy, 2)));
     assert_eq!((world.next(), world.app.agenda.skipped), (next("01-08T16:30"), 170));
     world.end("01-08T15:40", ResultCode::Ok);
     assert!(world.at("01-08T16:30").is_ok() && world.left_out.is_none());
@@ -549,6 +565,24 @@ fn a_window_says_when_the_runs_within_it_have_to_be_over() {
     assert_eq!(world.next(), next("01-03T22:00"));
     assert_eq!(world.at("01-04T05:00").map(|run| run.until), Ok(Some(t("01-04T06:00"))));
     assert_eq!(world.by_hand("01-04T12:00").until, None);
+}
+
+#[test]
+fn a_delay_leaves_time_in_the_window() {
+    let window = Some(Window { from: time(1, 0, 0, 0), to: time(5, 0, 0, 0) });
+    let sets = RunSets { window, max_delay: Some(minutes(600)), ..RunSets::of(vec![daily(1), daily(6)]) };
+    let past = Past { zone: &UTC, since: t("01-01T00:00"), applied: t("01-01T00:00"), ended: None, open: false };
+    let due = |at: &str| Due { at: t(at), full: false, run_later: false };
+    for application in (0..50).map(Uuid::from_u128) {
+        assert!(sets.start(due("01-05T01:00"), application, &past) <= t("01-05T03:00"), "half of it is left");
+    }
+    // What lies beside the window is not held to it.
+    assert_eq!(sets.longest_delay(due("01-05T06:00"), &past), SignedDuration::from_mins(570));
+    // So every day on which nothing is wrong has its two runs.
+    let world = World::new(sets);
+    let last = *foresee(&world.app, &world.policy, &world.around(), 40).last().unwrap();
+    assert_eq!(last.at, t("01-21T06:00"));
+    comes_true(world, 40);
 }
 
 #[test]

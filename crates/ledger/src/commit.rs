@@ -9,6 +9,7 @@ use domain::operation::Ended;
 use domain::record::{Record, RecordKind};
 use domain::task::{Applied, Effect, Event, LeaseToken, Priority, State, Task, TaskId, TaskRef, TaskSpec};
 use domain::tenant::{ROOT_LOCATOR, Tenant};
+use domain::work::Work;
 use domain::{Code, Error, Moment, Result, Scope, SignedDuration, Timestamp, Uuid};
 
 pub(crate) use self::turns::{Clock, Lane, Place, come_in};
@@ -92,8 +93,10 @@ pub(crate) trait Tx {
     fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
     /// Whether a tenant, resource or policy that was not deleted belongs to the tenant.
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool>;
-    /// Whether a policy stores in the repository, or a recovery point lies in it that was not deleted.
+    /// Whether a policy stores in the repository, or a recovery point lies in it, also one that is being deleted.
     fn repository_in_use(&mut self, repository: Uuid) -> Result<bool>;
+    /// The tasks for Backstay's own agents that are not completed, by number.
+    fn open_work(&mut self) -> Result<Vec<Task>>;
     /// Whether a tenant of this name that was not deleted is a child of this one, other than the one with this id.
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool>;
 }
@@ -101,11 +104,12 @@ pub(crate) trait Tx {
 /// Carries out the writes; the store rolls back when it fails. A commit that changes nothing takes no revision.
 pub(crate) fn commit(tx: &mut dyn Tx, scope: &Scope, moment: Moment, writes: Vec<Write>) -> Result<Committed> {
     let last = tx.counters().rev;
-    let mut commit = Commit { tx, scope, moment, rev: Rev(last.0 + 1), touched: false, effects: Vec::new() };
+    let mut commit =
+        Commit { tx, scope, moment, rev: Rev(last.0 + 1), touched: false, effects: Vec::new(), ended: Vec::new() };
     let written = writes.into_iter().map(|w| commit.write(w)).collect::<Result<_>>()?;
     let rev = if commit.touched { commit.rev } else { last };
     commit.tx.counters().rev = rev;
-    Ok(Committed { rev, written, effects: commit.effects })
+    Ok(Committed { rev, written, effects: commit.effects, ended: commit.ended })
 }
 
 struct Commit<'a> {
@@ -116,6 +120,7 @@ struct Commit<'a> {
     /// Whether anything was stored.
     touched: bool,
     effects: Vec<(TaskId, Effect)>,
+    ended: Vec<Task>,
 }
 
 impl Commit<'_> {
@@ -280,6 +285,9 @@ impl Commit<'_> {
             (State::Enqueued, _) => self.tx.dequeue(&task)?,
             (_, State::Enqueued) => come_back(self.tx, &task)?,
             _ => {}
+        }
+        if before.state() != State::Completed && task.state() == State::Completed {
+            self.ended.push(task.clone());
         }
         for effect in effects {
             match &effect {
@@ -487,6 +495,23 @@ impl Commit<'_> {
         }
     }
 
+    /// Refuses to forget a repository that holds something, or is about to: without its password nobody reads that again.
+    fn check_unused(&mut self, repository: Uuid) -> Result<()> {
+        if self.tx.repository_in_use(repository)? {
+            let message = "a policy stores in the repository, or recovery points lie in it";
+            return Err(Error::new(Code::InUse, message)
+                .hint("let the policies store elsewhere and delete the recovery points first"));
+        }
+        let needs = |task: &Task| Work::of(&task.spec).is_ok_and(|work| work.repository() == repository);
+        match self.tx.open_work()?.into_iter().find(needs) {
+            Some(task) => {
+                let message = format!("task {} needs the repository and is not done", task.id);
+                Err(Error::new(Code::InUse, message).hint("wait for it or cancel it first"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn remove(&mut self, kind: RecordKind, id: Uuid) -> Result<Written> {
         match self.tx.record(kind, id)? {
             Some(stored) if self.owns(stored.value.tenant())? => {
@@ -494,10 +519,8 @@ impl Commit<'_> {
                     return Err(Error::new(Code::InUse, format!("the tenant '{id}' still owns something"))
                         .hint("remove what belongs to it first; deleted tasks count until they are purged"));
                 }
-                if kind == RecordKind::Repository && self.tx.repository_in_use(id)? {
-                    let message = "a policy stores in the repository, or recovery points lie in it";
-                    return Err(Error::new(Code::InUse, message)
-                        .hint("let the policies store elsewhere and delete the recovery points first"));
+                if kind == RecordKind::Repository {
+                    self.check_unused(id)?;
                 }
                 self.tx.remove_record(kind, id)?;
                 self.touched = true;

@@ -153,6 +153,8 @@ pub struct Committed {
     pub written: Vec<Written>,
     /// What must happen elsewhere; the ledger has carried out those on activities itself.
     pub effects: Vec<(TaskId, Effect)>,
+    /// The tasks that it ended, whatever was asked for: a claim also ends what has waited too long.
+    pub ended: Vec<Task>,
 }
 
 /// Tasks that changed after a revision, each in its latest state, in the order of their changes.

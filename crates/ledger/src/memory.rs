@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use domain::activity::{Activity, ActivityId, ActivityRef, ActivityView};
+use domain::agent::is_agent_queue;
 use domain::query::{ActivityField, Field, Filter, Group, Page, Query, RecordField, Slice, TaskField, Value};
 use domain::record::{Record, RecordKind};
 use domain::task::{Executor, State as TaskState, Task, TaskId, TaskRef};
@@ -493,10 +494,15 @@ impl Tx for MemoryTx<'_> {
     fn repository_in_use(&mut self, repository: Uuid) -> Result<bool> {
         let uses = |record: &Record| match record {
             Record::Policy(p) => p.repository == repository,
-            Record::Backup(b) => b.repository == repository && b.deleted_at.is_none(),
+            Record::Backup(b) => b.repository == repository,
             _ => false,
         };
         Ok(self.state.records.values().any(|r| uses(&r.value)))
+    }
+
+    fn open_work(&mut self) -> Result<Vec<Task>> {
+        let open = |task: &&Task| is_agent_queue(&task.spec.queue) && task.state() != TaskState::Completed;
+        Ok(self.state.tasks.values().map(|(_, task)| task).filter(open).cloned().collect())
     }
 
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {

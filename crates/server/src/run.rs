@@ -116,9 +116,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let files = tls::CertFiles::in_folder(&data.keys());
     let certificates = files.serve(&names, service.moment().now)?;
     let tls = listen::TlsListener::new(tls, certificates.server_config()?)?;
-    for (which, until) in files.expiries()? {
-        telemetry.certificate(which, until);
-    }
+    files.tell(&telemetry)?;
     let ca = fs::read_to_string(&files.ca).context("cannot read the certificate authority")?;
     let fingerprint = tls::fingerprint(&ca)?;
     let downloads =

@@ -106,12 +106,15 @@ impl CertFiles {
             .with_context(|| format!("{} holds no certificate", self.ca.display()))
     }
 
-    /// Until when each certificate is valid, by its name in metrics.
+    /// Tells metrics until when each certificate is valid.
     ///
     /// # Errors
-    /// When one cannot be read or understood.
-    pub(crate) fn expiries(&self) -> Result<[(&'static str, Timestamp); 2]> {
-        Ok([("server", read_dates(&self.cert)?.expires_at), ("authority", read_dates(&self.ca)?.expires_at)])
+    /// As [`CertFiles::dates`].
+    pub(crate) fn tell(&self, telemetry: &Telemetry) -> Result<()> {
+        for (which, dates) in ["authority", "server"].into_iter().zip(self.dates()?) {
+            dates.into_iter().for_each(|dates| telemetry.certificate(which, dates.expires_at));
+        }
+        Ok(())
     }
 
     fn make_ca(&self, now: Timestamp) -> Result<()> {
@@ -212,17 +215,14 @@ pub(crate) async fn keep_fresh(certificates: Arc<Certificates>, telemetry: Arc<T
             _ = look.tick() => {}
             () = stop.cancelled() => return,
         }
-        let certificates = certificates.clone();
+        let (certificates, telemetry) = (certificates.clone(), telemetry.clone());
         let renew = move || {
             let renewed = certificates.renew(Timestamp::now())?;
-            if renewed { certificates.files.expiries().map(Some) } else { Ok(None) }
+            if renewed { certificates.files.tell(&telemetry).map(|()| true) } else { Ok(false) }
         };
         match tokio::task::spawn_blocking(renew).await {
-            Ok(Ok(Some(expiries))) => {
-                tracing::info!("the server's certificate was renewed");
-                expiries.into_iter().for_each(|(which, until)| telemetry.certificate(which, until));
-            }
-            Ok(Ok(None)) => {}
+            Ok(Ok(true)) => tracing::info!("the server's certificate was renewed"),
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 tracing::error!(error = format!("{error:#}"), "the server's certificate cannot be renewed")
             }

@@ -21,8 +21,8 @@ use crate::{
     Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewNotificationChannel,
     NewPassword, NewPolicy, NewRepository, NewResource, NewTenant, NewToken, NewUser, NotificationChannel,
     NotificationChannelChange, NotificationChannelCreated, NotificationTest, Policy, PolicyChange, PolicyPreview,
-    PolicyPreviewWish, PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore,
-    SigningKey, Task, TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
+    PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore, SigningKey, Task,
+    TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
 };
 
 /// How long a connection may take.
@@ -194,15 +194,19 @@ impl Client {
 
     /// What a policy will do: the next runs, and what retention would remove now.
     pub async fn policy_preview(&self, id: Uuid, resource: Option<Uuid>, count: Option<u32>) -> Result<PolicyPreview> {
-        let resource = resource.map(|r| ("resource".to_owned(), r.to_string()));
-        let count = count.map(|c| ("count".to_owned(), c.to_string()));
-        let pairs: Vec<_> = resource.into_iter().chain(count).collect();
-        self.get(&["policies", &id.to_string(), "preview"], &pairs).await
+        self.get(&["policies", &id.to_string(), "preview"], &previewed(resource, count)).await
     }
 
     /// What a policy would do if it were changed so.
-    pub async fn preview_policy(&self, id: Uuid, wish: &PolicyPreviewWish) -> Result<PolicyPreview> {
-        self.send(Method::POST, &["policies", &id.to_string(), "preview"], wish).await
+    pub async fn preview_policy(
+        &self,
+        id: Uuid,
+        change: &PolicyChange,
+        resource: Option<Uuid>,
+        count: Option<u32>,
+    ) -> Result<PolicyPreview> {
+        let path = ["policies", &id.to_string(), "preview"];
+        self.read(self.request(Method::POST, &path, &previewed(resource, count))?.json(change)).await
     }
 
     /// Deletes a policy.
@@ -596,3 +600,10 @@ pub async fn untrusted_authority(base_url: &str) -> Result<String> {
 /// The body of a request that has nothing to say.
 #[derive(Serialize)]
 struct Nothing {}
+
+/// What a preview is asked for.
+fn previewed(resource: Option<Uuid>, count: Option<u32>) -> Vec<(String, String)> {
+    let resource = resource.map(|r| ("resource".to_owned(), r.to_string()));
+    let count = count.map(|c| ("count".to_owned(), c.to_string()));
+    resource.into_iter().chain(count).collect()
+}

@@ -1,5 +1,6 @@
 //! `backstay doctor`: looks at a server's or an agent's machine and says in a line each what is wrong and what to do. It
-//! changes nothing, and needs no server that runs.
+//! changes nothing, but for a file that it makes beside an agent's journal to see whether it can and removes again, and needs
+//! no server that runs.
 
 mod agent_host;
 mod files;

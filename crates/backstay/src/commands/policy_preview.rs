@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use api::{ApplicationPreview, Policy, PolicyChange, PolicyPreviewWish, Resource};
+use api::{ApplicationPreview, Policy, PolicyChange, Resource};
 use clap::Args;
 
 use super::{Context, done};
@@ -40,11 +40,7 @@ pub(crate) async fn preview(args: PreviewArgs, ctx: &Context) -> Result<ExitCode
     let resource = resolve::maybe::<Resource>(&ctx.client, args.resource.as_deref()).await?.map(|r| r.id);
     let preview = match &args.file {
         None => ctx.client.policy_preview(policy.id, resource, Some(args.count)).await?,
-        Some(file) => {
-            let PolicyChange { enabled, schedule, retention, .. } = read_change(file)?;
-            let wish = PolicyPreviewWish { schedule, retention, enabled, resource, count: Some(args.count) };
-            ctx.client.preview_policy(policy.id, &wish).await?
-        }
+        Some(file) => ctx.client.preview_policy(policy.id, &read_change(file)?, resource, Some(args.count)).await?,
     };
     if ctx.out.json {
         ctx.out.json(&preview)?;
@@ -104,19 +100,20 @@ fn read_change(file: &Path) -> Result<PolicyChange> {
     change_of(&text).with_context(|| format!("'{}' does not say how a policy shall be", file.display()))
 }
 
+/// What a policy has that nobody changes.
+const GIVEN: [&str; 5] = ["id", "tenant", "kind", "created_at", "updated_at"];
+
 fn change_of(text: &str) -> serde_json::Result<PolicyChange> {
-    // Whole policies have an id; everything else is a change, whose unknown fields are refused.
-    match serde_json::from_str::<Policy>(text) {
-        Ok(Policy { name, enabled, schedule, settings, retention, repository, .. }) => Ok(PolicyChange {
-            name: Some(name),
-            enabled: Some(enabled),
-            schedule: Some(schedule),
-            settings: Some(settings),
-            retention: Some(retention),
-            repository: Some(repository),
-        }),
-        Err(_) => serde_json::from_str(text),
+    let mut said: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    // Whole policies have an id; everything else is a change. Unknown fields are refused in both.
+    if !said.contains_key("id") {
+        return serde_json::from_str(text);
     }
+    GIVEN.iter().for_each(|given| drop(said.remove(*given)));
+    let mut change: PolicyChange = serde_json::from_value(said.into())?;
+    // A whole policy that says nothing of retention keeps everything.
+    change.retention.get_or_insert_default();
+    Ok(change)
 }
 
 #[cfg(test)]
@@ -134,6 +131,9 @@ mod tests {
         let whole = change_of(whole).expect("a policy");
         assert_eq!((whole.name.as_deref(), whole.enabled), (Some("nightly"), Some(false)));
         assert!(whole.retention.is_some(), "what it does not say is what it says");
+        let typo =
+            r#"{"id": "00000000-0000-0000-0000-000000000001", "name": "nightly", "shedule": {"kind": "manual"}}"#;
+        assert!(change_of(typo).expect_err("a typo").to_string().contains("unknown field `shedule`"));
         assert!(change_of(r#"{"retntion": {}}"#).expect_err("a typo").to_string().contains("retntion"));
     }
 }

@@ -154,7 +154,12 @@ pub(crate) async fn run(command: RepositoryCommand, ctx: &Context) -> Result<Exi
             let id = repository.find(ctx).await?.id;
             // Before it is given out, which would be on record in vain if it had no place.
             let place = file.as_ref().map(|file| private(file)).transpose()?;
-            let key = ctx.client.export_repository_key(id).await?;
+            let key = ctx.client.export_repository_key(id).await;
+            if let (Err(_), Some(file)) = (&key, &file) {
+                // It is empty, and would stand in the way of the next try.
+                let _ = std::fs::remove_file(file);
+            }
+            let key = key?;
             match place {
                 Some(mut place) => {
                     place.write_all(environment(&key).as_bytes())?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use api::client::ListQuery;
+use api::client::{Error, ListQuery};
 use api::{Backup, Repository, Task, Verify};
 use clap::Args;
-use domain::Uuid;
+use domain::{Code, Uuid};
 
 use super::backup::SampleArgs;
 use super::policy::worst;
@@ -30,13 +30,20 @@ pub(crate) async fn check(args: CheckArgs, ctx: &Context) -> Result<ExitCode> {
     let wish = Verify { files: args.sample.files.unwrap_or(0), seed: None };
     let mut tasks: Vec<Task> = Vec::new();
     for backup in newest(repository.id, ctx).await? {
-        tasks.push(ctx.client.verify_backup(backup.id, &wish).await?);
+        match ctx.client.verify_backup(backup.id, &wish).await {
+            // Its resource is gone, and with it the agent that would read it. The others are read all the same.
+            Err(Error::Api(refused)) if refused.code == Code::NotFound.name() => {
+                let name = format::clean_line(&backup.resource_name);
+                ctx.out.note(format!("backup {} of '{name}' is not checked: {refused}", backup.id));
+            }
+            started => tasks.push(started?),
+        }
     }
     if !args.wait.wanted() || tasks.is_empty() {
         if ctx.out.json {
             ctx.out.json(&tasks)?;
         } else if tasks.is_empty() {
-            ctx.out.note("there is no backup in this repository");
+            ctx.out.note("there is no backup to check in this repository");
         }
         for task in tasks.iter().filter(|_| !ctx.out.json) {
             ctx.out.line(format!("{} was started", format::title(task)))?;

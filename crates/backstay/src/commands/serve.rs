@@ -162,12 +162,26 @@ impl ListenArgs {
 /// How commands on this machine reach the server.
 pub(crate) fn connection_to(server: &Running) -> Connection {
     Connection {
-        http: format!("http://{}", server.http),
-        tls: format!("https://{}", server.tls),
+        http: format!("http://{}", reachable(server.http)),
+        // By address and not by name: the certificate names both, and no resolver is needed.
+        tls: format!("https://{}", reachable(server.tls)),
         ca_file: server.ca_file.clone(),
         admin_token: server.admin_token.clone(),
         tenant_id: Uuid::nil(),
     }
+}
+
+/// The address to connect to for one that is listened on: "everywhere" is reached on this machine.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    let mut address = listening;
+    if listening.ip().is_unspecified() {
+        address.set_ip(if listening.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    address
 }
 
 /// What this machine is called.

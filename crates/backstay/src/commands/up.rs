@@ -1,6 +1,5 @@
 //! `backstay up`: server and agent on one machine, out of one folder; with `--protect`, the first backup at once.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -127,8 +126,7 @@ fn local_agent(
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     let ca = std::fs::read_to_string(&connection.ca_file).context("cannot read the certificate authority")?;
     Ok(AgentConfig {
-        // By address and not by name: the certificate names both, and no resolver is needed.
-        url: format!("https://{}", reachable(server.tls)),
+        url: connection.tls.clone(),
         ca_pem: Some(ca),
         token: server.agent_token.clone(),
         // Token and authority lie in the same folder, so a certificate would protect from nobody.
@@ -140,19 +138,6 @@ fn local_agent(
         host: about,
         retry: agent::Retry::default(),
     })
-}
-
-/// The address to connect to for one that is listened on: "everywhere" is reached on this machine.
-fn reachable(listening: SocketAddr) -> SocketAddr {
-    let mut address = listening;
-    if listening.ip().is_unspecified() {
-        address.set_ip(if listening.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    address
 }
 
 async fn connected_agent(client: &Client) -> Result<Uuid> {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Weekday;
-use super::sets::{AGENT_ZONE, RunSets};
+use super::sets::{AGENT_ZONE, RunSets, When};
 use crate::Timestamp;
 use crate::error::{Error, Result};
 
@@ -94,6 +94,16 @@ impl Schedule {
         match self {
             Schedule::Sets(sets) => sets.max_parallel,
             _ => 0,
+        }
+    }
+
+    /// Whether it makes runs again and again by itself.
+    #[must_use]
+    pub fn recurs(&self) -> bool {
+        match self {
+            Schedule::Manual {} => false,
+            Schedule::Daily { .. } | Schedule::Interval { .. } => true,
+            Schedule::Sets(sets) => sets.enabled && sets.sets.iter().any(|set| !matches!(set.when, When::AtOnce {})),
         }
     }
 

@@ -122,7 +122,7 @@ pub struct RunSets {
     #[serde(default, skip_serializing_if = "is_default")]
     pub week_starts_on: Weekday,
     /// Runs begin up to this long after their moment, each resource at its own time; never more than half the way to the
-    /// next moment.
+    /// next moment or to the end of the window.
     #[serde(default, skip_serializing_if = "is_default")]
     pub max_delay: Option<Interval>,
     /// How many runs of the policy may be under way at one time, over all resources; 0 = no limit.
@@ -302,7 +302,10 @@ impl RunSets {
     /// How long after its moment a run begins at the latest.
     #[must_use]
     pub fn longest_delay(&self, due: Due, past: &Past<'_>) -> SignedDuration {
-        self.max_delay.map_or(SignedDuration::ZERO, |most| most.length().min(self.gap(due, past) / 2))
+        let Some(most) = self.max_delay else { return SignedDuration::ZERO };
+        // What began after its window would never run, and what begins at its end would be stopped at once.
+        let left = self.until(due.at, past).map_or(SignedDuration::MAX, |closes| closes.duration_since(due.at));
+        most.length().min(self.gap(due, past).min(left) / 2)
     }
 
     /// How long after a moment the next one is.

@@ -117,8 +117,9 @@ pub(super) async fn what_waited_too_long_is_not_handed_out(w: &mut World) -> Res
         w.create(spec).await?;
     }
     w.pass(seconds(20));
-    let claim = w.claim("a1", 2);
-    assert_eq!(ids(&w.claimed(claim).await?), [5, 6]);
+    let done = w.commit(vec![Write::Claim(w.claim("a1", 2))]).await?;
+    let [Written::Claimed(claimed)] = &done.written[..] else { panic!("a claim gave {:?}", done.written) };
+    assert_eq!((ids(claimed), ids(&done.ended)), (vec![5, 6], vec![1, 2, 3, 4]));
     let over = w.task(TaskId(1)).await?;
     assert_eq!((over.state(), over.result().map(|r| r.code)), (State::Completed, Some(ResultCode::TimedOut)));
     Ok(())

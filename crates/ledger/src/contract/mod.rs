@@ -105,6 +105,7 @@ suite! {
         the_revision_guards,
         keys_are_unique,
         removing,
+        a_repository_stays_while_anything_needs_it,
         tenants_keep_their_place,
         asked_for_by_their_own_fields,
     }

@@ -1,6 +1,6 @@
 //! Records: replaced whole, under a check of the revision, with keys that are unique on the server.
 
-use domain::agent::{Agent, CertificateDates};
+use domain::agent::{AGENT_QUEUE, Agent, CertificateDates, GATED_QUEUE};
 use domain::archive::Archive;
 use domain::audit::AuditEntry;
 use domain::backup::{Backup, BackupKind, Root};
@@ -13,7 +13,9 @@ use domain::record::{Record, RecordKind};
 use domain::repository::Repository;
 use domain::restored_file::RestoredFile;
 use domain::resource::{Registration, Resource, ResourceKind, Sources};
+use domain::task::{self, Rules, TaskSpec, kind};
 use domain::token::{Joins, Token, TokenKind};
+use domain::work::PruneWork;
 use domain::{ActorKind, Code, Result, Role, Timestamp, Uuid};
 use serde_json::json;
 
@@ -370,6 +372,49 @@ pub(super) async fn removing(w: &mut World) -> Result<()> {
     assert_eq!(done.written, vec![Written::Removed(0), Written::Removed(1), Written::Removed(0)]);
     assert_eq!(refusal(w.ledger.record(&everything(), RecordKind::Resource, machine.id).await), Code::NotFound);
     w.put(machine, Expect::New).await?;
+    Ok(())
+}
+
+pub(super) async fn a_repository_stays_while_anything_needs_it(w: &mut World) -> Result<()> {
+    let records = one_of_each(w);
+    let place = w.id();
+    let remove = || vec![Write::Remove(RecordKind::Repository, place)];
+    let now = w.moment.now;
+    let repository = Repository::new(place, w.acme.id, "cold", "/cold", "c2VjcmV0".into(), now);
+    w.put(repository, Expect::New).await?;
+    for record in records {
+        let of_it: Record = match record {
+            Record::Policy(policy) => Policy { repository: place, ..policy }.into(),
+            // Whoever wished for its deletion may be disappointed yet: then it comes back.
+            Record::Backup(backup) if backup.deleted_at.is_some() => Backup { repository: place, ..backup }.into(),
+            _ => continue,
+        };
+        let gone = Write::Remove(of_it.kind(), of_it.id());
+        w.commit(vec![Write::Put(Box::new(of_it), Expect::New)]).await?;
+        assert_eq!(refusal(w.commit(remove()).await), Code::InUse);
+        w.commit(vec![gone]).await?;
+    }
+    // What a task stores comes with its end, so the place may not go before.
+    for queue in [AGENT_QUEUE, GATED_QUEUE] {
+        let rules = Rules { heartbeat_interval: Some(seconds(10)), cancellable: true, ..Rules::default() };
+        let argument = json!(PruneWork { repository: place });
+        let spec = TaskSpec { queue: queue.into(), argument, rules, ..w.spec(kind::PRUNE) };
+        let task = w.create(spec).await?;
+        assert_eq!(refusal(w.commit(remove()).await), Code::InUse, "it waits");
+        let mut claim = w.claim("agent", 1);
+        claim.queues = vec![queue.into()];
+        let handed_out = w.claimed(claim).await?.remove(0);
+        assert_eq!(refusal(w.commit(remove()).await), Code::InUse, "it was handed out");
+        let lease = handed_out.lease().expect("it was handed out").clone();
+        w.event(task.id, task::Event::Start { lease: lease.clone() }).await?;
+        assert_eq!(refusal(w.commit(remove()).await), Code::InUse, "it is under way");
+        w.complete(task.id, &lease).await?;
+    }
+    // Somebody else's executors may speak of it as they like, and other repositories do not count.
+    let argument = json!(PruneWork { repository: place });
+    w.create(TaskSpec { queue: "theirs".into(), argument, ..w.spec(kind::PRUNE) }).await?;
+    w.create(TaskSpec { argument: json!(PruneWork { repository: w.id() }), ..w.spec(kind::PRUNE) }).await?;
+    assert_eq!(w.commit(remove()).await?.written, vec![Written::Removed(1)]);
     Ok(())
 }
 

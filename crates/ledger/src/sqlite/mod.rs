@@ -96,6 +96,15 @@ impl SqliteLedger {
         SqliteLedger::over(conn, path, words, Some(Arc::new(index)))
     }
 
+    /// Looks at a file as quickly as each opening does, and changes nothing: the number of steps by which its schema is behind
+    /// this program's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn look(path: &Path) -> Result<usize> {
+        schema::look_only(path)
+    }
+
     /// A ledger that answers everything from the record itself: what the index is compared with.
     #[cfg(test)]
     pub(crate) fn open_without_index(path: &Path) -> Result<SqliteLedger> {

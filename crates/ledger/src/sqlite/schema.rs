@@ -65,6 +65,14 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
+/// Looks at the file as `open_writer` does, without writing: how many migrations are still to come.
+pub(super) fn look_only(path: &Path) -> Result<usize> {
+    let conn = open_reader(path)?;
+    let version = identify(&conn, path)?;
+    look(&conn)?;
+    Ok(MIGRATIONS.len() - version)
+}
+
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, flags).map_err(|e| {
         Error::new(Code::Unavailable, format!("the ledger '{}' cannot be opened: {e}", path.display()))

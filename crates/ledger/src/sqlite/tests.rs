@@ -272,6 +272,25 @@ fn what_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_look_changes_nothing() -> Result<()> {
+    let (dir, path) = folder();
+    assert_eq!(SqliteLedger::look(&path).expect_err("there is none").code, Code::Unavailable);
+    assert!(!path.exists());
+    SqliteLedger::open(&path)?.close().await?;
+    assert_eq!(SqliteLedger::look(&path), Ok(0));
+    let conn = Connection::open(&path).expect("it can be opened");
+    conn.execute_batch(&format!("{BEFORE_ARCHIVES} PRAGMA user_version = 6;")).expect("it can be as it was before");
+    drop(conn);
+    let before = std::fs::read(&path).expect("readable");
+    assert!(SqliteLedger::look(&path)? > 0, "a program of before can still open it");
+    assert_eq!(std::fs::read(&path).expect("readable"), before);
+    let other = dir.path().join("other.db");
+    std::fs::write(&other, vec![7; 100_000]).expect("written");
+    assert_eq!(SqliteLedger::look(&other).expect_err("no database").code, Code::LedgerDamaged);
+    Ok(())
+}
+
+#[tokio::test]
 async fn damage_is_found() -> Result<()> {
     let (_dir, path) = folder();
     let (w, ledger) = world(&path).await;

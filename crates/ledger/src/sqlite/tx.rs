@@ -1,6 +1,7 @@
 //! The primitives of a commit over one open transaction.
 
 use domain::activity::{Activity, ActivityId, ActivityRef, ActivitySpec, ActivityStatus, Body};
+use domain::agent::{AGENT_QUEUE, GATED_QUEUE, is_agent_queue};
 use domain::query::nanos;
 use domain::record::{Record, RecordKind};
 use domain::task::{Task, TaskId, TaskRef};
@@ -273,8 +274,22 @@ impl Tx for SqlTx<'_> {
 
     fn repository_in_use(&mut self, repository: Uuid) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM policies WHERE repository = ?1)
-                       OR EXISTS (SELECT 1 FROM backups WHERE repository = ?1 AND ended_at IS NULL)";
+                       OR EXISTS (SELECT 1 FROM backups WHERE repository = ?1)";
         Ok(self.one(sql, [rows::uuid(repository)], |r| r.get(0))?.unwrap_or_default())
+    }
+
+    fn open_work(&mut self) -> Result<Vec<Task>> {
+        // Whoever has a task in hand must report, so a timer runs.
+        let sql = "SELECT id FROM waiting WHERE lane IN (SELECT id FROM lanes WHERE queue IN (?1, ?2))
+                   UNION SELECT id FROM task_status WHERE deadline IS NOT NULL ORDER BY id";
+        let mut statement = self.conn.prepare_cached(sql).sql()?;
+        let open = statement.query_map([AGENT_QUEUE, GATED_QUEUE], |r| r.get(0).map(TaskId)).sql()?;
+        let open: Vec<TaskId> = open.collect::<rusqlite::Result<_>>().sql()?;
+        let mut tasks = Vec::new();
+        for id in open {
+            tasks.extend(self.task(TaskRef::Id(id))?.filter(|task| is_agent_queue(&task.spec.queue)));
+        }
+        Ok(tasks)
     }
 
     fn sibling_named(&mut self, parent: Uuid, name: &str, but: Uuid) -> Result<bool> {

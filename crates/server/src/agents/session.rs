@@ -283,10 +283,8 @@ impl Session<'_> {
     }
 
     async fn look_for_work(&mut self) -> std::result::Result<(), End> {
+        // Without a free slot nothing is handed out, but whether it is still let in is looked at.
         let free = self.slots.saturating_sub(self.held.len());
-        if free == 0 {
-            return Ok(());
-        }
         match self.service.claim(self.agent, free).await {
             Ok(assigned) => self.hand_over(&assigned).await,
             Err(error) if error.code == Code::Unauthenticated => Err(End::from(&error)),

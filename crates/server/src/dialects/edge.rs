@@ -53,6 +53,8 @@ const LONGEST_ID: usize = 64;
 pub(super) fn layers<D: Shape, S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .layer(CatchPanicLayer::custom(after_panic::<D>))
+        // Within the span, so that what is logged of a failure has the request's id.
+        .layer(middleware::from_fn(finished::<D>))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new().level(Level::INFO)))
         .layer(middleware::from_fn(request_id::<D>))
 }
@@ -80,11 +82,16 @@ async fn request_id<D: Shape>(mut request: Request, next: Next) -> Response {
     if let Some(header) = &header {
         request.headers_mut().insert(REQUEST_ID, header.clone());
     }
-    let mut response = D::finish(next.run(request).await, &id);
+    let mut response = next.run(request).await;
     if let Some(header) = header {
         response.headers_mut().insert(REQUEST_ID, header);
     }
     response
+}
+
+async fn finished<D: Shape>(request: Request, next: Next) -> Response {
+    let id = request_id_of(request.headers()).to_owned();
+    D::finish(next.run(request).await, &id)
 }
 
 /// The text of a panic may hold anything, so it goes to the log only.
@@ -114,6 +121,32 @@ mod tests {
 
     async fn panics() -> &'static str {
         panic!("the secret is swordfish")
+    }
+
+    /// Answers as somebody who logs what went wrong.
+    struct Logs;
+
+    impl Shape for Logs {
+        const DIALECT: &str = "logs";
+
+        fn finish(mut response: Response, _: &str) -> Response {
+            let span = Span::current().metadata().map_or("none", |span| span.name());
+            response.headers_mut().insert("span", HeaderValue::from_static(span));
+            response
+        }
+
+        fn defect() -> Response {
+            Response::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_logged_of_a_failure_is_within_the_requests_span() {
+        let _log = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let router = layers::<Logs, _>(Router::new().route("/", get(async || StatusCode::INTERNAL_SERVER_ERROR)));
+        let request = axum::http::Request::get("/").body(Body::empty());
+        let response = router.oneshot(request.expect("a request")).await.expect("the router always answers");
+        assert_eq!(response.headers()["span"], "request");
     }
 
     #[tokio::test]

@@ -128,8 +128,13 @@ impl Service {
                 Ok(_) => break self.ledger.get::<Agent>(scope, id).await?.value,
             }
         };
-        self.hub.tell(id, Command::Refused(Error::new(Code::Unauthenticated, "the agent was revoked").hint(JOIN_HINT)));
+        self.refuse(id, "the agent was revoked");
         Ok(AgentView { online: false, agent })
+    }
+
+    /// Ends the session of an agent that is let in no longer.
+    pub(super) fn refuse(&self, agent: Uuid, why: &str) {
+        self.hub.tell(agent, Command::Refused(Error::new(Code::Unauthenticated, why).hint(JOIN_HINT)));
     }
 }
 

@@ -231,6 +231,8 @@ impl Service {
         // From here on it hears of cancellations; whatever happened before is seen in the comparison.
         let (session, commands) = self.hub.join(agent.id);
         let begun = async {
+            // Whoever revoked it before it joined found no session to end.
+            self.check_token(&agent).await?;
             let compared = self.compare(&agent, &hello.running).await?;
             self.complete_registration(&token, &record).await?;
             Ok(compared)

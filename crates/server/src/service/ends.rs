@@ -10,9 +10,9 @@ use domain::plan;
 use domain::policy::{Application, Policy};
 use domain::query::{Filter, RecordField, Value};
 use domain::resource::Resource;
-use domain::task::{Effect, Event, ResultCode, Task, TaskId, TaskRef, kind};
+use domain::task::{Event, ResultCode, Task, TaskId, TaskRef, kind};
 use domain::{Code, Moment, Result, Scope, Uuid, if_found};
-use ledger::{Committed, Expect, Stored, Write, Written};
+use ledger::{Committed, Expect, Stored, Write};
 
 use super::Service;
 
@@ -34,36 +34,21 @@ impl Ends {
 }
 
 impl Service {
-    /// Writes down which tasks of ours a commit ended. Part of `deliver`.
+    /// Counts the tasks that a commit ended, and writes down which are ours. Part of `deliver`.
     pub(super) fn hear_of_ends(&self, committed: &Committed) {
-        self.count_ends(committed);
-        let others = |id: TaskId| {
-            committed.written.iter().any(|w| match w {
-                Written::Task { task, .. } => task.id == id && !is_agent_queue(&task.spec.queue),
-                _ => false,
-            })
-        };
-        let ended =
-            committed.effects.iter().filter(|(_, effect)| *effect == Effect::CloseActivities).map(|(id, _)| *id);
-        let ended: Vec<TaskId> = ended.filter(|id| !others(*id)).collect();
-        if !ended.is_empty() {
-            self.ends.add(ended);
-            self.nudge();
+        for task in &committed.ended {
+            let Some(result) = task.result() else { continue };
+            self.telemetry.ended(task);
+            self.notices.hear(task.spec.tenant);
+            let resource = task.spec.resource.as_ref().map_or("", |resource| &resource.name);
+            let result = result.code.name();
+            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, resource, result, "a task ended");
         }
-    }
-
-    fn count_ends(&self, committed: &Committed) {
-        let closed = |id: TaskId| committed.effects.iter().any(|(of, e)| *of == id && *e == Effect::CloseActivities);
-        for written in &committed.written {
-            if let Written::Task { task, changed: true } = written
-                && closed(task.id)
-            {
-                self.telemetry.ended(task);
-                self.notices.hear(task.spec.tenant);
-                let result = task.result().map_or("", |result| result.code.name());
-                let resource = task.spec.resource.as_ref().map_or("", |resource| &resource.name);
-                tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, resource, result, "a task ended");
-            }
+        let ours = committed.ended.iter().filter(|task| is_agent_queue(&task.spec.queue));
+        let ours: Vec<TaskId> = ours.map(|task| task.id).collect();
+        if !ours.is_empty() {
+            self.ends.add(ours);
+            self.nudge();
         }
     }
 

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use domain::agent::{AGENT_QUEUE, Agent, GATED_QUEUE};
-use domain::policy::{Application, Policy};
+use domain::policy::{Application, Policy, Schedule};
 use domain::query::{Direction, Filter, Order, Page, Pattern, Query, RecordField, TaskField, Test, Value};
-use domain::resource::Resource;
+use domain::resource::{Registration, Resource};
 use domain::task::State;
 use domain::tenant::Tenant;
 use domain::{Caller, Code, Error, Result, Right, Scope, SignedDuration, Timestamp, Uuid};
@@ -22,6 +22,8 @@ use crate::telemetry::{self, Exposition, Telemetry};
 const AGES: [i64; 5] = [26, 50, 7 * 24 + 2, 14 * 24, 31 * 24];
 
 type Gauges<S> = Family<S, Gauge>;
+/// How tenants are named in metrics.
+type Labels = HashMap<Uuid, telemetry::OfTenant>;
 
 impl Service {
     /// All metrics as text. They tell of every tenant, so only whoever may see the whole tree may see them.
@@ -39,8 +41,9 @@ impl Service {
         let _one = self.gathering.lock().await;
         let mut registry = Telemetry::gathered();
         self.gather_tasks(scope, &mut registry).await?;
-        self.gather_backups(scope, &mut registry).await?;
-        self.gather_agents(scope, &mut registry).await?;
+        let names = self.tenant_labels(scope).await?;
+        self.gather_backups(scope, &names, &mut registry).await?;
+        self.gather_agents(scope, &names, &mut registry).await?;
         self.gather_places(&mut registry);
         let defect = |_| Error::new(Code::Internal, "the metrics could not be written");
         self.telemetry.print(&registry, exposition).map_err(defect)
@@ -75,21 +78,18 @@ impl Service {
     }
 
     /// Resources with a policy that runs by itself, by the age of their last good backup.
-    async fn gather_backups(&self, scope: &Scope, registry: &mut Registry) -> Result<()> {
+    async fn gather_backups(&self, scope: &Scope, names: &Labels, registry: &mut Registry) -> Result<()> {
         let now = self.moment().now;
-        let names = self.tenant_labels(scope).await?;
-        let enabled: HashMap<Uuid, bool> = self
-            .ledger
-            .all::<Policy>(scope, Filter::all())
-            .await?
-            .into_iter()
-            .map(|policy| (policy.value.id, policy.value.enabled))
-            .collect();
+        let policies = self.ledger.all::<Policy>(scope, Filter::all()).await?.into_iter();
+        let enabled: HashMap<Uuid, Schedule> =
+            policies.filter(|p| p.value.enabled).map(|p| (p.value.id, p.value.schedule)).collect();
         // Since when each is protected, by the policy that was applied first.
         let mut since: HashMap<Uuid, Timestamp> = HashMap::new();
         for app in self.ledger.all::<Application>(scope, Filter::all()).await? {
             let Application { policy, resource, next_run_at, created_at, .. } = app.value;
-            if next_run_at.is_some() && enabled.get(&policy).copied().unwrap_or(false) {
+            // Where runs follow each other, none is to come while one is under way.
+            let protects = |schedule: &Schedule| next_run_at.is_some() || schedule.recurs();
+            if enabled.get(&policy).is_some_and(protects) {
                 let first = since.entry(resource).or_insert(created_at);
                 *first = created_at.min(*first);
             }
@@ -97,7 +97,10 @@ impl Service {
         let (protected, worst, late) = (Gauges::default(), Gauges::default(), Gauges::default());
         let living = Filter::all().and(RecordField::EndedAt, Test::Absent)?;
         for resource in self.ledger.all::<Resource>(scope, living).await? {
-            let Resource { id, tenant, last_backup_at, .. } = resource.value;
+            let Resource { id, tenant, last_backup_at, enabled, registration, .. } = resource.value;
+            if !enabled || registration != Registration::Registered {
+                continue;
+            }
             let (Some(since), Some(of)) = (since.get(&id), names.get(&tenant)) else { continue };
             protected.get_or_create(of).inc();
             // One that has none is as old as its protection.
@@ -106,8 +109,7 @@ impl Service {
             let before: i64 = oldest.get();
             oldest.set(if before == 0 { good.as_second() } else { before.min(good.as_second()) });
             for hours in AGES {
-                let telemetry::OfTenant { tenant, tenant_name } = of.clone();
-                let count = late.get_or_create_owned(&telemetry::Late { tenant, tenant_name, hours });
+                let count = late.get_or_create_owned(&telemetry::Late { of: of.clone(), hours });
                 if now.duration_since(good) > SignedDuration::from_hours(hours) {
                     count.inc();
                 }
@@ -127,22 +129,21 @@ impl Service {
         Ok(())
     }
 
-    async fn gather_agents(&self, scope: &Scope, registry: &mut Registry) -> Result<()> {
-        let names = self.tenant_labels(scope).await?;
+    /// Agents that are let in, connected or not.
+    async fn gather_agents(&self, scope: &Scope, names: &Labels, registry: &mut Registry) -> Result<()> {
         let agents = Gauges::default();
-        for agent in self.ledger.all::<Agent>(scope, Filter::all()).await? {
-            let Some(telemetry::OfTenant { tenant, tenant_name }) = names.get(&agent.value.tenant).cloned() else {
-                continue;
-            };
+        for Agent { id, tenant, revoked_at, .. } in
+            self.ledger.all::<Agent>(scope, Filter::all()).await?.into_iter().map(|a| a.value)
+        {
+            let Some(of) = names.get(&tenant).filter(|_| revoked_at.is_none()) else { continue };
             for connected in [true, false] {
-                let labels = telemetry::Agents { tenant, tenant_name: tenant_name.clone(), connected };
-                let count = agents.get_or_create_owned(&labels);
-                if self.hub.online(agent.value.id) == connected {
+                let count = agents.get_or_create_owned(&telemetry::Agents { of: of.clone(), connected });
+                if self.hub.online(id) == connected {
                     count.inc();
                 }
             }
         }
-        registry.register("agents", "Agents that are known, connected or not", agents);
+        registry.register("agents", "Agents that are let in, connected or not", agents);
         Ok(())
     }
 
@@ -160,7 +161,7 @@ impl Service {
     }
 
     /// How each living tenant is named in metrics.
-    async fn tenant_labels(&self, scope: &Scope) -> Result<HashMap<Uuid, telemetry::OfTenant>> {
+    async fn tenant_labels(&self, scope: &Scope) -> Result<Labels> {
         let living = Filter::all().and(RecordField::EndedAt, Test::Absent)?;
         let tenants = self.ledger.all::<Tenant>(scope, living).await?.into_iter();
         let labels =

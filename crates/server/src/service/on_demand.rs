@@ -13,6 +13,7 @@ use domain::query::{Filter, MAX_LIMIT, Pattern, Query, RecordField, TaskField, T
 use domain::repository::Repository;
 use domain::resource::Resource;
 use domain::task::{Affinity, Named, Priority, State, Task, TaskSpec, kind};
+use domain::tenant::Tenant;
 use domain::work::{BackupWork, ForgetWork, MAX_POINTS, OwnTerms, Point, Work};
 use domain::{Caller, Code, Error, Result, Right, Scope, Timestamp, Uuid, if_found};
 use jiff::tz::TimeZone;
@@ -54,7 +55,7 @@ impl Service {
         let applied = self.newest_application(&everything, resource.id).await?;
         let policy = applied.as_ref().map(|(_, policy)| policy);
         let repository = match &wish.repository {
-            Some(name) => self.repository_named(scope, name).await?.id,
+            Some(name) => self.repository_named(name, resource.tenant).await?.id,
             None => match policy {
                 Some(policy) => policy.repository,
                 None => self.usual_repository_of(&resource).await?.id,
@@ -141,14 +142,14 @@ impl Service {
         Ok(None)
     }
 
-    /// The repository of this name, if the caller may use it.
-    pub(super) async fn repository_named(&self, scope: &Scope, name: &str) -> Result<Repository> {
-        let found = self.ledger.find::<Repository>(&Scope::everything(), name).await?.map(|r| r.value);
-        let usable = self.usable_repositories(scope).await?;
-        found.filter(|r| usable.contains(&r.id)).ok_or_else(|| {
-            Error::invalid("repository", format!("there is no repository '{name}'"))
-                .hint("the name of a repository, as `backstay repository list` shows it")
-        })
+    /// The repository of this name, if what belongs to the tenant may be stored there.
+    async fn repository_named(&self, name: &str, tenant: Uuid) -> Result<Repository> {
+        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), tenant).await?.value;
+        match self.ledger.find::<Repository>(&Scope::everything(), name).await? {
+            Some(found) if self.serves(&found.value, &tenant).await? => Ok(found.value),
+            _ => Err(Error::invalid("repository", format!("there is no repository '{name}' for this resource"))
+                .hint("the name of one of its owner's or of a tenant above, as `backstay repository list` shows it")),
+        }
     }
 
     async fn usual_repository_of(&self, resource: &Resource) -> Result<Repository> {

@@ -57,9 +57,10 @@ pub struct PolicyChange {
 }
 
 impl PolicyChange {
-    /// Makes the change of a policy, except for its repository.
+    /// Makes the change of a policy.
     pub(super) fn make(self, policy: &mut Policy) {
-        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository: _ } = self;
+        let PolicyChange { name, enabled, schedule, settings, retention, as_written: written, repository } = self;
+        repository.into_iter().for_each(|repository| policy.repository = repository);
         name.into_iter().for_each(|name| policy.name = name);
         enabled.into_iter().for_each(|enabled| policy.enabled = enabled);
         schedule.into_iter().for_each(|schedule| policy.schedule = schedule);
@@ -69,11 +70,11 @@ impl PolicyChange {
             policy.as_written = as_written(written, &policy.schedule, &policy.retention);
         }
     }
+}
 
-    /// Whether it moves the runs to come.
-    pub(super) fn moves_runs(&self) -> bool {
-        self.enabled.is_some() || self.schedule.is_some()
-    }
+/// Whether a change moves the runs to come.
+pub(super) fn moves_runs(before: &Policy, after: &Policy) -> bool {
+    (before.enabled, &before.schedule) != (after.enabled, &after.schedule)
 }
 
 /// Refuses a change that makes no sense.
@@ -152,9 +153,7 @@ impl Service {
             Some(id) => id,
             None => self.usual_repository_at(&tenant.locator).await?,
         };
-        if !self.usable_repositories(scope).await?.contains(&repository) {
-            return Err(Error::not_found("repository", repository).field("repository"));
-        }
+        self.check_repository(repository, &tenant).await?;
         let moment = self.moment();
         Ok(Policy {
             id: Uuid::now_v7(),
@@ -232,16 +231,11 @@ impl Service {
         check_change(change)?;
         let Stored { rev, value: mut policy } = self.ledger.get::<Policy>(scope, id).await?;
         let before = policy.clone();
-        if let Some(repository) = change.repository.filter(|id| *id != policy.repository) {
-            if !self.usable_repositories(scope).await?.contains(&repository) {
-                return Err(Error::not_found("repository", repository).field("repository"));
-            }
-            policy.repository = repository;
-        }
+        self.check_new_repository(change, &policy).await?;
         change.clone().make(&mut policy);
         policy.updated_at = self.moment().now;
         let mut writes = vec![Write::Put(Box::new(policy.clone().into()), Expect::Rev(rev))];
-        if change.moves_runs() {
+        if moves_runs(&before, &policy) {
             let everything = Scope::everything();
             for app in self.applications_of(&everything, id).await? {
                 let resource = self.ledger.get::<Resource>(&everything, app.value.resource).await?.value;
@@ -375,17 +369,26 @@ impl Service {
         self.ledger.all::<Application>(scope, Filter::all().is(RecordField::Policy, Value::Uuid(policy))?).await
     }
 
-    /// The repositories of the scope, and those of the tenants above it: what an owner sets up serves everyone below.
-    pub(super) async fn usable_repositories(&self, scope: &Scope) -> Result<Vec<Uuid>> {
-        let everything = Scope::everything();
-        let mut usable = Vec::new();
-        for repository in self.ledger.all::<Repository>(&everything, Filter::all()).await? {
-            let owner = self.ledger.get::<Tenant>(&everything, repository.value.tenant).await?.value;
-            if scope.contains(&owner.locator) || Scope::subtree(&owner).contains(scope.locator()) {
-                usable.push(repository.value.id);
-            }
+    /// Refuses a change of this policy to a repository that it may not store in.
+    pub(super) async fn check_new_repository(&self, change: &PolicyChange, policy: &Policy) -> Result<()> {
+        let Some(repository) = change.repository.filter(|id| *id != policy.repository) else { return Ok(()) };
+        let owner = self.ledger.get::<Tenant>(&Scope::everything(), policy.tenant).await?.value;
+        self.check_repository(repository, &owner).await
+    }
+
+    /// Refuses a repository that a tenant's policies may not store in. Whoever asks: its password goes to that tenant's agents.
+    async fn check_repository(&self, id: Uuid, tenant: &Tenant) -> Result<()> {
+        let found = if_found(self.ledger.get::<Repository>(&Scope::everything(), id).await)?;
+        match found {
+            Some(repository) if self.serves(&repository.value, tenant).await? => Ok(()),
+            _ => Err(Error::not_found("repository", id).field("repository")),
         }
-        Ok(usable)
+    }
+
+    /// Whether what belongs to a tenant may be stored in a repository: what an owner sets up serves everyone below.
+    pub(super) async fn serves(&self, repository: &Repository, tenant: &Tenant) -> Result<bool> {
+        let owner = self.ledger.get::<Tenant>(&Scope::everything(), repository.tenant).await?.value;
+        Ok(Scope::subtree(&owner).contains(&tenant.locator))
     }
 }
 
@@ -402,6 +405,7 @@ fn before_and_after(before: &Policy, after: &Policy) -> serde_json::Value {
             "schedule": p.schedule,
             "settings": p.settings,
             "retention": p.retention,
+            "repository": p.repository,
         })
     };
     json!({ "before": of(before), "after": of(after) })

@@ -212,15 +212,17 @@ impl Service {
         })
     }
 
-    /// The repository of this name, of those that a tenant's policies can use.
+    /// The repository of this name, if policies of the tenant, by default the caller's own, can store there.
     ///
     /// # Errors
-    /// `not_found`.
-    pub async fn usable_repository(&self, caller: &Caller, name: &str) -> Result<Uuid> {
-        let usable = self.usable_repositories(caller.may(Right::View)?).await?;
-        let found = self.ledger.find::<Repository>(&Scope::everything(), name).await?;
-        let found = found.map(|r| r.value.id).filter(|id| usable.contains(id));
-        found.ok_or_else(|| Error::not_found("repository", name))
+    /// `not_found`, with the field `tenant` where there is none such.
+    pub async fn usable_repository(&self, caller: &Caller, tenant: Option<Uuid>, name: &str) -> Result<Uuid> {
+        let scope = caller.may(Right::View)?;
+        let tenant = self.live_tenant(scope, tenant.unwrap_or(caller.tenant())).await.map_err(|e| e.field("tenant"))?;
+        match self.ledger.find::<Repository>(&Scope::everything(), name).await? {
+            Some(found) if self.serves(&found.value, &tenant).await? => Ok(found.value.id),
+            _ => Err(Error::not_found("repository", name)),
+        }
     }
 }
 

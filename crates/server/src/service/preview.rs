@@ -1,6 +1,8 @@
 //! What a policy will do: its next runs for each resource, and what retention would keep and remove now. All of it is said by
 //! the functions that the scheduler and the retention themselves ask, also of a change that is not made.
 
+use std::collections::HashSet;
+
 use domain::backup::Backup;
 use domain::foresee::{Foreseen, foresee, why_nothing_comes};
 use domain::plan;
@@ -10,11 +12,13 @@ use domain::resource::Resource;
 use domain::{Caller, Code, Error, Result, Right, Uuid};
 use jiff::tz::TimeZone;
 
-use super::policies::check_change;
+use super::policies::{check_change, moves_runs};
 use super::{PolicyChange, Service};
 
 /// How many runs are foreseen at most for each resource.
 const MOST_RUNS: usize = 100;
+/// For how many resources at once.
+const MOST_APPLICATIONS: usize = 100;
 
 /// What is asked about a policy.
 #[derive(Debug, Clone, Default)]
@@ -64,9 +68,11 @@ impl Service {
             return Err(Error::invalid("count", format!("the number of runs must be from 1 to {MOST_RUNS}")));
         }
         check_change(&asked.change)?;
-        let mut policy = self.visible_policy(caller, id).await?;
-        let moves = asked.change.moves_runs();
+        let before = self.visible_policy(caller, id).await?;
+        self.check_new_repository(&asked.change, &before).await?;
+        let mut policy = before.clone();
         asked.change.make(&mut policy);
+        let moves = moves_runs(&before, &policy);
         let mut apps: Vec<Application> =
             self.applications_of(scope, policy.id).await?.into_iter().map(|app| app.value).collect();
         if let Some(resource) = asked.resource {
@@ -75,9 +81,15 @@ impl Service {
                 return Err(Error::new(Code::NotFound, "the policy is applied to no such resource").field("resource"));
             }
         }
+        if apps.len() > MOST_APPLICATIONS {
+            let message =
+                format!("the policy is applied to {} resources; at most {MOST_APPLICATIONS} are shown", apps.len());
+            return Err(Error::invalid("resource", message).hint("name the one that you want to see"));
+        }
+        let in_use = self.points_in_use().await?;
         let mut applications = Vec::with_capacity(apps.len());
         for app in apps {
-            applications.push(self.preview_application(app, &policy, moves, asked.count).await?);
+            applications.push(self.preview_application(app, &policy, moves, asked.count, &in_use).await?);
         }
         Ok(PolicyPreview { policy, applications })
     }
@@ -88,6 +100,7 @@ impl Service {
         policy: &Policy,
         moves: bool,
         count: usize,
+        in_use: &HashSet<Uuid>,
     ) -> Result<ApplicationPreview> {
         let resource = self.ledger.get::<Resource>(&domain::Scope::everything(), app.resource).await?.value;
         let planning = self.planning(&app, policy, &resource, self.moment()).await?;
@@ -96,7 +109,8 @@ impl Service {
         }
         let runs = foresee(&app, policy, &planning.around(), count);
         let nothing_because = runs.is_empty().then(|| why_nothing_comes(policy, &planning.around()));
-        let (judged, _) = self.judged(policy, app.archive_id(), None, &planning.zone, planning.moment).await?;
+        let (judged, _) =
+            self.judged(policy, app.archive_id(), None, &planning.zone, planning.moment, Some(in_use)).await?;
         let mut backups: Vec<_> = judged.into_iter().map(|(stored, verdict)| (stored.value, verdict)).collect();
         backups.sort_by_key(|(backup, _)| std::cmp::Reverse((backup.created_at, backup.id)));
         Ok(ApplicationPreview { resource, open: planning.open, zone: planning.zone, runs, nothing_because, backups })

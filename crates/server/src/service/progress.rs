@@ -257,7 +257,7 @@ impl Service {
             }
         };
         let rev = self.ledger.head().borrow().rev;
-        Some(Committed { rev, written: vec![written], effects: Vec::new() })
+        Some(Committed { rev, written: vec![written], effects: Vec::new(), ended: Vec::new() })
     }
 
     /// Writes what is due, or all there is.

@@ -152,30 +152,25 @@ impl Service {
         policy: Option<&Policy>,
     ) -> Result<(Task, bool)> {
         check_backup(&spec, owner, resource)?;
-        loop {
-            if let Some(before) = self.task_of(scope, spec.uuid).await? {
-                return same_backup(before, &spec, resource);
-            }
-            let app = self.application_to_run(scope, &spec, resource, policy).await?;
-            let policy = self.ledger.get::<Policy>(scope, app.value.policy).await?.value;
-            let wish = Wish {
-                uuid: spec.uuid,
-                priority: spec.priority,
-                tags: spec.tags.clone(),
-                context: spec.context.clone(),
-                workflow_id: spec.workflow_id,
-                issuer: spec.issuer.clone(),
-                rules: spec.rules.clone(),
-            };
-            match self.run_for(scope, app, &policy, spec.started_by.clone(), wish).await {
-                // Somebody came between.
-                Err(e) if e.code == Code::RevisionConflict => {}
-                Err(e) => {
-                    // The run that is not done may be this one, asked for twice at the same time.
-                    let before = self.task_of(scope, spec.uuid).await?;
-                    return before.map_or(Err(e), |before| same_backup(before, &spec, resource));
-                }
-                Ok(task) => return Ok((task, true)),
+        if let Some(before) = self.task_of(scope, spec.uuid).await? {
+            return same_backup(before, &spec, resource);
+        }
+        let app = self.application_to_run(scope, &spec, resource, policy).await?;
+        let wish = Wish {
+            uuid: spec.uuid,
+            priority: spec.priority,
+            tags: spec.tags.clone(),
+            context: spec.context.clone(),
+            workflow_id: spec.workflow_id,
+            issuer: spec.issuer.clone(),
+            rules: spec.rules.clone(),
+        };
+        match self.run_for(scope, app.value.id, spec.started_by.clone(), wish).await {
+            Ok(task) => Ok((task, true)),
+            Err(e) => {
+                // The run that is not done may be this one, asked for twice at the same time.
+                let before = self.task_of(scope, spec.uuid).await?;
+                before.map_or(Err(e), |before| same_backup(before, &spec, resource))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Retention follows a good backup, or goes before one, as its policy says. What goes is decided here, when the task for it
 //! is made; the agent only carries it out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use domain::agent::AGENT_QUEUE;
@@ -91,7 +92,7 @@ impl Service {
         zone: &TimeZone,
         moment: Moment,
     ) -> Result<(Vec<TaskSpec>, Vec<Write>)> {
-        let (stored, of_new) = self.judged(policy, archive, new.as_deref(), zone, moment).await?;
+        let (stored, of_new) = self.judged(policy, archive, new.as_deref(), zone, moment, None).await?;
         let mut kept = Vec::new();
         let mut going: Vec<(Backup, Verdict)> = Vec::new();
         for (Stored { rev, value: mut backup }, verdict) in stored {
@@ -110,7 +111,7 @@ impl Service {
     }
 
     /// The recovery points of an archive and what the policy's rules say of them at this moment, and of a new one that is not
-    /// stored yet.
+    /// stored yet. `in_use` are the [`Service::points_in_use`], where whoever asks knows them already.
     pub(super) async fn judged(
         &self,
         policy: &Policy,
@@ -118,15 +119,17 @@ impl Service {
         new: Option<&Backup>,
         zone: &TimeZone,
         moment: Moment,
+        in_use: Option<&HashSet<Uuid>>,
     ) -> Result<(Vec<(Stored<Backup>, Verdict)>, Option<Verdict>)> {
         let stored = self.ledger.all::<Backup>(&Scope::everything(), of_archive(archive)?).await?;
         let mut candidates: Vec<Candidate> = stored.iter().map(|s| candidate(&s.value)).collect();
         candidates.extend(new.map(candidate));
         let frame = Frame { zone, week: policy.schedule.week_starts_on(), now: moment.now };
         let mut verdicts = policy.retention.judge(&candidates, frame);
-        let in_use = match verdicts.iter().all(Verdict::stays) {
-            true => HashSet::new(),
-            false => self.points_in_use().await?,
+        let in_use = match in_use {
+            Some(in_use) => Cow::Borrowed(in_use),
+            None if verdicts.iter().all(Verdict::stays) => Cow::default(),
+            None => Cow::Owned(self.points_in_use().await?),
         };
         for verdict in verdicts.iter_mut().filter(|v| !v.stays() && in_use.contains(&v.id)) {
             verdict.because = vec!["a task that is not done needs it".to_owned()];
@@ -161,7 +164,7 @@ impl Service {
         let Some(policy) = if_found(self.ledger.get::<Policy>(&everything, policy).await)? else { return Ok(true) };
         let policy = policy.value;
         let zone = self.zone_of(&policy, &resource.value).await?;
-        let (judged, _) = self.judged(&policy, work.archive, None, &zone, self.moment()).await?;
+        let (judged, _) = self.judged(&policy, work.archive, None, &zone, self.moment(), None).await?;
         let stays: HashSet<Uuid> = judged.iter().filter(|(_, v)| v.stays()).map(|(_, v)| v.id).collect();
         Ok(work.points.iter().any(|point| stays.contains(&point.backup)))
     }

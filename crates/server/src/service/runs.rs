@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use domain::agent::{AGENT_QUEUE, GATED_QUEUE};
 use domain::backup::Backup;
 use domain::operation::{Idempotency, OperationKind};
@@ -29,7 +27,7 @@ const ACK: SignedDuration = SignedDuration::from_secs(60);
 /// How often a task of ours is handed out before it counts as abandoned.
 const ATTEMPTS: u32 = 3;
 
-/// How often somebody else may come between while the runs of one wish are begun.
+/// How often somebody else may come between while a run is begun.
 const ATTEMPTS_TO_BEGIN: usize = 10;
 
 /// What a run does, in a sentence.
@@ -73,6 +71,7 @@ pub(super) enum By {
 }
 
 /// What an issuer may say of a run; the rest follows from policy and resource.
+#[derive(Clone)]
 pub(super) struct Wish {
     pub(super) uuid: Uuid,
     pub(super) priority: Priority,
@@ -116,41 +115,42 @@ impl Service {
                 .hint("apply it first: `backstay policy apply POLICY RESOURCE`"));
         }
         let mut tasks = Vec::new();
-        let mut attempts = 0..ATTEMPTS_TO_BEGIN;
-        let mut left = VecDeque::from(apps);
-        while let Some(app) = left.pop_front() {
-            if let Some(open) = self.open_task(&app.value).await? {
-                if resource.is_some() {
-                    return Err(not_done(&open));
-                }
-                continue;
-            }
-            let machine = app.value.resource;
-            let wish = Some(Box::new(Wish::plain(caller)));
-            match self.run_now(scope, app, &policy, Some(caller.name.clone()), wish).await {
-                // The scheduler noted something in it meanwhile, like the end of the run before.
-                Err(e) if e.code == Code::RevisionConflict && attempts.next().is_some() => {
-                    left.extend(self.application(scope, policy.id, machine).await?);
-                }
+        for app in apps {
+            let made = self.run_for(scope, app.value.id, Some(caller.name.clone()), Wish::plain(caller)).await;
+            match made {
+                // One that is under way, or that was taken away meanwhile, keeps no other one back.
+                Err(e) if resource.is_none() && matches!(e.code, Code::StateConflict | Code::NotFound) => {}
                 made => tasks.push(made?),
             }
         }
         Ok(tasks)
     }
 
-    /// Runs a policy for one resource as an issuer wishes.
+    /// Runs a policy for one resource as somebody wishes. Where somebody else came between, as the scheduler does when it notes
+    /// the end of the run before, everything is read again.
+    ///
+    /// # Errors
+    /// `not_found` when it is applied no more, `state_conflict` while the former run is not done, and those of the ledger.
     pub(super) async fn run_for(
         &self,
         scope: &Scope,
-        app: Stored<Application>,
-        policy: &Policy,
+        app: Uuid,
         started_by: Option<String>,
         wish: Wish,
     ) -> Result<Task> {
-        if let Some(open) = self.open_task(&app.value).await? {
-            return Err(not_done(&open));
+        let mut attempts = 0..ATTEMPTS_TO_BEGIN;
+        loop {
+            let app = self.ledger.get::<Application>(scope, app).await?;
+            let policy = self.ledger.get::<Policy>(scope, app.value.policy).await?.value;
+            if let Some(open) = self.open_task(&app.value).await? {
+                return Err(not_done(&open));
+            }
+            let wish = Some(Box::new(wish.clone()));
+            match self.run_now(scope, app, &policy, started_by.clone(), wish).await {
+                Err(e) if e.code == Code::RevisionConflict && attempts.next().is_some() => {}
+                other => return other,
+            }
         }
-        self.run_now(scope, app, policy, started_by, Some(Box::new(wish))).await
     }
 
     /// Makes a run that somebody asks for, whether or not another one is under way: it waits behind that one then.

@@ -1,6 +1,7 @@
 //! API tokens: made once, shown once, kept as a hash.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use domain::agent::Agent;
 use domain::query::{Query, RecordField, Slice};
 use domain::tenant::check_name;
 use domain::token::{Token, TokenKind};
@@ -109,11 +110,16 @@ impl Service {
             return Ok(found);
         }
         let now = self.moment().now;
-        self.edit::<Token>(caller, "revoke", scope, id, |token| {
+        let revoked = self.edit::<Token>(caller, "revoke", scope, id, |token| {
             check_within(caller, &[token.role])?;
             token.revoked_at.get_or_insert(now);
             Ok(())
-        })
-        .await
+        });
+        let revoked = revoked.await?;
+        // An agent that is connected with it is not let in any more.
+        if let Some(agent) = self.ledger.find::<Agent>(&Scope::everything(), &id.to_string()).await? {
+            self.refuse(agent.value.id, "the agent's token was revoked");
+        }
+        Ok(revoked)
     }
 }

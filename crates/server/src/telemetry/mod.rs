@@ -85,10 +85,9 @@ pub(crate) struct OfTenant {
 /// A tenant's resources whose last good backup is so old.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Late {
-    /// The tenant's number.
-    pub(crate) tenant: i64,
-    /// Its name.
-    pub(crate) tenant_name: String,
+    /// Whose.
+    #[prometheus(flatten)]
+    pub(crate) of: OfTenant,
     /// Older than so many hours.
     pub(crate) hours: i64,
 }
@@ -96,10 +95,9 @@ pub(crate) struct Late {
 /// A tenant's agents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Agents {
-    /// The tenant's number.
-    pub(crate) tenant: i64,
-    /// Its name.
-    pub(crate) tenant_name: String,
+    /// Whose.
+    #[prometheus(flatten)]
+    pub(crate) of: OfTenant,
     /// Whether they are connected now.
     pub(crate) connected: bool,
 }

@@ -171,7 +171,7 @@ pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<C
             new(Edit, &[], Some(body), Some(foreign))
         }
         "preview_policy" => {
-            let wanted = json!({ "schedule": { "kind": "interval", "every": "1h" }, "resource": resource, "count": 3 });
+            let wanted = json!({ "schedule": { "kind": "interval", "every": "1h" }, "name": "hourly" });
             new(View, &[policy], Some(wanted), None)
         }
         "change_policy" => new(Edit, &[policy], Some(json!({ "enabled": false })), None),
@@ -401,7 +401,8 @@ impl<'a> Check<'a> {
         let parameters = self.operation["parameters"].as_array();
         let takes_filter = parameters.is_some_and(|p| p.iter().any(|p| p["in"] == "query" || p["$ref"].is_string()));
         if takes_filter {
-            let reply = self.ask(&token, &format!("{}?no_such_parameter=1", self.path), None).await;
+            let path = format!("{}?no_such_parameter=1", self.path);
+            let reply = self.ask(&token, &path, self.case.body.clone()).await;
             assert_eq!(reply, refused(400, "unknown_field"), "{id} with an unknown parameter");
         }
     }

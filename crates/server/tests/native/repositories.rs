@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use domain::{Role, Uuid};
 use serde_json::{Value, json};
+use server::service::{Asked, BackupWish};
 
 use crate::talk::Talk;
 use crate::world::World;
@@ -97,9 +98,36 @@ async fn a_policy_stores_at_its_own_tenant_before_those_above_and_never_elsewher
             ["items"][0]["id"]
             .clone();
     let mut foreign = policy("foreign");
-    foreign["repository"] = globex;
-    assert_eq!(acme.post("/policies", foreign).await.code(), "not_found");
+    foreign["repository"] = globex.clone();
+    assert_eq!(acme.post("/policies", foreign.clone()).await.code(), "not_found");
+    // Nor does anybody who sees both give one tenant's agents the password of another's.
+    foreign["tenant"] = json!(world.acme);
+    assert_eq!(root.post("/policies", foreign).await.code(), "not_found");
+    let place = format!("/policies/{}", id(&own));
+    let moved = root.patch(&place, json!({ "repository": globex })).await;
+    assert_eq!((moved.code(), &moved.body["error"]["field"]), ("not_found", &json!("repository")));
+    assert_eq!(root.post(&format!("{place}/preview"), json!({ "repository": globex })).await.code(), "not_found");
+    let below = root.patch(&place, json!({ "repository": shared })).await;
+    assert_eq!(below.status, StatusCode::OK, "{}", below.body);
     assert_eq!(acme.delete(&format!("/repositories/{shared}")).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn a_backup_that_is_asked_for_lies_at_its_resources_tenant_or_above() {
+    let world = World::new().await;
+    let made = world.protected().await;
+    let mut root = Talk::new(world.router.clone(), &world.token(Uuid::nil(), Role::Admin).await);
+    root.patch(&format!("/resources/{}", made.resource), json!({ "agent": made.agent })).await;
+    root.post("/repositories", json!({ "name": "shared", "url": "/srv/shared" })).await;
+    let resource = Uuid::parse_str(&made.resource).expect("an id");
+    let back_up = |repository: &str| {
+        let wish = BackupWish { resource, repository: Some(repository.to_owned()), keep: None };
+        world.service.back_up(&world.root, wish, Asked::default())
+    };
+    assert_eq!(back_up("vault of globex").await.expect_err("another's").field.as_deref(), Some("repository"));
+    for name in ["vault of acme", "shared"] {
+        back_up(name).await.expect("a task");
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub(super) async fn examine(folder: &Path, min_free: u64, findings: &mut Finding
     files::room(&[("journal and files on their way", folder)], min_free, findings);
     match files::lock(&folder.join("lock")) {
         Lock::Held => findings.good("agent", "it runs"),
-        Lock::Free(_) => {
+        Lock::Free => {
             let advice = "start it (`systemctl start backstay-agent`), and look at its log if it does not stay";
             findings.bad("agent", format!("no agent runs in {}", folder.display()), advice);
         }

@@ -1,7 +1,7 @@
 //! What can be told from files: who may read them, how much room there is, and whether somebody holds a lock.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::Findings;
@@ -34,13 +34,14 @@ pub(super) fn private(paths: &[&Path], findings: &mut Findings) {
 pub(super) fn room(folders: &[(&str, &Path)], min_free: u64, findings: &mut Findings) {
     let mut disks: Vec<(u64, Vec<&str>, u64, u64)> = Vec::new();
     for (name, folder) in folders.iter().filter(|(_, folder)| folder.exists()) {
-        match rustix::fs::statvfs(*folder) {
-            Ok(about) => {
+        let looked = fs::metadata(folder).and_then(|meta| Ok((meta.dev(), rustix::fs::statvfs(*folder)?)));
+        match looked {
+            Ok((disk, about)) => {
                 let free = about.f_bavail.saturating_mul(about.f_frsize);
                 let size = about.f_blocks.saturating_mul(about.f_frsize);
-                match disks.iter_mut().find(|disk| disk.0 == about.f_fsid) {
-                    Some(disk) => disk.1.push(name),
-                    None => disks.push((about.f_fsid, vec![name], free, size)),
+                match disks.iter_mut().find(|known| known.0 == disk) {
+                    Some(known) => known.1.push(name),
+                    None => disks.push((disk, vec![name], free, size)),
                 }
             }
             Err(error) => {
@@ -65,8 +66,8 @@ pub(super) fn room(folders: &[(&str, &Path)], min_free: u64, findings: &mut Find
 pub(super) enum Lock {
     /// A running server or agent.
     Held,
-    /// Nobody; we do as long as this lives, if there is such a file at all.
-    Free(Option<fs::File>),
+    /// Nobody.
+    Free,
     /// It cannot be told.
     Unknown,
 }
@@ -75,11 +76,11 @@ pub(super) enum Lock {
 pub(super) fn lock(file: &Path) -> Lock {
     let file = match fs::File::open(file) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Lock::Free(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Lock::Free,
         Err(_) => return Lock::Unknown,
     };
     match file.try_lock() {
-        Ok(()) => Lock::Free(Some(file)),
+        Ok(()) => Lock::Free,
         Err(fs::TryLockError::WouldBlock) => Lock::Held,
         Err(fs::TryLockError::Error(_)) => Lock::Unknown,
     }

@@ -72,7 +72,7 @@ async fn create_policy(call: Call) -> Result<Reply, Failure> {
     let name = name(&members, true).unwrap_or_default();
     let enabled = activation(&members);
     let tenant = members.uuid("organizational_unit_id");
-    let named = repository_named(&call, &body, repository.as_deref()).await?;
+    let named = repository_named(&call, &body, tenant, repository.as_deref()).await?;
     body.checked()?;
     let repository = match named {
         Some(id) => id,
@@ -106,7 +106,7 @@ async fn update_policy(call: Call) -> Result<Reply, Failure> {
     if members.uuid("organizational_unit_id").is_some_and(|unit| unit != before.tenant) {
         members.fault("organizational_unit_id", format!("a policy stays where it is: '{}'", before.tenant));
     }
-    let named = repository_named(&call, &body, repository.as_deref()).await?;
+    let named = repository_named(&call, &body, Some(before.tenant), repository.as_deref()).await?;
     body.checked()?;
     let repository = match named {
         Some(id) => id,
@@ -156,11 +156,18 @@ fn activation(members: &Members<'_>) -> Option<bool> {
     Some(members.one_of("activation_status", &["activated", "deactivated"])? == "activated")
 }
 
-/// The repository that the operations of a body name (D5); a fault where there is no such one.
-async fn repository_named(call: &Call, body: &Body, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
+/// The repository that the operations of a body name (D5); a fault where the policy's owner has no such one.
+async fn repository_named(
+    call: &Call,
+    body: &Body,
+    owner: Option<Uuid>,
+    name: Option<&str>,
+) -> Result<Option<Uuid>, Failure> {
     let Some(name) = name else { return Ok(None) };
-    match call.service().usable_repository(&call.caller, name).await {
+    match call.service().usable_repository(&call.caller, owner, name).await {
         Ok(id) => Ok(Some(id)),
+        // Of the owner the next question tells.
+        Err(e) if e.code == Code::NotFound && e.field.is_some() => Ok(None),
         Err(e) if e.code == Code::NotFound => {
             let operations = body.raw().get("operations").and_then(Value::as_array);
             let place = operations.and_then(|all| all.iter().position(|one| one[REGION] == name)).unwrap_or_default();

@@ -89,16 +89,15 @@ pub(super) async fn change_policy(
     PathId(id): PathId,
     Body(body): Body<api::PolicyChange>,
 ) -> Answer<api::Policy> {
-    let change = PolicyChange {
-        name: body.name,
-        enabled: body.enabled,
-        schedule: body.schedule,
-        settings: body.settings.map(Into::into),
-        retention: body.retention,
-        as_written: None,
-        repository: body.repository,
-    };
-    Ok(Json((&state.service.change_policy(&caller, id, change).await?).into()))
+    Ok(Json((&state.service.change_policy(&caller, id, body.into()).await?).into()))
+}
+
+impl From<api::PolicyChange> for PolicyChange {
+    fn from(body: api::PolicyChange) -> PolicyChange {
+        let api::PolicyChange { name, enabled, schedule, retention, settings, repository } = body;
+        let settings = settings.map(Into::into);
+        PolicyChange { name, enabled, schedule, settings, retention, as_written: None, repository }
+    }
 }
 
 /// How many runs are foreseen where nothing else is said.
@@ -122,43 +121,47 @@ pub(super) async fn policy_preview(
     State(state): State<ApiState>,
     Asking(caller): Asking,
     PathId(id): PathId,
-    mut params: Params,
+    params: Params,
 ) -> Answer<api::PolicyPreview> {
-    let resource = params
-        .take("resource")?
-        .map(|r| domain::Uuid::parse_str(&r).map_err(|_| Error::invalid("resource", format!("'{r}' is not an id"))));
-    let resource = resource.transpose()?;
-    let count = params.take_number("count")?.unwrap_or(RUNS);
-    params.no_more(&["resource", "count"])?;
-    let asked = Previewed { resource, count: number(count), ..Previewed::default() };
+    let asked = previewed(params, PolicyChange::default())?;
     Ok(Json(map::policy_preview(state.service.preview_policy(&caller, id, asked).await?)))
 }
 
 /// What a policy would do if it were changed.
 ///
-/// Nothing is changed.
+/// Nothing is changed. A change that would be refused is refused here too.
 #[utoipa::path(
     post,
     path = "/policies/{id}/preview",
     tag = "policies",
-    params(("id" = Uuid, Path, description = "The id")),
-    request_body = api::PolicyPreviewWish,
+    params(
+        ("id" = Uuid, Path, description = "The id"),
+        ("resource" = Option<Uuid>, Query, description = "Only for this resource"),
+        ("count" = Option<u32>, Query, description = "So many runs of each resource, from 1 to 100; 5 where it is left out")
+    ),
+    request_body = api::PolicyChange,
     responses((status = 200, description = "What it would do", body = api::PolicyPreview))
 )]
 pub(super) async fn preview_policy(
     State(state): State<ApiState>,
     Asking(caller): Asking,
     PathId(id): PathId,
-    Body(body): Body<api::PolicyPreviewWish>,
+    params: Params,
+    Body(body): Body<api::PolicyChange>,
 ) -> Answer<api::PolicyPreview> {
-    let api::PolicyPreviewWish { schedule, retention, enabled, resource, count } = body;
-    let change = PolicyChange { schedule, retention, enabled, ..PolicyChange::default() };
-    let asked = Previewed { change, resource, count: number(count.unwrap_or(RUNS)) };
+    let asked = previewed(params, body.into())?;
     Ok(Json(map::policy_preview(state.service.preview_policy(&caller, id, asked).await?)))
 }
 
-fn number(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+/// What a query asks of the preview of a change.
+fn previewed(mut params: Params, change: PolicyChange) -> domain::Result<Previewed> {
+    let resource = params
+        .take("resource")?
+        .map(|r| domain::Uuid::parse_str(&r).map_err(|_| Error::invalid("resource", format!("'{r}' is not an id"))));
+    let resource = resource.transpose()?;
+    let count = params.take_number("count")?.unwrap_or(RUNS);
+    params.no_more(&["resource", "count"])?;
+    Ok(Previewed { change, resource, count: usize::try_from(count).unwrap_or(usize::MAX) })
 }
 
 /// Deletes a policy that is applied to nothing.

@@ -4,6 +4,8 @@
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use domain::backup::{Backup, BackupKind};
 use domain::policy::Settings;
@@ -180,6 +182,41 @@ async fn an_agent_is_registered_once_and_known_again() {
     assert!(first.commands.is_closed(), "the newer session has taken the older one's place");
     world.service.agent_gone(&again.agent, again.session).await.expect("a known agent");
     assert!(!world.service.hub().online(again.agent.id()));
+}
+
+#[tokio::test]
+async fn revoking_a_token_ends_the_session_that_came_with_it_and_one_that_is_just_beginning() {
+    let world = World::new().await;
+    let mut connected = world.connect(&[]).await;
+    world.service.revoke_token(&Caller::server(), world.token.id).await.expect("revoked");
+    let told = connected.commands.try_recv().expect("it is told at once");
+    assert!(matches!(told, Command::Refused(e) if e.code == Code::Unauthenticated), "its session ends");
+
+    // Revoked after its token was looked at, and before there was a session to end.
+    let world = World::new().await;
+    let (ledger, token, asked) = (world.ledger.clone(), world.token.clone(), AtomicUsize::new(0));
+    let service = Service::new(world.ledger.clone(), Sealer::new(&[7; 32]).expect("32 bytes")).by_clock(move || {
+        // The first time at the start, the second time to see whether the token has expired.
+        if asked.fetch_add(1, Ordering::Relaxed) == 1 {
+            let ledger: &dyn Ledger = &*ledger;
+            let revoke = async {
+                let found = ledger.get::<Token>(&Scope::everything(), token.id).await.expect("the token");
+                let revoked = Token { revoked_at: Some(Timestamp::now()), ..found.value };
+                let moment = Moment { now: Timestamp::now(), up_since: Timestamp::now() };
+                let write = Write::Put(Box::new(revoked.into()), Expect::Rev(found.rev));
+                ledger.commit(&Scope::everything(), moment, vec![write]).await.expect("revoked");
+            };
+            // A ledger in memory never waits.
+            assert!(std::pin::pin!(revoke).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        }
+        Timestamp::now()
+    });
+    let hello = AgentHello { name: "host".into(), ..AgentHello::default() };
+    let error = service.agent_connected(&world.secret, hello).await.expect_err("it was revoked meanwhile");
+    assert_eq!(error.code, Code::Unauthenticated);
+    let ledger: &dyn Ledger = &*world.ledger;
+    let agents = ledger.all::<Agent>(&Scope::everything(), Filter::all()).await.expect("agents");
+    assert!(!service.hub().online(agents[0].value.id));
 }
 
 #[tokio::test]

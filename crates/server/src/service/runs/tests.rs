@@ -20,8 +20,10 @@ use super::*;
 use crate::secrets::Sealer;
 use crate::service::{AgentHello, AgentIdentity, Assigned, Report, ReportEvent, Reported};
 
+mod between;
 mod preview;
 mod verifying;
+mod watched;
 
 const POLICY: Uuid = Uuid::from_u128(0x90);
 const REPOSITORY: Uuid = Uuid::from_u128(0x91);

@@ -74,3 +74,46 @@ async fn nonsense_is_refused() {
     let change = PolicyChange { schedule: Some(read(zone)), ..PolicyChange::default() };
     assert_eq!(refused(Previewed { change, ..asked(1) }).await.field.as_deref(), Some("schedule.time_zone"));
 }
+
+#[tokio::test]
+async fn what_says_the_same_of_the_schedule_moves_no_run_and_what_says_more_is_on_record() {
+    let world = World::new(1, json!({"schedule": {"kind": "interval", "every": "6h"}})).await;
+    let by = Caller::server();
+    let (before, next) = (world.policy().await, world.next().await);
+    let mut change = PolicyChange {
+        name: Some("By night".to_owned()),
+        enabled: Some(before.enabled),
+        schedule: Some(before.schedule.clone()),
+        ..PolicyChange::default()
+    };
+    let wish = Previewed { change: change.clone(), ..asked(1) };
+    let preview = world.service.preview_policy(&by, POLICY, wish).await.expect("a preview");
+    assert_eq!(preview.applications[0].runs[0].at, next);
+    world.service.change_policy(&by, POLICY, change.clone()).await.expect("changed");
+    assert_eq!((world.next().await, world.policy().await.name.as_str()), (next, "By night"));
+
+    let nowhere = Uuid::from_u128(0x99);
+    change.repository = Some(nowhere);
+    let refused = world.service.preview_policy(&by, POLICY, Previewed { change: change.clone(), ..asked(1) }).await;
+    let refused = refused.expect_err("as the change would be");
+    assert_eq!((refused.code, refused.field.as_deref()), (Code::NotFound, Some("repository")));
+    let other =
+        domain::repository::Repository::new(nowhere, Uuid::nil(), "other", "/o", String::new(), world.start.now);
+    world.put(other.into()).await;
+    world.service.change_policy(&by, POLICY, change).await.expect("changed");
+    let entries = world.ledger().all::<domain::audit::AuditEntry>(&Scope::everything(), Filter::all()).await;
+    let entries = entries.expect("entries");
+    let entry = entries.iter().filter(|e| e.value.action == "policy.change").max_by_key(|e| e.rev).expect("an entry");
+    assert_eq!(entry.value.detail["before"]["repository"], json!(REPOSITORY));
+    assert_eq!(entry.value.detail["after"]["repository"], json!(nowhere));
+}
+
+#[tokio::test]
+async fn a_preview_of_very_many_resources_wants_one_to_be_named() {
+    let world = World::new(101, json!({"schedule": {"kind": "manual"}})).await;
+    let by = Caller::server();
+    let refused = world.service.preview_policy(&by, POLICY, asked(1)).await.expect_err("too many");
+    assert_eq!((refused.code, refused.field.as_deref()), (Code::InvalidField, Some("resource")));
+    let one = Previewed { resource: Some(machine(100)), ..asked(1) };
+    assert_eq!(world.service.preview_policy(&by, POLICY, one).await.expect("a preview").applications.len(), 1);
+}
