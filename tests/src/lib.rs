@@ -18,6 +18,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use machine::Machine;
@@ -75,6 +76,22 @@ pub fn number(variable: &str, otherwise: u64) -> u64 {
         Err(_) => otherwise,
     }
 }
+
+/// A port of this machine that nobody uses and the system gives to nobody by itself, so that it is free still when it is
+/// used a moment later, or again.
+///
+/// # Panics
+/// When none is found.
+#[must_use]
+pub fn free_port() -> u16 {
+    let start = std::process::id().wrapping_mul(2_654_435_761) ^ FREE.fetch_add(7919, Ordering::Relaxed);
+    let ports = (0..2000).map(|n| 20_000 + ((start.wrapping_add(n)) % 10_000) as u16);
+    let mut free = ports.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a free port among 2000")
+}
+
+/// Lets each search for a port begin elsewhere.
+static FREE: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the tests run as root, who may do what others may not.
 #[must_use]

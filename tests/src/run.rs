@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -141,9 +141,8 @@ impl<'p> Builder<'p> {
     /// When no port is free.
     #[must_use]
     pub fn reached_as_localhost(mut self) -> Builder<'p> {
-        let free = std::net::TcpListener::bind(self.tls).and_then(|l| l.local_addr()).expect("a free port");
-        self.tls = free;
-        self.args.extend(["--public".into(), format!("localhost:{}", free.port()).into()]);
+        self.tls.set_port(crate::free_port());
+        self.args.extend(["--public".into(), format!("localhost:{}", self.tls.port()).into()]);
         self
     }
 
@@ -246,7 +245,9 @@ impl Place {
     /// Gives the place to nobody, with a copy of the program that he can reach.
     fn open_to_nobody(&self) -> PathBuf {
         let program = self.path("backstay");
-        std::fs::copy(crate::program(), &program).expect("a copy of the program");
+        // By another process: a program that is open for writing here, and in whatever is just being started, does not start.
+        let copied = Command::new("cp").arg(crate::program()).arg(&program).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of the program");
         std::fs::set_permissions(self.root(), std::fs::Permissions::from_mode(0o755)).expect("a mode");
         for path in [self.root().to_owned(), self.path("home")] {
             chown(path, Some(NOBODY), Some(NOBODY)).expect("an owner");

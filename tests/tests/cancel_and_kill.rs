@@ -31,10 +31,10 @@ async fn a_running_backup_is_cancelled_within_seconds_and_the_next_one_is_good()
     let task = machine.run(&up).await.id;
     let job = up.job_in_the_middle().await;
 
-    let wished = Instant::now();
     // Held for a moment, so that it is not done before the wish arrives.
     job.send(Signal::SIGSTOP);
     let said = place.cli(&["task", "cancel", &task.to_string()]).good();
+    let wished = Instant::now();
     job.send(Signal::SIGCONT);
     assert!(said.out.contains("asked to stop"), "{said}");
     let cancelled = up.completed(task).await;

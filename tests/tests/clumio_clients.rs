@@ -8,6 +8,7 @@ use acceptance::machine::Machine;
 use acceptance::place::said;
 use acceptance::{Place, add_much};
 use api::client::ListQuery;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 #[tokio::test]
@@ -21,9 +22,10 @@ async fn clients_find_wait_for_and_abort_tasks() {
     let policy = client.policies(&ListQuery::new()).await.expect("policies").items.remove(0).id;
     let machine = Machine { resource, policy };
     machine.back_up(&up).await;
-    // So much that it does not end before it is aborted.
+    // Held, so that it does not end before it is aborted, which ends it all the same.
     add_much(&data);
     let running = machine.run(&up).await.id;
+    up.job_in_the_middle().await.send(Signal::SIGSTOP);
 
     let ready = up.ready();
     let (_, port) = ready.tls.rsplit_once(':').expect("an address with a port");

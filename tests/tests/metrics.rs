@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use acceptance::machine::{Machine, Wish, result};
 use acceptance::place::said;
-use acceptance::{Place, Said, Up};
+use acceptance::{Place, Said, Up, until};
 use api::client::ListQuery;
 use api::{NewTenant, NewToken};
 use domain::policy::Schedule;
@@ -51,7 +51,14 @@ async fn what_was_done_is_told_to_prometheus() {
     assert_eq!(result(&failed), ResultCode::Error);
 
     let token = up.ready().admin_token.clone();
-    let (status, media, text) = scrape(&up, &token, &[]);
+    // They are counted a moment after they are told.
+    let both_ends = async || {
+        let told = scrape(&up, &token, &[]);
+        let ended =
+            |r: &str| value(&told.2, &format!(r#"backstay_tasks_completed_total{{type="backup",result="{r}"}}"#));
+        (ended("ok") == Some(1.0) && ended("error") == Some(1.0)).then_some(told)
+    };
+    let (status, media, text) = until("both ends are counted", both_ends).await;
     assert_eq!((status.as_str(), media.as_str()), ("200", "text/plain; version=0.0.4; charset=utf-8"));
     let file = place.path("metrics.txt");
     std::fs::write(&file, &text).expect("written");

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use acceptance::machine::{Machine, result};
 use acceptance::place::said;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Up, is_root, noise, until};
+use acceptance::{Place, Up, free_port, is_root, noise, until};
 use api::PolicyChange;
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
@@ -296,9 +296,9 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
         // The service makes it when it starts; without it a server of root's does not run.
         fs::create_dir_all("/run/sshd").expect("a folder of the server");
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let port = free_port();
     let mut command = place.command("/usr/sbin/sshd");
-    command.args(["-D", "-e", "-f", "/dev/null", "-p", &free.port().to_string()]);
+    command.args(["-D", "-e", "-f", "/dev/null", "-p", &port.to_string()]);
     for option in [
         "ListenAddress=127.0.0.1".to_owned(),
         format!("HostKey={}", ssh.join("host").display()),
@@ -315,7 +315,7 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
     let _server = Server::start(&mut command, "Server listening on ");
     // `ssh` looks for its configuration in the home that the system knows, which is nobody's business here.
     let host = fs::read_to_string(ssh.join("host.pub")).expect("a key");
-    fs::write(ssh.join("known"), format!("[127.0.0.1]:{} {host}", free.port())).expect("a known host");
+    fs::write(ssh.join("known"), format!("[127.0.0.1]:{} {host}", port)).expect("a known host");
     let options = format!(
         "-F /dev/null -o IdentityFile={} -o IdentitiesOnly=yes -o UserKnownHostsFile={}",
         ssh.join("user").display(),
@@ -327,7 +327,7 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
 
     let up = place.start();
-    let url = format!("sftp://127.0.0.1:{}/{}", free.port(), place.path("far/deep").display());
+    let url = format!("sftp://127.0.0.1:{}/{}", port, place.path("far/deep").display());
     let machine = stored(&place, &up, &source, &url, "").await;
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;

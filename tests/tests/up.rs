@@ -205,7 +205,8 @@ async fn on_a_terminal_a_bar_shows_how_far_it_is() {
     let waited = place.cli(&["task", "wait", &task.to_string(), "--timeout", "1s"]);
     assert_eq!(waited.code, Some(5), "{waited}");
     job.send(Signal::SIGCONT);
-    up.task_until(task, "counted", |t| t.progress.as_ref().is_some_and(|p| p.files_total == 10)).await;
+    let measured = |p: &api::Progress| p.files_total == 10 && p.speed.is_some() && p.left.is_some();
+    up.task_until(task, "measured", |t| t.progress.as_ref().is_some_and(measured)).await;
     job.send(Signal::SIGSTOP);
     let watch = format!("{} task watch {task}", acceptance::program().display());
     let mut terminal = place.command("script");

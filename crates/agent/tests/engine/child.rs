@@ -158,7 +158,9 @@ async fn unreadable_files_are_warnings_and_the_rest_is_backed_up() {
     // Root may read everything, so the child becomes someone else, who needs a way to all he works with.
     if Uid::effective().is_root() {
         let copy = bench.path("run_job");
-        fs::copy(&program.path, &copy).expect("a copy");
+        // By another process: a program that is open for writing here, and in whatever is just being started, does not start.
+        let copied = Command::new("cp").arg(&program.path).arg(&copy).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of the program");
         let root = bench.source();
         fs::set_permissions(root.parent().expect("a parent"), fs::Permissions::from_mode(0o755)).expect("a mode");
         let owner = Command::new("chown").args(["-R", "65534:65534"]).arg(bench.path("repository")).status();

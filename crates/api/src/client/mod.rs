@@ -1,5 +1,7 @@
 //! A client for the native API: one method for each operation, named as the operation is.
 
+// long: a method for each operation, a few lines each
+
 mod error;
 mod events;
 mod query;

@@ -418,13 +418,12 @@ async fn who_is_revoked_is_not_let_in() {
 
 #[tokio::test]
 async fn who_guesses_has_to_wait() {
-    let world = World::new().await;
+    let world = World::whose_clock_stands().await;
     let client = world.client(world.acme, &[Role::Viewer]).await;
     world.user(world.acme, "operator", &[Role::Viewer]).await;
     let wrong_client = basic(&client.id.to_string(), "guess");
     for (what, auth, parameters) in [
         ("a user", "", vec![BY_PASSWORD, ("username", "operator"), ("password", "guess")]),
-        // The last, so that little time passes between it and what follows.
         ("a client", wrong_client.as_str(), vec![CLIENT]),
     ] {
         let mut tries = 0;

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
-use domain::{Caller, Moment, Role, Scope, Uuid};
+use domain::{Caller, Moment, Role, Scope, Timestamp, Uuid};
 use ledger::{Committed, Expect, Ledger, MemoryLedger, SqliteLedger, Write};
 use serde_json::Value;
 use server::Service;
@@ -62,19 +62,25 @@ impl ClientKey {
 impl World {
     /// A world in memory.
     pub(crate) async fn new() -> World {
-        World::over(Arc::new(MemoryLedger::new()), None).await
+        World::over(Arc::new(MemoryLedger::new()), None, |service| service).await
+    }
+
+    /// A world in which no time passes.
+    pub(crate) async fn whose_clock_stands() -> World {
+        let now = Timestamp::now();
+        World::over(Arc::new(MemoryLedger::new()), None, |service| service.by_clock(move || now)).await
     }
 
     /// A world in SQLite, for what depends on the store.
     pub(crate) async fn on_disk() -> World {
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.db")).expect("a ledger");
-        World::over(Arc::new(ledger), Some(folder)).await
+        World::over(Arc::new(ledger), Some(folder), |service| service).await
     }
 
-    async fn over(ledger: Arc<dyn Ledger>, folder: Option<TempDir>) -> World {
+    async fn over(ledger: Arc<dyn Ledger>, folder: Option<TempDir>, set_up: impl FnOnce(Service) -> Service) -> World {
         let sealer = Sealer::new(&[7; 32]).expect("32 bytes");
-        let service = Arc::new(Service::new(ledger.clone(), sealer));
+        let service = Arc::new(set_up(Service::new(ledger.clone(), sealer)));
         let shutdown = CancellationToken::new();
         let router = router(service.clone(), shutdown.clone());
         let none = Uuid::nil();

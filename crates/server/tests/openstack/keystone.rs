@@ -168,7 +168,7 @@ async fn nobody_learns_why_they_are_not_let_in() {
 
 #[tokio::test]
 async fn who_guesses_has_to_wait() {
-    let world = World::new().await;
+    let world = World::whose_clock_stands().await;
     for _ in 0..5 {
         world.sign_in(by_name("ada", "wrong"), Value::Null).await.expect_err("wrong");
     }
@@ -186,7 +186,7 @@ async fn who_has_to_wait_learns_of_no_name() {
         json!({ "methods": ["application_credential"], "application_credential": members })
     };
     for (name, who) in [("nightly", "ada"), ("weekly", "ada"), ("nightly", "bob"), ("nightly", "gus")] {
-        let world = World::new().await;
+        let world = World::whose_clock_stands().await;
         world.user(world.acme, "ada", Role::Admin).await;
         world.user(world.globex, "gus", Role::Admin).await;
         world.client(world.acme, "nightly", Role::Viewer).await;

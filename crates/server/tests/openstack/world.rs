@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use domain::task::{Event, Executor, LeaseToken, Outcome, OutcomeCode, Rules, Task, TaskRef, TaskSpec};
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
-use domain::{Caller, Role, Scope, SignedDuration, Uuid};
+use domain::{Caller, Role, Scope, SignedDuration, Timestamp, Uuid};
 use ledger::{Claim, Committed, Expect, Ledger, MemoryLedger, Write, Written};
 use serde_json::{Value, json};
 use server::Service;
@@ -70,6 +70,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> World {
         World::with(|service| service).await
+    }
+
+    /// A server for which no time passes.
+    pub(crate) async fn whose_clock_stands() -> World {
+        let now = Timestamp::now();
+        World::with(|service| service.by_clock(move || now)).await
     }
 
     /// A server whose services are set up further.

@@ -200,10 +200,11 @@ async fn five_failures_slow_a_name_down_at_one_address() {
 async fn an_unknown_name_is_slowed_down_alike_and_told_to_the_root() {
     let world = World::new().await;
     let nobody = Credential::User { login: " Nobody ".into(), password: "x".into() };
+    let now = world.service.moment().now;
     for _ in 0..5 {
-        world.service.sign_in(nobody.clone(), None).await.expect_err("unknown");
+        world.service.sign_in_at(nobody.clone(), None, now).await.expect_err("unknown");
     }
-    let refused = world.service.sign_in(nobody, None).await.expect_err("too many");
+    let refused = world.service.sign_in_at(nobody, None, now).await.expect_err("too many");
     assert_eq!(refused.code, Code::TooManyAttempts);
     let told = world.audited("sign_in.throttled").await;
     assert_eq!(told, [(ROOT, Caller::server().actor, String::new(), "nobody".to_owned())]);
