@@ -39,10 +39,6 @@ const QUOTED_LINES: usize = 10;
 /// A line of standard error longer than this is cut: it is quoted in reports.
 const MAX_WORDS: usize = 2000;
 
-/// What is set in the environment of every child. Its allocator gives freed memory back after 10 ms and not after a second:
-/// at the speed of a restore, a second is most of a gigabyte (`docs/decisions/backup-speed.md`).
-pub const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_PURGE_DELAY", "10")];
-
 /// How to start a child: a program that ends up in [`run_job_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -92,7 +88,6 @@ impl Child {
 
         let mut process = Command::new(&program.path)
             .args(&program.args)
-            .envs(ENVIRONMENT)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -22,8 +22,6 @@ const PASSWORD: &str = "backstay bench";
 pub struct BackupOptions {
     /// The `backstay` to run.
     pub program: PathBuf,
-    /// What the agent sets in the environment of its child processes.
-    pub environment: Vec<(&'static str, &'static str)>,
     /// The `restic` to run.
     pub restic: PathBuf,
     /// The bytes of the tree.
@@ -209,9 +207,7 @@ impl Round<'_> {
     fn job(&self, job: &Value) -> Result<(Taken, Value)> {
         let repository = json!({"url": self.place.join("engine"), "password": PASSWORD});
         let request = json!({"repository": repository, "job": job});
-        let mut command = Command::new(&self.options.program);
-        command.arg("run-job").envs(self.options.environment.iter().copied());
-        let (taken, told) = run(&mut command, &format!("{request}\n"))?;
+        let (taken, told) = run(Command::new(&self.options.program).arg("run-job"), &format!("{request}\n"))?;
         Ok((taken, outcome(&told)?))
     }
 

@@ -245,7 +245,6 @@ async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
 async fn run_backup(args: BackupArgs, out: &Output) -> Result<ExitCode> {
     let options = BackupOptions {
         program: std::env::current_exe().context("cannot tell where this program lies")?,
-        environment: agent::child::ENVIRONMENT.to_vec(),
         restic: args.restic,
         bytes: args.megabytes * 1_000_000,
         seed: args.seed,
