@@ -77,14 +77,16 @@ pub async fn start(config: Config) -> Result<Running> {
 
     make_folder(&data.keys())?;
     let ledger_path = data.ledger();
-    // The key comes before the ledger. Another one would open nothing of what is sealed there.
-    let sealer = match ledger_path.try_exists()? {
-        true => Sealer::read(&data.server_key())?,
-        false => Sealer::from_file(&data.server_key())?,
-    };
     // Opening runs migrations and an integrity check, which block.
     let ledger = tokio::task::spawn_blocking(move || SqliteLedger::open(&ledger_path)).await?.map_err(explain)?;
     let ledger = Arc::new(ledger);
+    // What is there since the first start is sealed under its key; another one would open nothing.
+    let record: &dyn Ledger = &*ledger;
+    let sealed = record.find::<Repository>(&Scope::everything(), LOCAL_REPOSITORY).await.map_err(explain)?;
+    let sealer = match sealed {
+        Some(_) => Sealer::read(&data.server_key())?,
+        None => Sealer::from_file(&data.server_key())?,
+    };
     let cloud = Cloud {
         url: public.as_ref().map(|public| format!("https://{public}")),
         shown: history.shown,

@@ -207,7 +207,7 @@ truncate -s 128m "$3/disk" && mkfs.btrfs -q "$3/disk" || exit 9
 mount -o loop "$3/disk" "$1" || exit 9
 btrfs -q subvolume create "$1/inner" || exit 9
 echo before > "$1/file" && echo inner > "$1/inner/file" || exit 9
-PATH="$3/tools:$PATH" "$2" && btrfs subvolume list "$1" > "$3/left" && umount "$1"
+PATH="$3/tools:$PATH" "$2"; btrfs subvolume list "$1" > "$3/left" && umount "$1"
 "#;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `backstay bench`: how fast this program is on this machine, on a ledger that is made up for it.
+//! `backstay bench`: how fast this program is on this machine, on a ledger or a tree of files that is made up for it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bench::{
-    Api, Effort, LedgerOptions, LedgerReport, LedgerSource, Limits, Load, Options, PostgresAt, Recipe, Report, Source,
+    Api, BackupOptions, Effort, LedgerOptions, LedgerReport, LedgerSource, Limits, Load, Options, PostgresAt, Recipe,
+    Report, Source,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use domain::Timestamp;
@@ -31,6 +32,31 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Examples:\n  backstay bench ledger --tasks 100000 --json figures.json\n  \
                             backstay bench ledger --tasks 1000000 --keep /var/tmp/bench --own-postgres --rivals")]
     Ledger(Box<LedgerArgs>),
+    /// Back up and restore a tree of files, with `restic` beside it on the same files
+    ///
+    /// Text, noise, many small files and a few large ones are made up. In each round the engine of the agent and `restic`
+    /// take turns: first backup, nothing changed, 1 % changed, restore. Then a whole `backstay up` makes the first two.
+    #[command(after_help = "Example: backstay bench backup --megabytes 300 --rounds 3")]
+    Backup(BackupArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// How large the tree is; four times as much is needed on the disk
+    #[arg(long, value_name = "MB", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    megabytes: u64,
+    /// What to make the tree up from: the same number gives the same files
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How often to do everything; figures are medians
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Work in a new folder below this one, and remove that at the end
+    #[arg(long, value_name = "DIR")]
+    below: Option<PathBuf>,
+    /// The `restic` to compare with
+    #[arg(long, value_name = "FILE", default_value = "restic")]
+    restic: PathBuf,
 }
 
 /// The ledger that is measured.
@@ -149,6 +175,7 @@ pub(crate) async fn run(command: BenchCommand, out: &Output) -> Result<ExitCode>
     match command {
         BenchCommand::Api(args) => run_api(args, out).await,
         BenchCommand::Ledger(args) => run_ledger(*args, out).await,
+        BenchCommand::Backup(args) => run_backup(args, out).await,
     }
 }
 
@@ -213,6 +240,40 @@ async fn run_ledger(args: LedgerArgs, out: &Output) -> Result<ExitCode> {
         out.note(format!("wrong: {finding}"));
     }
     if report.findings.is_empty() { done() } else { Ok(ExitCode::FAILURE) }
+}
+
+async fn run_backup(args: BackupArgs, out: &Output) -> Result<ExitCode> {
+    let options = BackupOptions {
+        program: std::env::current_exe().context("cannot tell where this program lies")?,
+        restic: args.restic,
+        bytes: args.megabytes * 1_000_000,
+        seed: args.seed,
+        rounds: args.rounds.into(),
+        folder: args.below,
+    };
+    let notes = out.clone();
+    let report = tokio::task::spawn_blocking(move || bench::run_backup(&options, |text| notes.note(text))).await??;
+    if out.json {
+        out.json(&report)?;
+        return done();
+    }
+    out.line(report.markdown())?;
+    out.coloured(&[Cell::toned(
+        format!(
+            "{} files, {} MB, {} rounds; {}; {} of {}.",
+            report.tree.files,
+            report.tree.bytes / 1_000_000,
+            args.rounds,
+            report.restic,
+            report.processors,
+            report.processor.as_deref().unwrap_or("processor unknown")
+        ),
+        Tone::Faint,
+    )])?;
+    if !report.optimised {
+        out.note(UNOPTIMISED);
+    }
+    done()
 }
 
 fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {

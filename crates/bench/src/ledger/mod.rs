@@ -3,7 +3,7 @@
 
 mod ask;
 mod clock;
-mod figures;
+pub(crate) mod figures;
 mod fsync;
 mod measure;
 mod pgserver;
