@@ -96,6 +96,7 @@ fn missing_sources_are_an_error_only_if_all_are() {
     let (all, _) = bench.backup(&BackupJob { paths: vec![gone.clone()], ..bench.backup_job() });
     let error = all.expect_err("nothing to back up");
     assert_eq!((error.code, &error.context["paths"]), (ErrorCode::SourceMissing, &gone.to_string()));
+    assert_eq!(error.message, format!("nothing to back up: {gone} does not exist"));
 
     let (some, heard) =
         bench.backup(&BackupJob { paths: vec![gone.clone(), bench.source().into()], ..bench.backup_job() });

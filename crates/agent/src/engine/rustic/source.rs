@@ -249,8 +249,15 @@ fn unreachable_source(problems: &[(PathBuf, io::Error)]) -> EngineError {
     let denied = problems.iter().find(|(_, error)| error.kind() != io::ErrorKind::NotFound);
     let paths: Vec<String> = problems.iter().map(|(path, _)| RawPath::from(path.as_path()).to_string()).collect();
     match denied {
-        None => EngineError::new(ErrorCode::SourceMissing, "nothing to back up: no such file or directory"),
-        Some((_, error)) => EngineError::io("nothing to back up", error),
+        None => {
+            let missing = match paths.as_slice() {
+                [one] => format!("{one} does not exist"),
+                [first, others @ ..] => format!("{first} and {} more do not exist", others.len()),
+                [] => "no path was named".to_owned(),
+            };
+            EngineError::new(ErrorCode::SourceMissing, format!("nothing to back up: {missing}"))
+        }
+        Some((path, error)) => EngineError::io(&format!("nothing to back up: cannot read {}", path.display()), error),
     }
     .with("paths", paths.join("\n"))
 }
