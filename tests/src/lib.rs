@@ -116,6 +116,27 @@ pub fn add_much(folder: &Path) -> u64 {
     FILES
 }
 
+/// Adds a file that no backup comes to the end of: a sparse one of 1 TiB. A backup of much is in its middle for as long as a
+/// test wants, however busy the machine is. Gives where it is, to be removed before a backup that is to end.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn add_endless(folder: &Path) -> PathBuf {
+    add_sparse(folder, 1 << 40)
+}
+
+/// Adds a file of so many bytes, all of them zeros that take no space: a backup of it takes time and stores next to nothing.
+/// Gives where it is.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn add_sparse(folder: &Path, bytes: u64) -> PathBuf {
+    let path = folder.join("sparse");
+    File::create(&path).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+    path
+}
+
 /// Bytes that do not compress and are the same for the same seed.
 #[must_use]
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {

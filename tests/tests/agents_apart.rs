@@ -8,7 +8,7 @@ use std::process::Stdio;
 use acceptance::fleet::Agent;
 use acceptance::machine::{only_backup, result};
 use acceptance::restic::Restic;
-use acceptance::{Machine, Place, Up, add_much, until};
+use acceptance::{Machine, Place, Up, add_endless, add_much, add_sparse, until};
 use api::client::ListQuery;
 use api::{NewPolicy, ResourceChange, Settings, Sources};
 use domain::Uuid;
@@ -124,6 +124,8 @@ async fn a_backup_whose_end_nobody_heard_of_is_reported_after_a_crash_and_not_ma
     let mut agent = Agent::join(&place, &server, "agent").await;
     online(&server).await;
     let machine = protected(&place, &server).await;
+    // It takes so long that it is held before it is over.
+    let _ = add_sparse(&place.path("much"), 2 << 30);
     let task = machine.run(&server).await;
     let job = agent.job_in_the_middle().await;
     // Held, so that it is not done before the server is gone.
@@ -137,7 +139,7 @@ async fn a_backup_whose_end_nobody_heard_of_is_reported_after_a_crash_and_not_ma
     agent.start();
     let done = server.completed(task.id).await;
     assert_eq!((result(&done), done.assign_count), (ResultCode::Ok, 1), "{done:#?}");
-    assert_eq!(only_backup(&server.client(), task.id).await.expect("a backup").files, 10);
+    assert_eq!(only_backup(&server.client(), task.id).await.expect("a backup").files, 11);
     until("the journal is empty", async || journal(&place).is_empty().then_some(())).await;
     let restic = Restic::of(&place);
     restic.check();
@@ -151,6 +153,7 @@ async fn a_job_that_survived_its_agent_is_ended_before_its_task_is_done_again() 
     let mut agent = Agent::join(&place, &server, "agent").await;
     online(&server).await;
     let machine = protected(&place, &server).await;
+    let endless = add_endless(&place.path("much"));
     let task = machine.run(&server).await;
     let job = agent.job_in_the_middle().await;
     // Stopped, it does not notice that its agent is gone. Somebody of ours is in its group: one that is stopped and has nobody
@@ -163,6 +166,7 @@ async fn a_job_that_survived_its_agent_is_ended_before_its_task_is_done_again() 
     agent.kill9();
     assert!(job.runs());
 
+    fs::remove_file(endless).expect("a file");
     agent.start();
     let done = server.completed(task.id).await;
     assert!(!job.runs());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use acceptance::machine::{Machine, only_backup, result};
 use acceptance::restic::Restic;
-use acceptance::{Place, add_much, noise, until};
+use acceptance::{Place, add_endless, add_much, noise, until};
 use api::client::ListQuery;
 use domain::task::{ResultCode, State};
 use nix::sys::signal::Signal;
@@ -25,17 +25,15 @@ fn much(place: &Place) -> PathBuf {
 async fn a_running_backup_is_cancelled_within_seconds_and_the_next_one_is_good() {
     let place = Place::new();
     let source = much(&place);
+    let endless = add_endless(&source);
     let up = place.start();
     let restic = Restic::of(&place);
     let machine = Machine::protect(&up, &source).await;
     let task = machine.run(&up).await.id;
     let job = up.job_in_the_middle().await;
 
-    // Held for a moment, so that it is not done before the wish arrives.
-    job.send(Signal::SIGSTOP);
     let said = place.cli(&["task", "cancel", &task.to_string()]).good();
     let wished = Instant::now();
-    job.send(Signal::SIGCONT);
     assert!(said.out.contains("asked to stop"), "{said}");
     let cancelled = up.completed(task).await;
     let took = wished.elapsed();
@@ -53,6 +51,7 @@ async fn a_running_backup_is_cancelled_within_seconds_and_the_next_one_is_good()
     restic.check();
     assert!(restic.snapshots_by_task().is_empty());
 
+    fs::remove_file(endless).expect("a file");
     assert_eq!(machine.back_up(&up).await.files, 10);
     restic.check();
     assert_eq!(restic.snapshots_by_task().len(), 1);
@@ -62,6 +61,7 @@ async fn a_running_backup_is_cancelled_within_seconds_and_the_next_one_is_good()
 async fn kill_9_of_everything_in_the_middle_of_a_backup_costs_an_attempt_and_nothing_else() {
     let place = Place::new();
     let source = much(&place);
+    let endless = add_endless(&source);
     let up = place.start();
     let machine = Machine::protect(&up, &source).await;
     let task = machine.run(&up).await;
@@ -69,6 +69,7 @@ async fn kill_9_of_everything_in_the_middle_of_a_backup_costs_an_attempt_and_not
     up.kill9();
     // Its pipe to the parent closed; nobody has to look for it.
     job.gone().await;
+    fs::remove_file(endless).expect("a file");
 
     let up = place.start();
     let done = up.completed(task.id).await;
@@ -92,6 +93,7 @@ async fn kill_9_of_everything_in_the_middle_of_a_backup_costs_an_attempt_and_not
 async fn kill_9_of_the_job_alone_is_an_error_that_says_so() {
     let place = Place::new();
     let source = much(&place);
+    let endless = add_endless(&source);
     let up = place.start();
     let machine = Machine::protect(&up, &source).await;
     let task = machine.run(&up).await.id;
@@ -105,6 +107,7 @@ async fn kill_9_of_the_job_alone_is_an_error_that_says_so() {
     let _ = place.cli(&["task", "wait", &task.to_string()]).failed(3);
     let restic = Restic::of(&place);
     restic.check();
+    fs::remove_file(endless).expect("a file");
     machine.back_up(&up).await;
     restic.check();
 }

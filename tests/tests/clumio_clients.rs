@@ -6,9 +6,8 @@ use std::path::Path;
 
 use acceptance::machine::Machine;
 use acceptance::place::said;
-use acceptance::{Place, add_much};
+use acceptance::{Place, add_endless, add_much};
 use api::client::ListQuery;
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 #[tokio::test]
@@ -22,10 +21,10 @@ async fn clients_find_wait_for_and_abort_tasks() {
     let policy = client.policies(&ListQuery::new()).await.expect("policies").items.remove(0).id;
     let machine = Machine { resource, policy };
     machine.back_up(&up).await;
-    // Held, so that it does not end before it is aborted, which ends it all the same.
     add_much(&data);
+    let _ = add_endless(&data);
     let running = machine.run(&up).await.id;
-    up.job_in_the_middle().await.send(Signal::SIGSTOP);
+    up.job_in_the_middle().await;
 
     let ready = up.ready();
     let (_, port) = ready.tls.rsplit_once(':').expect("an address with a port");
