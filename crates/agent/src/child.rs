@@ -150,6 +150,8 @@ impl Child {
                     Err(_) => remember(&self.last_words, line),
                 },
                 Ok(None) | Err(_) => {
+                    // What it says ends with it, and its status is settled by then.
+                    self.kill_group();
                     let status = self.process.wait().await;
                     if let Some(listener) = &mut self.listener {
                         // Ends with the pipe, so the last words are complete.
@@ -181,13 +183,10 @@ impl Child {
     pub async fn stop(&mut self, grace: Duration) -> Option<Outcome> {
         let start = Instant::now();
         let last_chance = start + STOP_LIMIT - Duration::from_millis(500);
-        let group = self.process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        // The process was not reaped yet, so the id is still its own. The commands it runs are of its group.
-        let signal = |signal| group.map(|group| killpg(group, signal));
-        signal(Signal::SIGTERM);
+        self.signal_group(Signal::SIGTERM);
         let mut outcome = timeout_at((start + grace).min(last_chance), self.drain()).await.ok().flatten();
         if !self.ended {
-            signal(Signal::SIGKILL);
+            self.kill_group();
             outcome = timeout_at(start + STOP_LIMIT, self.drain()).await.ok().flatten();
         }
         self.ended = true;
@@ -211,7 +210,19 @@ impl Child {
         self.stdin = None;
         let limit = Instant::now() + STOP_LIMIT;
         if timeout_at(limit, self.process.wait()).await.is_err() {
-            let _ = self.process.start_kill();
+            self.kill_group();
+        }
+    }
+
+    /// Ends the process and what it has started and could not end: a command of the policy that somebody waits for, `rclone`.
+    fn kill_group(&self) {
+        self.signal_group(Signal::SIGKILL);
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        // Until it is waited for, the number is still its own.
+        if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(group), signal);
         }
     }
 
@@ -247,10 +258,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It was not waited for yet, so the number is still its own. What it has started is of its group and goes with it.
-        if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
+        self.kill_group();
     }
 }
 
@@ -321,10 +329,7 @@ pub fn run_job_main() -> ExitCode {
     drop(line);
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
-        if getpgrp() == getpid() {
-            // The commands that the job runs go with it, and so does this process.
-            let _ = killpg(getpgrp(), Signal::SIGKILL);
-        }
+        kill_own_group();
         // Not `abort`: a parent that went away is no reason for a core dump.
         process::exit(3);
     });
@@ -339,9 +344,18 @@ pub fn run_job_main() -> ExitCode {
     match panic::catch_unwind(AssertUnwindSafe(|| request.run(&reporter))) {
         Ok(outcome) => {
             reporter.end(outcome);
+            // A thread may still hold what would end a program that the job uses: nothing outlives the job.
+            kill_own_group();
             ExitCode::SUCCESS
         }
         Err(_) => ExitCode::from(101),
+    }
+}
+
+/// Ends this process with all that it has started, if it is a job that an agent started.
+fn kill_own_group() {
+    if getpgrp() == getpid() {
+        let _ = killpg(getpgrp(), Signal::SIGKILL);
     }
 }
 

@@ -91,6 +91,19 @@ async fn a_program_that_is_no_engine_is_an_error() {
 }
 
 #[tokio::test]
+async fn what_a_child_started_goes_with_it_when_it_dies() {
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!; kill -KILL $$";
+    let program = Program { path: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+    let mut child = Child::spawn(&program, &scripted(vec![])).await.expect("a child");
+    let error = child.outcome().await.expect_err("no engine");
+    let started = error.context["stderr"].clone();
+    // Gone, or dead and not collected by whoever inherited it.
+    while fs::read_to_string(format!("/proc/{started}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_job_is_stopped_without_an_outcome() {
     let mut child = start(&scripted(vec![Act::Step { step: Step::Backup }, Act::Hang])).await;
     assert_eq!(child.next_event().await, Some(Event::StepStarted { step: Step::Backup }));
