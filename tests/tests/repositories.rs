@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use acceptance::machine::{Machine, result};
+use acceptance::fleet::Agent;
+use acceptance::machine::{Machine, Wish, result};
 use acceptance::place::said;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Up, free_port, is_root, noise, until};
+use acceptance::{Place, Said, Up, free_port, is_root, noise, until};
 use api::PolicyChange;
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
@@ -90,14 +91,18 @@ fn bucket(place: &Place, args: &[&str]) -> String {
 }
 
 /// A folder that is stored in a repository of this address.
-async fn stored(place: &Place, up: &Up<'_>, source: &Path, url: &str, secrets: &str) -> Machine {
+async fn stored(place: &Place, up: &Up<'_>, source: &Path, name: &str, url: &str, secrets: &str) -> Machine {
+    add(place, name, url, secrets);
+    let machine = Machine::protect(up, source).await;
+    store_in(up, &machine, name).await;
+    machine
+}
+
+fn add(place: &Place, name: &str, url: &str, secrets: &str) {
     fs::write(place.path("secrets.env"), secrets).expect("secrets");
     let file = place.path("secrets.env").display().to_string();
-    let added = place.cli(&["repository", "add", "far", "--url", url, "--secrets-file", &file]).good();
-    assert!(added.out.contains("far"), "{added}");
-    let machine = Machine::protect(up, source).await;
-    store_in(up, &machine, "far").await;
-    machine
+    let added = place.cli(&["repository", "add", name, "--url", url, "--secrets-file", &file]).good();
+    assert!(added.out.contains(name), "{added}");
 }
 
 async fn store_in(up: &Up<'_>, machine: &Machine, name: &str) {
@@ -150,11 +155,16 @@ async fn keeps_to_limits(place: &Place, up: &Up<'_>, machine: &Machine, source: 
 
 /// Runs a line with the exported key.
 fn restic(place: &Place, line: &str) -> String {
-    let mut command = place.command("sh");
-    let said =
-        said(command.args(["-euc", &format!(". ./far.env; {line}")]).env("RESTIC_CACHE_DIR", place.path("cache")));
-    let said = said.good();
+    let said = sh(place, &format!(". ./far.env; {line}"));
     format!("{}{}", said.out, said.err)
+}
+
+/// Runs lines of a shell, which all succeed, with the program under test where a shell finds it.
+fn sh(place: &Place, lines: &str) -> Said {
+    let mut command = place.command("bash");
+    let bin = acceptance::program().parent().expect("a folder").to_owned();
+    let lines = format!("PATH=\"$PATH:{}\"\n{lines}", bin.display());
+    said(command.args(["-euc", &lines]).env("RESTIC_CACHE_DIR", place.path("cache"))).good()
 }
 
 /// Runs the policy, which fails, and gives why.
@@ -191,7 +201,7 @@ async fn a_bucket_that_locks_objects_takes_backups_and_gives_them_back() {
     let (id, secret) = made.trim().split_once(' ').expect("a key");
     let up = place.start();
     let secrets = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
-    let machine = stored(&place, &up, &source, &format!("s3:{url}/locked/a/b"), &secrets).await;
+    let machine = stored(&place, &up, &source, "far", &format!("s3:{url}/locked/a/b"), &secrets).await;
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     let told = bucket(&place, &["tell", url, "locked", id, secret]);
@@ -235,7 +245,7 @@ async fn a_rest_server_takes_backups_and_gives_them_back() {
     let up = place.start();
     let url = format!("rest:{}deep/er", server.said);
     let secrets = "RESTIC_REST_USERNAME=ops\nRESTIC_REST_PASSWORD='p@ss/word'\n";
-    let machine = stored(&place, &up, &source, &url, secrets).await;
+    let machine = stored(&place, &up, &source, "far", &url, secrets).await;
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
 
@@ -271,7 +281,7 @@ async fn a_remote_of_rclone_takes_backups_and_gives_them_back() {
     let text = format!("[cold]\ntype = alias\nremote = {}\n", far.display());
     fs::write(configured.join("rclone.conf"), text).expect("a remote");
     let up = place.start();
-    let machine = stored(&place, &up, &source, "rclone:cold:backups", "").await;
+    let machine = stored(&place, &up, &source, "far", "rclone:cold:backups", "").await;
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     let _ = place.cli(&["repository", "change", "far", "--url", "rclone:warm:backups"]).good();
@@ -328,13 +338,92 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
 
     let up = place.start();
     let url = format!("sftp://127.0.0.1:{}/{}", port, place.path("far/deep").display());
-    let machine = stored(&place, &up, &source, &url, "").await;
+    let machine = stored(&place, &up, &source, "far", &url, "").await;
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     fs::remove_file(ssh.join("authorized")).expect("gone");
     let (code, message) = failure(&up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("Permission denied"), "{message}");
+}
+
+/// The blocks of commands, without answers, in the section of the guide on beginning anew: for a folder, a bucket, and a
+/// REST server.
+fn blocks_of_beginning_anew() -> [String; 3] {
+    let (_, text) = GUIDE.split_once("## Beginning anew with Backstay\n").expect("the section");
+    let blocks: Vec<_> = text.split("```\n").skip(1).step_by(2).map(str::to_owned).collect();
+    blocks.try_into().expect("three blocks")
+}
+
+#[tokio::test]
+async fn a_new_server_takes_old_repositories_as_the_guide_says() {
+    let place = Place::new();
+    let source = place.folder("source");
+    fill(&source);
+    let buckets = Server::of_buckets(&place);
+    let made = bucket(&place, &["make", &buckets.said, "plain"]);
+    let (id, secret) = made.trim().split_once(' ').expect("a key");
+    let rest = Server::of_rest(&place, &place.folder("rest"));
+    let [in_folder, in_bucket, by_rest] = blocks_of_beginning_anew();
+    // The other two tell only what is different.
+    let password = in_folder.lines().find(|line| line.starts_with("printf")).expect("the password is written");
+    let bucket_url = format!("s3:{}/plain/off-site", buckets.said);
+    let rest_url = format!("rest:{}off-site/", rest.said);
+    let in_bucket = format!("{password}\n{in_bucket}");
+    let by_rest = format!("{password}\n{by_rest}")
+        .replace("'..'", "'p@ss/word'")
+        .replace("rest:https://backup.example/off-site/", &rest_url);
+    let bucket_secrets = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
+    let rest_secrets = "RESTIC_REST_USERNAME=ops\nRESTIC_REST_PASSWORD='p@ss/word'\n";
+    let folder = place.path("folder").display().to_string();
+    let places =
+        [(folder, "", in_folder), (bucket_url, bucket_secrets.as_str(), in_bucket), (rest_url, rest_secrets, by_rest)];
+    for (url, secrets, block) in places {
+        let up = place.start();
+        let machine = stored(&place, &up, &source, "off-site", &url, secrets).await;
+        let before = machine.back_up(&up).await;
+        let _ = place.cli(&["repository", "export-all", "--to", "keys"]).good();
+        assert_eq!(up.stop(Signal::SIGTERM).code, Some(0));
+        fs::remove_dir_all(place.data()).expect("the server's data is gone");
+
+        let up = place.start();
+        let _ = sh(&place, &format!(". keys/off-site.env\n{block}"));
+        let machine = Machine::protect(&up, &source).await;
+        store_in(&up, &machine, "off-site").await;
+        let after = machine.back_up(&up).await;
+        assert_eq!(after.files, before.files);
+        assert!(after.added < 64 << 10, "what is there is found again: {after:#?}");
+        assert_eq!(up.stop(Signal::SIGTERM).code, Some(0));
+        fs::remove_dir_all(place.data()).expect("the server's data");
+        fs::remove_dir_all(place.path("keys")).expect("the keys");
+    }
+}
+
+#[tokio::test]
+async fn of_two_agents_that_make_a_repository_at_once_one_makes_it_and_both_store_in_it() {
+    let place = Place::new();
+    let buckets = Server::of_buckets(&place);
+    let made = bucket(&place, &["make", &buckets.said, "shared"]);
+    let (id, secret) = made.trim().split_once(' ').expect("a key");
+    let secrets = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
+    let up = place.up().alone().reached_as_localhost().start();
+    add(&place, "far", &format!("s3:{}/shared/both", buckets.said), &secrets);
+    let agents = [Agent::join(&place, &up, "one").await, Agent::join(&place, &up, "two").await];
+    let mut machines = Vec::new();
+    for agent in &agents {
+        let source = place.folder(&format!("source of {}", agent.id));
+        fs::write(source.join("file"), agent.id.to_string()).expect("a file");
+        let wish = Wish { name: agent.id.to_string(), agent: Some(agent.id), ..Wish::default() };
+        let machine = Machine::wished(&up, &source, wish).await;
+        store_in(&up, &machine, "far").await;
+        machines.push(machine);
+    }
+    let backups = futures::future::join_all(machines.iter().map(|machine| machine.back_up(&up))).await;
+    let _ = place.cli(&["repository", "export-key", "far", "--file", "far.env"]).good();
+    let checked = restic(&place, "restic check --read-data");
+    assert!(checked.contains("no errors were found"), "{checked}");
+    let listed = restic(&place, "restic snapshots");
+    assert!(backups.iter().all(|backup| listed.contains(&backup.snapshot[..8])), "{listed}");
 }
 
 /// The commands of a section of the guide.
@@ -358,19 +447,12 @@ async fn the_guide_for_the_day_when_backstay_is_gone_is_true() {
     store_in(&up, &machine, "off-site").await;
     let backup = machine.back_up(&up).await;
 
-    let run = |section: &str| {
-        let mut command = place.command("bash");
-        let bin = acceptance::program().parent().expect("a folder").to_owned();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-        said(command.args(["-euc", &commands(section)]).env("PATH", path).env("RESTIC_CACHE_DIR", place.path("cache")))
-            .good()
-    };
-    let kept = run("Before: keep the keys");
+    let kept = sh(&place, &commands("Before: keep the keys"));
     assert!(kept.out.contains("keys/off-site.env") && kept.out.contains("keys/local.env"), "{kept}");
     assert_eq!(up.stop(Signal::SIGTERM).code, Some(0));
     fs::remove_dir_all(place.data()).expect("the server's data is gone");
 
-    let said = run("After: get everything back");
+    let said = sh(&place, &commands("After: get everything back"));
     assert!(said.out.contains("no errors were found") && said.out.contains(&backup.snapshot[..8]), "{said}");
     assert_same(&source, &within(&place.path("restored"), &source), But::WhatResticLeaves);
 }

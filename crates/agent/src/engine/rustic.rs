@@ -292,14 +292,10 @@ impl RusticEngine {
     /// that is makes the key.
     fn init_remote(&self, reporter: &Reporter) -> Result<InitSummary, EngineError> {
         let failed = |error: Box<RusticError>| map_error(&error, ErrorCode::Io).with("repository", self.place.shown());
-        let master = MasterKey::new();
-        let (closed, _) = self.closed(reporter)?;
-        if closed.config_id().map_err(failed)?.is_none() {
+        if self.closed(reporter)?.0.config_id().map_err(failed)?.is_none() {
             self.check_empty("config file")?;
-            match closed.init(&Credentials::Masterkey(master), &KeyOptions::default(), &ConfigOptions::default()) {
-                Ok(repository) => return self.with_key(&repository),
-                Err(error) if was_there(&error) => {}
-                Err(error) => return Err(failed(error)),
+            if let Some(repository) = self.init_config(reporter)? {
+                return self.with_key(&repository);
             }
         }
         let missing = |error: &EngineError| error.code == ErrorCode::RepositoryMissing;
@@ -319,16 +315,22 @@ impl RusticEngine {
             return Ok(InitSummary { repository, created: false });
         }
         backend.remove(FileType::Config, &Id::default(), false).map_err(failed)?;
-        let (closed, _) = self.closed(reporter)?;
+        if let Some(repository) = self.init_config(reporter)? {
+            return self.with_key(&repository);
+        }
+        let repository = full(&try_again(Some(MAKING), || self.open(reporter), missing)?.repository.config().id);
+        Ok(InitSummary { repository, created: false })
+    }
+
+    /// Makes the config of a new repository; none if somebody else's is there by now.
+    fn init_config(&self, reporter: &Reporter) -> Result<Option<Repository<OpenStatus>>, EngineError> {
         let master = Credentials::Masterkey(MasterKey::new());
+        let (closed, _) = self.closed(reporter)?;
         match closed.init(&master, &KeyOptions::default(), &ConfigOptions::default()) {
-            Ok(repository) => self.with_key(&repository),
-            Err(error) if was_there(&error) => {
-                let repository =
-                    full(&try_again(Some(MAKING), || self.open(reporter), missing)?.repository.config().id);
-                Ok(InitSummary { repository, created: false })
-            }
-            Err(error) => Err(failed(error)),
+            Ok(repository) => Ok(Some(repository)),
+            // It looks before it writes, and the place takes no second one: each has an error of its own.
+            Err(_) if self.closed(reporter)?.0.config_id().is_ok_and(|config| config.is_some()) => Ok(None),
+            Err(error) => Err(map_error(&error, ErrorCode::Io).with("repository", self.place.shown())),
         }
     }
 
@@ -677,11 +679,6 @@ fn entry(directory: &Path, node: &Node) -> FileEntry {
 
 fn millis_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether something was to be made that is there already.
-fn was_there(error: &RusticError) -> bool {
-    io_cause(error).is_some_and(|cause| cause.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
 /// What rustic_core's error means to us; `otherwise` if it does not tell.
