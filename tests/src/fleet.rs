@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::run::Process;
-use crate::{Place, Up, until};
+use crate::{PACKS_OF_MUCH, Place, Up, until};
 
 /// An agent of a place. It ends with the test.
 #[derive(Debug)]
@@ -114,12 +114,12 @@ impl<'p> Agent<'p> {
         self.process.as_ref().map(|process| Process::children_of(process.id())).unwrap_or_default()
     }
 
-    /// The process that does a job, once data was written.
+    /// The process that does a first backup of much and of something endless, once much is written.
     ///
     /// # Panics
     /// When none comes.
     pub async fn job_in_the_middle(&self) -> Process {
-        until("data is written", async || (self.place.packs() > 0).then_some(())).await;
+        until("data is written", async || (self.place.packs() >= PACKS_OF_MUCH).then_some(())).await;
         until("a job runs", async || self.jobs().pop()).await
     }
 

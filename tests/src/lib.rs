@@ -99,8 +99,10 @@ pub fn is_root() -> bool {
     nix::unistd::Uid::effective().is_root()
 }
 
-/// Adds a folder of files that no repository has yet: so much that a backup of them is caught in the middle, because data
-/// is written in packs of some 32 MiB. Gives how many files there are.
+/// So many packs of data are full, and written, before the end of a backup of much: a pack has some 32 MiB.
+pub const PACKS_OF_MUCH: usize = 2;
+
+/// Adds a folder of files that no repository has yet, 80 MiB. Gives how many files there are.
 ///
 /// # Panics
 /// When they cannot be made.
@@ -123,7 +125,7 @@ pub fn add_much(folder: &Path) -> u64 {
 /// When it cannot be made.
 #[must_use]
 pub fn add_endless(folder: &Path) -> PathBuf {
-    add_sparse(folder, 1 << 40)
+    add_sparse(folder, "~endless", 1 << 40)
 }
 
 /// Adds a file of so many bytes, all of them zeros that take no space: a backup of it takes time and stores next to nothing.
@@ -131,8 +133,8 @@ pub fn add_endless(folder: &Path) -> PathBuf {
 ///
 /// # Panics
 /// When it cannot be made.
-pub fn add_sparse(folder: &Path, bytes: u64) -> PathBuf {
-    let path = folder.join("sparse");
+pub fn add_sparse(folder: &Path, name: &str, bytes: u64) -> PathBuf {
+    let path = folder.join(name);
     File::create(&path).and_then(|file| file.set_len(bytes)).expect("a sparse file");
     path
 }

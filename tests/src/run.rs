@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
-use crate::{LIMIT, Place, Said, is_root, until};
+use crate::{LIMIT, PACKS_OF_MUCH, Place, Said, is_root, until};
 
 /// What the line begins with that says that everything runs.
 const RUNNING: &str = "Backstay is running.";
@@ -255,11 +255,12 @@ impl Place {
         program
     }
 
-    /// How many packs of data its local repository has.
+    /// How many packs of data its local repository has. One that is being written is none yet.
     #[must_use]
     pub fn packs(&self) -> usize {
         let Ok(folders) = std::fs::read_dir(self.data().join("repository/data")) else { return 0 };
-        folders.filter_map(|f| Some(std::fs::read_dir(f.ok()?.path()).ok()?.count())).sum()
+        let files = folders.flatten().filter_map(|f| std::fs::read_dir(f.path()).ok()).flatten().flatten();
+        files.filter(|file| !file.file_name().to_string_lossy().ends_with("-tmp-")).count()
     }
 
     /// Where servers in this place write that they are ready.
@@ -406,13 +407,13 @@ impl Up<'_> {
         until("a job runs", async || Process::children_of(self.pid()).pop()).await
     }
 
-    /// Waits until a backup is in its middle: data was written, and there is more. Gives the process that does it.
+    /// Waits until a backup of much and of something endless is in its middle, where there were so many packs before it. What
+    /// was to be written is written: a process that waits for a disk cannot even be killed. Gives the process that does it.
     ///
     /// # Panics
     /// When it does not come that far.
-    pub async fn job_in_the_middle(&self) -> Process {
-        let before = self.place.packs();
-        until("data is written", async || (self.place.packs() > before).then_some(())).await;
+    pub async fn job_in_the_middle(&self, before: usize) -> Process {
+        until("data is written", async || (self.place.packs() >= before + PACKS_OF_MUCH).then_some(())).await;
         self.job().await
     }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use acceptance::machine::Wish;
 use acceptance::place::said;
-use acceptance::{Machine, Place, Up, until};
+use acceptance::{Machine, Place, Up, free_port, until};
 use api::Task;
 use api::client::ListQuery;
 use domain::task::{ResultCode, State};
@@ -99,7 +99,7 @@ async fn clients_written_for_the_vendor_work_unchanged() {
 
     let issuer = Client::new(&place, &["everything", "--role", "admin"]);
     let outside = Caller { up: &up, token: issuer.token(&up) };
-    let new = |queue: &str, tenant: &str| json!({"type": "files", "queue": queue, "tenant": {"uuid": tenant}});
+    let new = |queue: &str, tenant: &str| json!({"type": "files", "queue": queue, "tenant": {"uuid": tenant}, "ackTimeout": "1h"});
     let root = up.ready().tenant_id.to_string();
     outside.post("/tasks", &new("fails", &root));
     outside.post("/tasks", &new("runs", &root));
@@ -173,9 +173,8 @@ fn worker(up: &Up<'_>, client: &Client) -> Child {
 async fn the_worker_of_the_guide_survives_kill_9_of_itself_and_of_the_server() {
     const PARTS: usize = 60;
     let place = Place::new();
-    let up = place.start();
-    let address = up.ready().http.clone();
-    let listen = address.trim_start_matches("http://").parse().expect("an address");
+    let listen = ([127, 0, 0, 1], free_port()).into();
+    let up = place.up().listen(listen).start();
     let shop = Client::new(&place, &["shop", "--role", "issuer"]);
     let hand = Client::new(&place, &["worker", "--role", "consumer", "--executor", "worker-1"]);
     let folder = place.path("parts");

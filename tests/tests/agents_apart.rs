@@ -1,6 +1,6 @@
 //! Server and agent as processes of their own: one of them goes away, moves or is killed, and nothing is lost or done twice.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,13 +8,16 @@ use std::process::Stdio;
 use acceptance::fleet::Agent;
 use acceptance::machine::{only_backup, result};
 use acceptance::restic::Restic;
-use acceptance::{Machine, Place, Up, add_endless, add_much, add_sparse, until};
+use acceptance::{LIMIT, Machine, Place, Up, add_endless, add_much, until};
 use api::client::ListQuery;
-use api::{NewPolicy, ResourceChange, Settings, Sources};
+use api::{NewPolicy, PolicyChange, ResourceChange, Settings, Sources};
 use domain::Uuid;
 use domain::policy::Schedule;
+use domain::policy::settings::{Command, When};
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 fn data(place: &Place) -> PathBuf {
     place.path("agent")
@@ -86,6 +89,11 @@ async fn the_agent_comes_back_to_a_server_that_was_restarted_and_to_one_that_mov
     agent.start_with(&["--server", &after]);
     assert_eq!(online(&server).await, id);
     agent.stop();
+    until("the server knows that it is gone", async || {
+        let listed = server.client().agents(&ListQuery::new()).await.ok()?.items;
+        listed.iter().all(|agent| !agent.online).then_some(())
+    })
+    .await;
     agent.start();
     until("it is there again", async || {
         let kept = fs::read_to_string(data(&place).join("agent.json")).ok()?;
@@ -124,14 +132,26 @@ async fn a_backup_whose_end_nobody_heard_of_is_reported_after_a_crash_and_not_ma
     let mut agent = Agent::join(&place, &server, "agent").await;
     online(&server).await;
     let machine = protected(&place, &server).await;
-    // It takes so long that it is held before it is over.
-    let _ = add_sparse(&place.path("much"), 2 << 30);
+    // Held at a gate, so that it is not done before the server is gone.
+    let gate = place.path("gate");
+    mkfifo(&gate, Mode::S_IRUSR | Mode::S_IWUSR).expect("a fifo");
+    let held = Command {
+        when: When::PreData,
+        cmd: "cat".to_owned(),
+        args: gate.display().to_string(),
+        workdir: String::new(),
+        enabled: true,
+        stop_on_error: true,
+        wait: true,
+    };
+    let settings = Settings { commands: vec![held], ..Settings::default() };
+    let change = PolicyChange { settings: Some(settings), ..PolicyChange::default() };
+    server.client().change_policy(machine.policy, &change).await.expect("changed");
     let task = machine.run(&server).await;
-    let job = agent.job_in_the_middle().await;
-    // Held, so that it is not done before the server is gone.
-    job.send(Signal::SIGSTOP);
+    let opened = tokio::task::spawn_blocking(move || File::options().write(true).open(gate));
+    let opened = tokio::time::timeout(LIMIT, opened).await.expect("it comes to the gate").expect("no panic");
     server.kill9();
-    job.send(Signal::SIGCONT);
+    drop(opened.expect("the gate opens"));
     until("it is over", async || journal(&place).iter().any(|page| page.contains("\"reports\"")).then_some(())).await;
     agent.kill9();
 
@@ -139,7 +159,7 @@ async fn a_backup_whose_end_nobody_heard_of_is_reported_after_a_crash_and_not_ma
     agent.start();
     let done = server.completed(task.id).await;
     assert_eq!((result(&done), done.assign_count), (ResultCode::Ok, 1), "{done:#?}");
-    assert_eq!(only_backup(&server.client(), task.id).await.expect("a backup").files, 11);
+    assert_eq!(only_backup(&server.client(), task.id).await.expect("a backup").files, 10);
     until("the journal is empty", async || journal(&place).is_empty().then_some(())).await;
     let restic = Restic::of(&place);
     restic.check();

@@ -23,8 +23,9 @@ async fn clients_find_wait_for_and_abort_tasks() {
     machine.back_up(&up).await;
     add_much(&data);
     let _ = add_endless(&data);
+    let before = place.packs();
     let running = machine.run(&up).await.id;
-    up.job_in_the_middle().await;
+    up.job_in_the_middle(before).await;
 
     let ready = up.ready();
     let (_, port) = ready.tls.rsplit_once(':').expect("an address with a port");

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,8 +126,9 @@ impl Folder {
         fs::write(&seen, "").expect("a file");
         let watch = Command {
             when: When::PreData,
-            cmd: place.path("watch.sh").to_str().expect("a plain name").to_owned(),
-            args: seen.to_str().expect("a plain name").to_owned(),
+            // Read by a shell, not run: a program cannot be run while anybody has it open for writing.
+            cmd: "sh".to_owned(),
+            args: format!("{} {}", place.path("watch.sh").display(), seen.display()),
             workdir: String::new(),
             enabled: true,
             stop_on_error: true,
@@ -260,7 +260,6 @@ async fn check_others(client: &Client, book: &Shared) {
 fn put_watch(place: &Place) -> PathBuf {
     let watch = place.path("watch.sh");
     fs::write(&watch, WATCH).expect("a script");
-    fs::set_permissions(&watch, fs::Permissions::from_mode(0o755)).expect("a mode");
     watch
 }
 
@@ -272,7 +271,7 @@ fn the_watch_sees_two_at_once_and_not_one_after_the_other() {
     // A shell that runs the watch as its child and stays until its input ends.
     let work = || {
         let mut shell = place.command("sh");
-        shell.args(["-c", "\"$0\" \"$1\" && echo begun && read -r over"]).arg(&watch).arg(&seen);
+        shell.args(["-c", "sh \"$0\" \"$1\" && echo begun && read -r over"]).arg(&watch).arg(&seen);
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let mut begun = [0; 6];
         child.stdout.take().expect("piped").read_exact(&mut begun).expect("it begins");

@@ -12,11 +12,11 @@ use acceptance::{Place, Up, noise};
 use nix::sys::signal::Signal;
 
 /// How large the disk is.
-const DISK: &str = "48m";
+const DISK: &str = "64m";
 /// Room for a server to start in, and for nothing else.
 const A_LITTLE: u64 = 128 << 10;
 /// So much is free when a disk counts as one with room.
-const ROOM: u64 = 8 << 20;
+const ROOM: u64 = 20 << 20;
 
 fn is_sound(place: &Place) {
     let said = place.cli(&["ledger", "check"]).good();

@@ -138,6 +138,12 @@ async fn failure_and_recovery_reach_webhooks_and_mailboxes_through_refusals_and_
     let error = shown["status"]["error"].as_str().expect("why");
     assert!(error.ends_with("answers 500 Internal Server Error"), "{error}");
     assert_eq!(shown["status"]["waiting"], 1);
+    // A letter whose arrival is not noted yet would be sent once more.
+    until("the server knows that the letter came", async || {
+        let shown = place.cli(&["notify", "show", "mail", "--json"]).good().json();
+        (shown["status"]["waiting"] == 0).then_some(())
+    })
+    .await;
     up.kill9();
     fs::remove_file(receiver.folder.join("refuse")).expect("a mark");
 

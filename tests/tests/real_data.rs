@@ -7,10 +7,9 @@ use std::path::Path;
 use acceptance::machine::{Machine, Wish, only_backup, result};
 use acceptance::restic::Restic;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Up, add_much, noise};
+use acceptance::{Place, Up, add_much, add_sparse, noise, until};
 use api::Settings;
 use domain::task::ResultCode;
-use nix::sys::signal::Signal;
 
 /// Restores by the command line and gives the folder.
 fn restore(place: &Place, backup: &api::Backup, to: &str, paths: &[&Path]) -> std::path::PathBuf {
@@ -165,21 +164,31 @@ async fn what_cannot_be_read_is_a_warning_that_names_it() {
 async fn a_file_that_vanishes_while_it_is_backed_up_is_a_warning() {
     let place = Place::new();
     let source = place.folder("source");
-    add_much(&source);
-    // Behind everything else in the order in which files are read.
+    // Files are read ahead, some for each processor. So many, and so long, lie before the last one.
+    let ahead = 3 * std::thread::available_parallelism().expect("a number of processors").get();
     let last = source.join("~last");
-    fs::create_dir(&last).expect("a folder");
-    fs::write(last.join("file"), "soon gone").expect("a file");
     let up = place.start();
     let machine = Machine::protect(&up, &source).await;
-    let task = machine.run(&up).await.id;
-    // It was counted, and is not read yet.
-    let job = up.job_in_the_middle().await;
-    job.send(Signal::SIGSTOP);
-    fs::remove_dir_all(&last).expect("gone");
-    job.send(Signal::SIGCONT);
-
-    let task = up.completed(task).await;
+    let mut much = 0;
+    let task = loop {
+        much += add_much(&source);
+        for n in 0..ahead {
+            let _ = add_sparse(&source, &format!("sparse-{n}"), 512 << 20);
+        }
+        fs::create_dir(&last).expect("a folder");
+        fs::write(last.join("file"), "soon gone").expect("a file");
+        let before = place.packs();
+        let task = machine.run(&up).await.id;
+        // It was counted, and is not read yet.
+        until("data is written", async || (place.packs() > before).then_some(())).await;
+        fs::remove_dir_all(&last).expect("gone");
+        let task = up.completed(task).await;
+        if result(&task) != ResultCode::Ok {
+            break task;
+        }
+        // It was read before this test had a processor again.
+        assert!(much < 100, "what is gone is never missed");
+    };
     let listed = unreadable(&task);
     assert!(listed.iter().any(|(path, _)| Path::new(path).starts_with(&last)), "{listed:?}");
     let shown = place.cli(&["task", "show", &task.id.to_string()]).good();
@@ -187,7 +196,7 @@ async fn a_file_that_vanishes_while_it_is_backed_up_is_a_warning() {
     // A warning is no failure for scripts: there is a backup.
     let _ = place.cli(&["task", "wait", &task.id.to_string()]).good();
     let backup = only_backup(&up.client(), task.id).await.expect("the rest is backed up");
-    assert_eq!(files(&up, &backup, &source).await.len(), 10);
+    assert_eq!(files(&up, &backup, &source).await.len(), ahead + usize::try_from(much).expect("a few"));
 }
 
 #[tokio::test]

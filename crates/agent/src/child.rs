@@ -80,12 +80,19 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// When the program cannot be started. A child that dies before it read the request is not an error
-    /// here: [`Child::next_event`] tells.
+    /// Those of [`Child::wait_for_job`] and [`Child::begin`].
     pub async fn spawn(program: &Program, request: &Request) -> io::Result<Self> {
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
+        let mut child = Self::wait_for_job(program)?;
+        child.begin(request).await?;
+        Ok(child)
+    }
 
+    /// Start a child that does nothing before [`Child::begin`], so that it can be noted down first who will.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started.
+    pub fn wait_for_job(program: &Program) -> io::Result<Self> {
         let mut process = Command::new(&program.path)
             .args(&program.args)
             .stdin(Stdio::piped())
@@ -97,22 +104,12 @@ impl Child {
             .kill_on_drop(true)
             .spawn()?;
         let missing = || io::Error::other("the child has no pipes");
-        let mut stdin = process.stdin.take().ok_or_else(missing)?;
+        let stdin = process.stdin.take().ok_or_else(missing)?;
         let stdout = process.stdout.take().ok_or_else(missing)?;
         let stderr = process.stderr.take().ok_or_else(missing)?;
 
         let last_words = Arc::new(Mutex::new(Words::default()));
         let listener = tokio::spawn(listen(stderr, Arc::clone(&last_words)));
-        // A child that died at once breaks the pipe; its status says more than that.
-        let written = match stdin.write_all(&line).await {
-            Ok(()) => stdin.flush().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            return Err(error);
-        }
         Ok(Self {
             process,
             stdin: Some(stdin),
@@ -122,6 +119,24 @@ impl Child {
             last: None,
             ended: false,
         })
+    }
+
+    /// Tell the child what to do.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written. A child that dies before it read the request is not an error here:
+    /// [`Child::next_event`] tells.
+    pub async fn begin(&mut self, request: &Request) -> io::Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        let written = match stdin.write_all(&line).await {
+            Ok(()) => stdin.flush().await,
+            Err(error) => Err(error),
+        };
+        // A child that died at once breaks the pipe; its status says more than that.
+        written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
     }
 
     /// The child's process id, while it lives.

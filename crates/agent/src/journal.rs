@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 use crate::durable::{self, Sync};
 use crate::hex::hex;
 
-/// How long a child that was killed may take to be gone.
-const GONE: Duration = Duration::from_secs(5);
+/// How long a child that was killed may take to be gone: until the disk has done what it was told to.
+const GONE: Duration = Duration::from_secs(60);
 
 /// The folder of the files; none = nothing outlives a crash.
 #[derive(Debug, Default)]
@@ -192,12 +192,14 @@ impl Process {
     /// Ends it with all that it has started, if it is still this process.
     async fn end(&self, task: i64) {
         let until = Instant::now() + GONE;
+        if self.is_there() {
+            tracing::warn!(task, pid = self.pid, "a child of a former agent still runs and is ended");
+        }
         while self.is_there() {
             if Instant::now() > until {
                 tracing::error!(task, pid = self.pid, "a child of a former agent does not end");
                 return;
             }
-            tracing::warn!(task, pid = self.pid, "a child of a former agent still runs and is ended");
             // A child is the leader of its group; the commands that it runs are of it.
             let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
             sleep(Duration::from_millis(50)).await;

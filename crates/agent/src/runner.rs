@@ -1,6 +1,7 @@
 //! Carries one task out: a child process per job, its steps as activities, its end as the task's outcome. Everything is
 //! said to the desk; whether a server is connected is of no concern here. What the jobs are is decided in `plan`.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -220,13 +221,15 @@ impl Runner<'_> {
 
     /// One child process, from start to end.
     async fn job(&mut self, request: &Request, heed: Heed) -> JobEnd {
-        let mut child = match Child::spawn(self.program, request).await {
-            Ok(child) => child,
-            Err(error) => {
-                let message = format!("cannot start the engine process {}: {error}", self.program.path.display());
-                return JobEnd::Done(Err(EngineError::new(ErrorCode::of_io(&error), message)));
-            }
+        let unstarted = |error: io::Error| {
+            let message = format!("cannot start the engine process {}: {error}", self.program.path.display());
+            JobEnd::Done(Err(EngineError::new(ErrorCode::of_io(&error), message)))
         };
+        let mut child = match Child::wait_for_job(self.program) {
+            Ok(child) => child,
+            Err(error) => return unstarted(error),
+        };
+        // Before it begins: one that nobody knows of could still be at work when the next agent gives its task out anew.
         if let Some(pid) = child.id()
             && let Err(words) = self.desk.journal().works(self.task, self.lease, pid).await
             && !self.unjournaled
@@ -234,6 +237,9 @@ impl Runner<'_> {
             tracing::error!(task = self.task, "{words}");
             self.notices.push(agent_error("journalUnwritable", words));
             self.unjournaled = true;
+        }
+        if let Err(error) = child.begin(request).await {
+            return unstarted(error);
         }
         loop {
             tokio::select! {

@@ -22,7 +22,7 @@ use server::Service;
 use server::scheduler::notify::{UnderWay, turn};
 use server::secrets::Sealer;
 use server::service::{ChannelChange, ChannelView, NewChannel, NewTarget, NewTenant};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// What a receiver got, and what it answers next; `200` when nothing is prepared.
 #[derive(Default)]
@@ -462,7 +462,10 @@ async fn a_test_is_sent_at_once_and_says_what_is_wrong() {
     assert_eq!(receiver.told(), ["test"]);
     receiver.will_answer(&[404]);
     assert!(test().await.is_err_and(|e| e.ends_with("answers 404 Not Found")));
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    // Taken, so that nobody else listens there, and closed to all who come.
+    let taken = TcpSocket::new_v4().expect("a socket");
+    taken.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let closed = taken.local_addr().expect("an address");
     let target = Some(NewTarget::Webhook { url: format!("http://{closed}/secret") });
     world.change(&channel, ChannelChange { target, ..ChannelChange::default() }).await.expect("changed");
     let error = test().await.expect_err("nobody listens");

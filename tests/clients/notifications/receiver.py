@@ -82,6 +82,9 @@ post = Post(
     require_starttls=True,
     auth_required=True,
     authenticator=sign_in,
+    # Otherwise the name of this machine is looked up for each connection.
+    server_hostname="localhost",
+    ready_timeout=180,
 )
 post.start()
 print("Running on", hooks.server_address[1], post.port, file=sys.stderr, flush=True)

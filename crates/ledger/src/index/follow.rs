@@ -496,15 +496,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use domain::Scope;
     use domain::query::Filter;
 
     use super::*;
 
-    /// A record with nothing in it, which cannot be read at first.
-    struct Trouble(AtomicU32);
+    /// A record with nothing in it, which cannot be read at first, and not before somebody has seen that.
+    #[derive(Default)]
+    struct Trouble {
+        asked: AtomicU32,
+        seen: Arc<AtomicBool>,
+    }
 
     impl Record for Trouble {
         fn identity(&self) -> Result<String> {
@@ -520,10 +525,10 @@ mod tests {
         }
 
         fn scan(&self, _: i64, _: usize, _: &mut dyn FnMut(i64, Rev, Shown<'_>)) -> Result<Option<i64>> {
-            match self.0.fetch_add(1, Ordering::Relaxed) {
+            match self.asked.fetch_add(1, Ordering::Relaxed) {
                 0 => panic!("a defect"),
-                1 => Err(Error::new(Code::Unavailable, "not now")),
-                _ => Ok(None),
+                _ if self.seen.load(Ordering::Relaxed) => Ok(None),
+                _ => Err(Error::new(Code::Unavailable, "not now")),
             }
         }
 
@@ -534,9 +539,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_defect_and_an_error_end_in_an_index() -> Result<()> {
-        let follower = Follower::start(Box::new(Trouble(AtomicU32::new(0))), None)?;
+        let trouble = Trouble::default();
+        let was_seen = trouble.seen.clone();
+        let follower = Follower::start(Box::new(trouble), None)?;
         let mut seen = follower.progress();
         let failed = seen.wait_for(|p| matches!(p, Progress::Failed(_))).await.expect("it is told").clone();
+        was_seen.store(true, Ordering::Relaxed);
         assert!(matches!(failed, Progress::Failed(e) if [Code::Internal, Code::Unavailable].contains(&e.code)));
         seen.wait_for(|p| *p == Progress::Ready).await.expect("it is told");
         let counts = follower.ask(|index| index.counts(&Scope::everything(), &Filter::all(), &[], &|_| Ok(None)))?;
