@@ -23,6 +23,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-img", "qemu-utils"),
     ("promtool", "prometheus"),
     ("mkfs.btrfs", "btrfs-progs"),
+    ("faketime", "faketime"),
 ];
 
 /// Where the packages of clients are installed, and which they are: Python's, Node itself among them, and Node's.

@@ -33,13 +33,13 @@ pub use uuid::Uuid;
 
 /// The moment at which something happens, as the server sees it.
 ///
-/// `up_since` is when this server started: after a restart, acknowledgement and heartbeat timers count from there, so
-/// that a restart never abandons work that is still running.
+/// `up_since` is when this server started or its clock was set: acknowledgement and heartbeat timers count from there, so
+/// that neither a restart nor a clock that is set abandons work that is still running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// The time now, UTC.
     pub now: Timestamp,
-    /// When the server started, UTC; never later than `now` in practice.
+    /// When the server started or its clock was set, whichever was later, UTC; never later than `now` in practice.
     pub up_since: Timestamp,
 }
 

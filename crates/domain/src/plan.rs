@@ -12,6 +12,9 @@ use crate::{SignedDuration, Timestamp, Uuid};
 /// How long a run waits for its machine, where it does not wait without limit.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
+/// From here on, times that were dealt with lie too far ahead: the clock was wrong.
+const FAR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// How far runs that are left out are counted.
 pub const MOST_COUNTED: usize = 100_000;
 
@@ -20,7 +23,7 @@ pub const MOST_COUNTED: usize = 100_000;
 pub struct Around<'a> {
     /// Now.
     pub now: Timestamp,
-    /// When the server started: what was due before was missed.
+    /// When the server started or its clock was set: what was due before was missed.
     pub up_since: Timestamp,
     /// Where clocks show the times of the schedule.
     pub zone: &'a TimeZone,
@@ -48,7 +51,7 @@ pub enum Decision {
 pub enum Why {
     /// The run before is not done.
     Busy,
-    /// Their time passed without anybody looking: the server was not running, or its machine slept.
+    /// Their time passed without anybody looking: the server was not running, its machine slept, or its clock was set.
     Late,
     /// The window in which it would have had to be over was closed when somebody looked.
     Closed,
@@ -216,6 +219,29 @@ pub fn reschedule(app: &mut Application, policy: &Policy, around: &Around<'_>) {
         app.agenda.repeat = None;
     }
     app.next_run_at = start.into_iter().chain(app.agenda.repeat.map(|r| r.at)).min();
+}
+
+/// Whether an application runs too late because the clock was set back since its next run was planned. What is measured from
+/// the run before is measured from now. Times of a day that were dealt with stay so, and no run is made for them twice - unless
+/// they lie so far ahead that the clock must have been wrong.
+#[must_use]
+pub fn is_astray(app: &Application, policy: &Policy, now: Timestamp) -> bool {
+    let later = |time: Option<Timestamp>, by| time > Some(now.checked_add(by).unwrap_or(Timestamp::MAX));
+    let far = later(app.agenda.seen_until.max(app.agenda.last_due_at), FAR);
+    match &policy.schedule {
+        Schedule::Interval { every } => later(app.next_run_at, *every),
+        Schedule::Daily { .. } | Schedule::Manual {} => far,
+        Schedule::Sets(_) => far || later(app.agenda.ended_at, SignedDuration::ZERO),
+    }
+}
+
+/// Plans such an application anew, by the clock as it is.
+pub fn set_back(app: &mut Application, policy: &Policy, around: &Around<'_>) {
+    let near = |time: &Timestamp| around.now.duration_until(*time) <= FAR;
+    app.agenda.seen_until = app.agenda.seen_until.filter(near);
+    app.agenda.last_due_at = app.agenda.last_due_at.filter(near);
+    app.agenda.ended_at = app.agenda.ended_at.map(|ended| ended.min(around.now));
+    reschedule(app, policy, around);
 }
 
 /// The run that somebody asks for now: of the kind that would be due now. It waits for its machine without limit.

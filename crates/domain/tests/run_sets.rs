@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use domain::foresee::{foresee, why_nothing_comes};
-use domain::plan::{Around, Decision, LeftOut, Run, Why, asked, begin, end, plan, reschedule};
+use domain::plan::{Around, Decision, LeftOut, Run, Why, asked, begin, end, is_astray, plan, reschedule, set_back};
 use domain::policy::calendar::{Interval, Unit, Weekday};
 use domain::policy::sets::{Again, Due, Past, RunKind, RunSet, RunSets, Scheme, When, Window};
 use domain::policy::timetable::{Period, Timetable};
@@ -227,6 +227,50 @@ fn a_run_after_the_last_one_comes_at_once_and_then_after_each_end() {
     // However long the server was down, it runs.
     (world.now, world.up_since) = (t("06-01T00:00"), t("06-01T00:00"));
     assert!(world.at("06-01T00:00").is_ok());
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_no_run_twice_and_keeps_nothing_waiting_for_long() {
+    let run = |schedule: Option<Schedule>, sets: RunSets| {
+        let mut world = World::new(sets);
+        if let Some(schedule) = schedule {
+            world.policy.schedule = schedule;
+            world.reschedule(true);
+        }
+        world.at("01-20T13:00").unwrap();
+        world.end("01-20T13:05", ResultCode::Ok);
+        world
+    };
+    // Whether it is planned anew after the clock was set back, and when the next run is.
+    let back = |mut world: World, to: &str| {
+        world.now = t(to);
+        let astray = is_astray(&world.app, &world.policy, world.now);
+        if astray {
+            let around = world.around();
+            set_back(&mut world.app, &world.policy, &around);
+        }
+        (astray, world.next().unwrap())
+    };
+    let at_noon = || Some(Schedule::Daily { at: time(12, 0, 0, 0), time_zone: "UTC".into() });
+    let hourly = || Some(Schedule::Interval { every: SignedDuration::from_hours(1) });
+    let set = || RunSets::of(vec![RunSet { run_later: true, ..daily(12) }]);
+    let after = || RunSets::of(vec![after_last(minutes(60))]);
+    let cases = [
+        (at_noon(), set(), "01-20T11:00", (false, "01-21T12:00")),
+        (at_noon(), set(), "01-14T11:00", (false, "01-21T12:00")),
+        (at_noon(), set(), "01-12T11:00", (true, "01-12T12:00")),
+        (None, set(), "01-20T13:05", (false, "01-21T12:00")),
+        (None, set(), "01-20T11:00", (true, "01-21T12:00")),
+        (None, set(), "01-12T11:00", (true, "01-12T12:00")),
+        (hourly(), set(), "01-20T13:05", (false, "01-20T14:00")),
+        (hourly(), set(), "01-20T12:30", (true, "01-20T13:30")),
+        (None, after(), "01-20T13:05", (false, "01-20T14:05")),
+        (None, after(), "01-20T12:30", (true, "01-20T13:30")),
+    ];
+    for (schedule, sets, to, (astray, next)) in cases {
+        let about = format!("{schedule:?} {sets:?} back to {to}");
+        assert_eq!(back(run(schedule, sets), to), (astray, next.to_owned()), "{about}");
+    }
 }
 
 #[test]

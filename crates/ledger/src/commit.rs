@@ -276,7 +276,8 @@ impl Commit<'_> {
 
     /// Stores a task after an event and carries out the effects on its activities.
     fn store(&mut self, before: &Task, applied: Applied) -> Result<Task> {
-        let Applied { task, changed, effects } = applied;
+        let Applied { mut task, changed, effects } = applied;
+        task.heard_by(self.moment.now);
         if task != *before {
             self.tx.update_task(&task, changed.then_some(self.rev))?;
         }

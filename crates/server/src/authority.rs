@@ -14,9 +14,9 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Signatu
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use crate::tls::params;
+use crate::tls::{VALID_BEFORE_DAYS, params};
 
-/// How long an agent's certificate is valid, in days. Agents renew theirs when two thirds of it are over.
+/// How long an agent's certificate is valid from when it is made, in days. Agents renew theirs when two thirds are over.
 const AGENT_DAYS: i64 = 90;
 /// A request for a certificate is no longer than this, in bytes; ours have a tenth of it.
 const MAX_REQUEST: usize = 8 * 1024;
@@ -66,7 +66,7 @@ impl Authority {
         let asked = CertificateSigningRequestParams::from_pem(request).map_err(|e| wrong(&e))?;
         let internal =
             |e: &dyn std::fmt::Display| Error::new(Code::Internal, format!("a certificate cannot be signed: {e}"));
-        let mut params = params(&agent.to_string(), now, AGENT_DAYS).map_err(|e| internal(&e))?;
+        let mut params = params(&agent.to_string(), now, VALID_BEFORE_DAYS, AGENT_DAYS).map_err(|e| internal(&e))?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
@@ -100,8 +100,9 @@ impl ClientCertificate {
     }
 }
 
-/// Takes certificates that have expired, too, and is as strict as the verifier within in everything else. So the agent is
-/// told in a sentence what to do, by the service, instead of a connection that breaks.
+/// Takes certificates that have expired and those that are not valid yet, too, and is as strict as the verifier within in
+/// everything else. So the agent whose certificate has expired is told in a sentence what to do, by the service, instead of a
+/// connection that breaks; and one whose certificate this authority signed before the server's clock was set back stays.
 #[derive(Debug)]
 pub(crate) struct Patient(pub(crate) Arc<dyn ClientCertVerifier>);
 
@@ -115,6 +116,9 @@ impl ClientCertVerifier for Patient {
         match self.0.verify_client_cert(certificate, chain, now) {
             Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
                 self.0.verify_client_cert(certificate, chain, not_after)
+            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
+                self.0.verify_client_cert(certificate, chain, not_before)
             }
             other => other,
         }
@@ -173,7 +177,7 @@ mod tests {
         let request = wish.serialize_request(&key).expect("a request").pem().expect("PEM");
         let signed = authority.sign(&request, agent, now).expect("signed");
         let days = signed.dates.issued_at.duration_until(signed.dates.expires_at).as_hours() / 24;
-        assert_eq!(days, AGENT_DAYS + 1);
+        assert_eq!(days, AGENT_DAYS + VALID_BEFORE_DAYS);
         let der = pem_of(&signed.pem);
         let read = ClientCertificate::read(&der).expect("a certificate");
         assert_eq!(read, ClientCertificate { agent: Some(agent), dates: signed.dates });

@@ -11,13 +11,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::header::DATE;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Request, Uri};
+use axum::http::{HeaderValue, Request, Uri};
+use axum::response::Response;
 use axum::serve::{Listener, ListenerExt};
+use domain::Timestamp;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -140,7 +144,8 @@ where
         if let Some(certificate) = certificate {
             request.extensions_mut().insert(certificate);
         }
-        app.clone().oneshot(request)
+        let answer = app.clone().oneshot(request);
+        async move { answer.await.map(dated) }
     });
     let io = TokioIo::new(Wire::new(io, HEAD));
     let mut serving = pin!(http.serve_connection_with_upgrades(io, service));
@@ -154,6 +159,17 @@ where
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");
     }
+}
+
+/// The answer with the time of this machine's clock. Left alone, hyper would repeat the latest it has seen for as long as a
+/// clock that was set back is behind that.
+fn dated(mut answer: Response) -> Response {
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    // Beyond the year 9999 there is no such form.
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        answer.headers_mut().insert(DATE, date);
+    }
+    answer
 }
 
 /// Several slashes at the start of the path become one. Clients that put a base address ending in a slash before a path

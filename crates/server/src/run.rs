@@ -144,7 +144,7 @@ pub async fn start(config: Config) -> Result<Running> {
     parts.spawn(scheduler::run(service.clone(), history, shutdown.clone()));
     parts.spawn(scheduler::notify::run(service.clone(), shutdown.clone()));
     parts.spawn(write_progress(service.clone(), shutdown.clone()));
-    parts.spawn(tls::keep_fresh(certificates, telemetry, shutdown.clone()));
+    parts.spawn(tls::keep_fresh(certificates, telemetry, service.clock(), shutdown.clone()));
 
     let running = Running {
         service,

@@ -18,11 +18,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{self, Authority};
 use crate::secrets::write_private;
+use crate::service::Since;
 use crate::telemetry::Telemetry;
 
 /// How long the authority is valid.
@@ -31,7 +33,11 @@ const CA_DAYS: i64 = 3650;
 const CERT_DAYS: i64 = 397;
 /// A certificate with less time left than this is renewed, in days.
 const RENEW_BEFORE_DAYS: i64 = 97;
-/// How often a running server looks whether it is time.
+/// So long before it was made a certificate is valid already, in days: clocks of other machines run behind.
+pub(crate) const VALID_BEFORE_DAYS: i64 = 7;
+/// The same for the authority, which cannot be made anew when the server's clock is set back.
+const CA_VALID_BEFORE_DAYS: i64 = 365;
+/// How often a running server looks whether it is time; it looks also when its clock was set.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Where the certificate files lie.
@@ -119,7 +125,7 @@ impl CertFiles {
 
     fn make_ca(&self, now: Timestamp) -> Result<()> {
         let key = KeyPair::generate()?;
-        let mut params = params("Backstay certificate authority", now, CA_DAYS)?;
+        let mut params = params("Backstay certificate authority", now, CA_VALID_BEFORE_DAYS, CA_DAYS)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let cert = params.self_signed(&key)?;
@@ -132,7 +138,7 @@ impl CertFiles {
     fn make_cert(&self, hosts: &[String], now: Timestamp) -> Result<()> {
         let issuer = self.issuer()?;
         let key = KeyPair::generate()?;
-        let mut params = params("Backstay server", now, CERT_DAYS)?;
+        let mut params = params("Backstay server", now, VALID_BEFORE_DAYS, CERT_DAYS)?;
         params.subject_alt_names = CertificateParams::new(hosts.to_vec())?.subject_alt_names;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -207,12 +213,18 @@ impl Certificates {
 }
 
 /// Renews the server's certificate in time, for as long as the server runs.
-pub(crate) async fn keep_fresh(certificates: Arc<Certificates>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+pub(crate) async fn keep_fresh(
+    certificates: Arc<Certificates>,
+    telemetry: Arc<Telemetry>,
+    mut clock: watch::Receiver<Since>,
+    stop: CancellationToken,
+) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = look.tick() => {}
+            Ok(()) = clock.changed() => {}
             () = stop.cancelled() => return,
         }
         let (certificates, telemetry) = (certificates.clone(), telemetry.clone());
@@ -263,16 +275,16 @@ fn listen_anywhere(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }
 
-pub(crate) fn params(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams> {
+/// What a certificate says whatever it is for: of this name, valid from so many days ago for so many days from now.
+pub(crate) fn params(name: &str, now: Timestamp, before: i64, days: i64) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.distinguished_name.push(DnType::OrganizationName, "Backstay");
-    // A day back, for machines whose clock is a little behind.
     let date = |after: i64| -> Result<_> {
         let date = now.checked_add(SignedDuration::from_hours(24 * after))?.to_zoned(jiff::tz::TimeZone::UTC).date();
         Ok(rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs()))
     };
-    params.not_before = date(-1)?;
+    params.not_before = date(-before)?;
     params.not_after = date(days)?;
     Ok(params)
 }

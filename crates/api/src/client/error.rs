@@ -94,7 +94,14 @@ pub(super) fn refusal(status: u16, body: &[u8], base: &str) -> Error {
 pub(super) fn transport(e: &reqwest::Error, base: &str) -> Error {
     let cause = root_cause(e);
     let lower = cause.to_lowercase();
-    let message = if lower.contains("certificate") || lower.contains("unknownissuer") {
+    let message = if lower.contains("certificate expired") {
+        format!(
+            "the certificate of {base} has expired ({cause}); a server renews its own while it runs: look at its log, and \
+             compare the clocks of both machines"
+        )
+    } else if lower.contains("certificate not valid yet") {
+        format!("the certificate of {base} is not valid yet ({cause}); compare the clocks of both machines")
+    } else if lower.contains("certificate") || lower.contains("unknownissuer") {
         format!("the certificate of {base} is not trusted ({cause}); give the CA of the server, or check the address")
     } else if e.is_connect() && e.is_timeout() {
         format!("{base} does not answer; check the address and the network")

@@ -92,6 +92,14 @@ impl Task {
         self.status.phase.assignment().map(|a| &a.lease)
     }
 
+    /// Says that its executor was heard of at this time at the latest. Other times of a task may be ahead of a clock that was set
+    /// back, because they never go back; by this one it is noticed that nothing is heard any more.
+    pub fn heard_by(&mut self, now: Timestamp) {
+        if let Some(assignment) = self.status.phase.assignment_mut() {
+            assignment.last_report_at = assignment.last_report_at.min(now);
+        }
+    }
+
     /// When it was given to its present or last executor.
     #[must_use]
     pub fn assigned_at(&self) -> Option<Timestamp> {

@@ -25,7 +25,7 @@ pub(super) const MISSED_HEARTBEATS: i32 = 3;
 impl Task {
     /// The timers that run now, each with the time at which it runs out.
     ///
-    /// After a restart, acknowledgement and heartbeat count from `up_since`.
+    /// After a restart, and after the clock was set, acknowledgement and heartbeat count from `up_since`.
     pub fn deadlines(&self, up_since: Timestamp) -> impl Iterator<Item = (Timer, Timestamp)> {
         let rules = &self.spec.rules;
         let at = |timer: Timer, from: Timestamp, after: Option<SignedDuration>| {
@@ -34,7 +34,11 @@ impl Task {
         let alive = rules.heartbeat_interval.map(|i| i.saturating_mul(MISSED_HEARTBEATS));
         let running = match &self.status.phase {
             Phase::Enqueued => [at(Timer::Queue, self.status.enqueued_at, rules.queue_timeout), None],
-            Phase::Assigned(a) => [at(Timer::Ack, a.assigned_at.max(up_since), Some(rules.ack_timeout)), None],
+            Phase::Assigned(a) => {
+                // A last report before the assignment was written down when the clock was set back.
+                let from = a.assigned_at.min(a.last_report_at).max(up_since);
+                [at(Timer::Ack, from, Some(rules.ack_timeout)), None]
+            }
             Phase::Started(r) | Phase::Paused(r) => [
                 at(Timer::Heartbeat, r.assignment.last_report_at.max(up_since), alive),
                 at(Timer::Exec, r.started_at, rules.exec_timeout),

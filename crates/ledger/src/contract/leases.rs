@@ -103,6 +103,28 @@ pub(super) async fn a_restart_gives_time(w: &mut World) -> Result<()> {
     Ok(())
 }
 
+/// Stamps do not go back with the clock, and silence is noticed all the same.
+pub(super) async fn a_lease_is_lost_in_time_by_a_clock_that_was_set_back(w: &mut World) -> Result<()> {
+    let mut spec = w.spec("backup");
+    spec.rules = Rules { heartbeat_interval: Some(seconds(10)), max_assign_count: 2, ..spec.rules };
+    w.create(spec).await?;
+    let (task, lease) = w.start("a1").await?;
+    w.pass(seconds(-3600));
+    w.moment = Moment { up_since: w.moment.now, ..w.moment };
+    w.event(task.id, Event::Heartbeat { lease }).await?;
+    w.pass(seconds(29));
+    assert!(w.ledger.due(&everything(), w.moment.now).await?.is_empty());
+    w.pass(seconds(2));
+    assert_eq!(w.ledger.due(&everything(), w.moment.now).await?, vec![task.id]);
+    assert_eq!(w.settle(task.id).await?.state(), State::Enqueued);
+    // Nor does anything that is handed out now wait for the time to come once more.
+    w.hand_out("a1").await?;
+    w.pass(seconds(6));
+    assert_eq!(w.ledger.due(&everything(), w.moment.now).await?, vec![task.id]);
+    assert_eq!(w.settle(task.id).await?.result().map(|r| r.code), Some(ResultCode::Abandoned));
+    Ok(())
+}
+
 pub(super) async fn a_heartbeat_is_no_change(w: &mut World) -> Result<()> {
     let mut spec = w.spec("backup");
     spec.rules.heartbeat_interval = Some(seconds(10));

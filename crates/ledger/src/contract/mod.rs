@@ -81,6 +81,7 @@ suite! {
         a_report_after_the_deadline_meets_what_it_brought,
         every_timer_runs_out,
         a_restart_gives_time,
+        a_lease_is_lost_in_time_by_a_clock_that_was_set_back,
         a_heartbeat_is_no_change,
         completing_twice_is_once,
     }

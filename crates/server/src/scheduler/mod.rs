@@ -56,6 +56,7 @@ pub async fn run(service: Arc<Service>, history: History, shutdown: Cancellation
 pub async fn turn(service: &Service, history: History, number: u32) {
     let (telemetry, began) = (service.telemetry(), Instant::now());
     let log = |what, result| log(telemetry, what, result);
+    log("follow the clock", service.follow_clock().await);
     log("expire timers", service.settle_due().await);
     log("note the ends of runs", service.note_ends().await);
     log("close backup windows", service.close_windows().await);

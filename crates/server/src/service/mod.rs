@@ -9,6 +9,7 @@ mod asked;
 mod assigning;
 mod backups;
 mod channels;
+mod clock;
 mod cloud;
 mod deleting;
 mod ends;
@@ -77,6 +78,7 @@ pub use asked::Asked;
 pub use assigning::Assignment;
 pub use backups::RestoreRequest;
 pub use channels::{ChannelChange, ChannelView, NewChannel, NewTarget};
+pub(crate) use clock::Since;
 pub use cloud::Cloud;
 pub use environments::{Environment, environment_id};
 pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
@@ -126,9 +128,6 @@ pub struct AgentView {
     pub online: bool,
 }
 
-/// Tells the time.
-type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// The one way in for dialects, scheduler and agents' sessions.
 pub struct Service {
     ledger: Arc<dyn Ledger>,
@@ -145,8 +144,9 @@ pub struct Service {
     tenants: known_tenants::KnownTenants,
     rates: rates::Rates,
     /// What time it is.
-    clock: Clock,
-    up_since: Timestamp,
+    clock: clock::Clock,
+    /// The time at which the server started or its clock was set, after which everything was put right that depends on it.
+    followed: std::sync::Mutex<Option<Timestamp>>,
     /// Where programs elsewhere reach this server over TLS.
     public: String,
     /// What assertions of programs may be meant for, beside what follows from `public`.
@@ -188,8 +188,8 @@ impl Service {
             queues: queue::Queues::default(),
             tenants: known_tenants::KnownTenants::default(),
             rates: rates::Rates::new(Some(Rate::default())),
-            clock: Box::new(Timestamp::now),
-            up_since: Timestamp::now(),
+            clock: clock::Clock::of_the_machine(),
+            followed: std::sync::Mutex::default(),
             public: "localhost:8443".to_owned(),
             audiences: Vec::new(),
             installer: None,
@@ -207,8 +207,7 @@ impl Service {
     /// The same services, started now by this clock and going by it.
     #[must_use]
     pub fn by_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Service {
-        let up_since = clock();
-        Service { clock: Box::new(clock), up_since, ..self }
+        Service { clock: clock::Clock::by_hand(clock), ..self }
     }
 
     /// The same services, reached over TLS at this `host:port`.
@@ -283,7 +282,7 @@ impl Service {
     /// The time now.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        Moment { now: (self.clock)(), up_since: self.up_since }
+        self.clock.moment()
     }
 
     /// The agents that are connected.

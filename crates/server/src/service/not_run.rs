@@ -84,8 +84,10 @@ fn reason(left_out: LeftOut, former: Option<&Task>, made_up_for: bool, planning:
         }
         (Why::Busy, None) => format!("{runs} {were} skipped: the run before was not done."),
         (Why::Closed, _) => format!("{runs} {were} missed: the window had closed before anybody looked."),
-        (Why::Late, _) if last < up_since => format!("{runs} {were} missed: the server was not running."),
-        (Why::Late, _) if first < up_since => {
+        (Why::Late, _) if last < up_since && !planning.clock_was_set => {
+            format!("{runs} {were} missed: the server was not running.")
+        }
+        (Why::Late, _) if first < up_since && !planning.clock_was_set => {
             format!("{runs} {were} missed: the server was not running, or the run before was not done.")
         }
         (Why::Late, _) => {

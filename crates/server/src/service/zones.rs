@@ -25,6 +25,8 @@ pub(super) struct Planning {
     pub(super) open: bool,
     /// Whether the resource's machine is there.
     reachable: bool,
+    /// Whether the server has not looked before `moment.up_since` because its clock was set, and not because it did not run.
+    pub(super) clock_was_set: bool,
 }
 
 impl Planning {
@@ -56,7 +58,8 @@ impl Service {
         let active = resource.enabled && resource.registration == Registration::Registered;
         let open = self.open_task(app).await?.is_some();
         let reachable = resource.agent.is_some_and(|agent| self.hub.online(agent));
-        Ok(Planning { moment, zone, active, open, reachable })
+        let clock_was_set = self.clock.since().was_set;
+        Ok(Planning { moment, zone, active, open, reachable, clock_was_set })
     }
 
     /// An application with its next run found out anew, for the commit of whatever changed: policy, resource or the

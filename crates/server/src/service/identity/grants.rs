@@ -13,6 +13,9 @@ use super::{Service, check_within};
 /// How long an access token is valid (Acronis D5).
 pub(super) const LIFETIME: SignedDuration = SignedDuration::from_hours(2);
 
+/// So far ahead a token may have been given: a clock that was set back by less cuts nobody off.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
 /// Who signs. The key says which server it was; its id is unique.
 const ISSUER: &str = "backstay";
 
@@ -95,9 +98,11 @@ impl AccessClaims {
         self.jti
     }
 
-    /// Whether it is from here, and has not expired.
+    /// Whether it is from here, and has not expired. One that was given long after now was given by a clock that was wrong, and
+    /// would otherwise be accepted until that time has come.
     pub(super) fn is_alive(&self, now: Timestamp) -> bool {
-        self.iss == ISSUER && now.as_second() < self.exp
+        let now = now.as_second();
+        self.iss == ISSUER && now < self.exp && self.iat <= now.saturating_add(AHEAD.as_secs())
     }
 
     /// From when on it is no longer accepted.
