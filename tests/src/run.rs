@@ -43,6 +43,7 @@ pub struct Builder<'p> {
     as_nobody: bool,
     log: Option<String>,
     trusted: Option<PathBuf>,
+    memory: Option<u64>,
 }
 
 /// A server that was started.
@@ -90,6 +91,7 @@ impl<'p> Builder<'p> {
             as_nobody: false,
             log: None,
             trusted: None,
+            memory: None,
         }
     }
 
@@ -160,6 +162,14 @@ impl<'p> Builder<'p> {
         self
     }
 
+    /// Gives it, and each job that it starts, no more than so many bytes of memory, with the stacks of threads and what is set
+    /// aside; and two processors, because each takes memory.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: u64) -> Builder<'p> {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Runs it as somebody who may not read everything: if the tests run as root, as the user `nobody`.
     #[must_use]
     pub fn as_nobody(mut self) -> Builder<'p> {
@@ -204,6 +214,12 @@ impl<'p> Builder<'p> {
         let mut command = if self.as_nobody && is_root() {
             let mut command = self.place.command(self.place.open_to_nobody());
             command.uid(NOBODY).gid(NOBODY);
+            command
+        } else if let Some(bytes) = self.memory {
+            // Both end up as the program, in the same process.
+            let mut command = self.place.command("prlimit");
+            command.arg(format!("--data={bytes}")).args(["taskset", "--cpu-list", &two_processors()]);
+            command.arg(crate::program());
             command
         } else {
             self.place.command(crate::program())
@@ -268,6 +284,16 @@ impl Place {
     pub fn ready_file(&self) -> PathBuf {
         self.path("ready.json")
     }
+}
+
+/// Two of the processors that this process may use, or the one that it has, as `taskset` takes them.
+fn two_processors() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("processors").trim();
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    let ranges = list.split(',').map(|range| range.split_once('-').unwrap_or((range, range)));
+    let allowed = ranges.flat_map(|(first, last)| number(first)..=number(last));
+    allowed.take(2).map(|n| n.to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn listen(stream: impl Read, heard: &Mutex<String>, lines: Option<&Sender<String>>) {

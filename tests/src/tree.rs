@@ -191,7 +191,12 @@ fn describe(root: &Path, path: &Path, names: &mut HashMap<(u64, u64), PathBuf>, 
     }
 }
 
-fn same_bytes(left: &Path, right: &Path) -> bool {
+/// Whether two files have the same content.
+///
+/// # Panics
+/// When one cannot be read.
+#[must_use]
+pub fn same_bytes(left: &Path, right: &Path) -> bool {
     let [mut left, mut right] = [left, right].map(|path| File::open(path).expect("a file"));
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     loop {

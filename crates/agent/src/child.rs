@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     io::{self, BufRead, Read, Write},
     os::unix::process::ExitStatusExt,
-    panic::{self, AssertUnwindSafe},
+    panic,
     path::{Path, PathBuf},
     process::{self, ExitCode, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -17,6 +17,7 @@ use std::{
 };
 
 use nix::{
+    libc,
     sys::signal::{Signal, killpg},
     unistd::{Pid, getpgrp, getpid},
 };
@@ -38,6 +39,12 @@ const QUOTED_LINES: usize = 10;
 
 /// A line of standard error longer than this is cut: it is quoted in reports.
 const MAX_WORDS: usize = 2000;
+
+/// What Rust's runtime says before it gives up because no memory is left.
+const OUT_OF_MEMORY: &str = "memory allocation of ";
+
+/// What it says in the same place of the stack of a thread.
+const OUT_OF_STACK: &str = " has overflowed its stack";
 
 /// How to start a child: a program that ends up in [`run_job_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +105,8 @@ impl Child {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Where memory runs out while Rust's runtime writes a backtrace of that, it waits for itself for ever.
+            .env("RUST_BACKTRACE", "0")
             // Ctrl-C at a terminal goes to the whole group of processes. It is meant for the parent, who decides what
             // becomes of the job.
             .process_group(0)
@@ -248,19 +257,17 @@ impl Child {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => {
                     let name = Signal::try_from(signal).map_or("unknown signal", Signal::as_str);
-                    EngineError::new(
-                        ErrorCode::EngineCrashed,
-                        format!("the engine process was ended by signal {signal} ({name})"),
-                    )
-                    .with("signal", signal)
+                    let mut message = format!("the engine process was ended by signal {signal} ({name})");
+                    if signal == libc::SIGKILL {
+                        // Whoever is ended so cannot say why.
+                        message += "; if nobody did that, the machine or the service ran out of memory";
+                    }
+                    EngineError::new(ErrorCode::EngineCrashed, message + &words.reason()).with("signal", signal)
                 }
                 (None, code) => {
                     let code = code.unwrap_or(-1);
-                    EngineError::new(
-                        ErrorCode::EngineCrashed,
-                        format!("the engine process ended with status {code} and without a result"),
-                    )
-                    .with("status", code)
+                    let message = format!("the engine process ended with status {code} and without a result");
+                    EngineError::new(ErrorCode::EngineCrashed, message + &words.reason()).with("status", code)
                 }
             },
         };
@@ -318,6 +325,23 @@ impl Words {
         self.last.push_back(line);
     }
 
+    /// Why it gave up, as Rust's runtime says it, to stand behind a message: what a panic said and not where, that memory or
+    /// the stack ran out. Empty where nothing of that was heard.
+    fn reason(&self) -> String {
+        let mut lines = self.first.iter().chain(&self.last);
+        while let Some(line) = lines.next() {
+            let said = if line.contains(" panicked at ") { lines.next() } else { Some(line) };
+            match said {
+                Some(said) if line.starts_with(OUT_OF_MEMORY) => return format!(": out of memory, {said}"),
+                Some(said) if line.contains(" panicked at ") || line.contains(OUT_OF_STACK) => {
+                    return format!(": {said}");
+                }
+                _ => {}
+            }
+        }
+        String::new()
+    }
+
     fn quote(&self) -> String {
         let gap = (self.left_out > 0).then(|| format!("[{} lines]", self.left_out));
         self.first.iter().chain(&gap).chain(&self.last).map(String::as_str).collect::<Vec<_>>().join("\n")
@@ -355,16 +379,16 @@ pub fn run_job_main() -> ExitCode {
             process::exit(3);
         }
     });
-    // A panic was already printed to standard error, where the parent quotes it from.
-    match panic::catch_unwind(AssertUnwindSafe(|| request.run(&reporter))) {
-        Ok(outcome) => {
-            reporter.end(outcome);
-            // A thread may still hold what would end a program that the job uses: nothing outlives the job.
-            kill_own_group();
-            ExitCode::SUCCESS
-        }
-        Err(_) => ExitCode::from(101),
-    }
+    // A panic in any thread is the end: others may wait for it. The parent quotes it from standard error.
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        process::exit(101);
+    }));
+    reporter.end(request.run(&reporter));
+    // A thread may still hold what would end a program that the job uses: nothing outlives the job.
+    kill_own_group();
+    ExitCode::SUCCESS
 }
 
 /// Ends this process with all that it has started, if it is a job that an agent started.

@@ -11,8 +11,7 @@ use domain::backup::Filesystem;
 use domain::policy::settings::When;
 use domain::task::{Outcome, OutcomeCode, Progress, TaskError};
 use domain::work::{
-    BackupDone, DownloadDone, ForgetDone, IndexingDone, Live, MAX_LISTED, PruneDone, RecoveryDone, Unread,
-    VerificationDone,
+    BackupDone, DownloadDone, ForgetDone, IndexingDone, Live, PruneDone, RecoveryDone, Unread, VerificationDone,
 };
 use domain::{Timestamp, Uuid};
 use proto::agent::v1::{self, Assign, report::Event};
@@ -285,10 +284,8 @@ impl Runner<'_> {
             }
             EngineEvent::Warning(warning) => {
                 self.warnings += 1;
-                if self.unread.len() < MAX_LISTED {
-                    let path = warning.path.map(|p| p.to_string()).unwrap_or_default();
-                    self.unread.push(Unread { path, message: warning.message });
-                }
+                let path = warning.path.map(|p| p.to_string()).unwrap_or_default();
+                Unread { path, message: warning.message }.note(&mut self.unread);
             }
             EngineEvent::Notice { code, message } => {
                 let error = EngineError::new(ErrorCode::Internal, message);

@@ -1,5 +1,7 @@
 //! What the tasks of Backstay's own agents carry as their argument, and what they leave as their payload.
 
+mod unread;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,6 +13,8 @@ use crate::policy::calendar::Interval;
 use crate::policy::settings::is_default;
 use crate::task::{TaskSpec, kind};
 use crate::{Timestamp, Uuid, named_enum};
+
+pub use unread::{MAX_LISTED, Unread};
 
 /// The argument of a `backup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -404,15 +408,6 @@ pub struct ImportDone {
     pub sha256: String,
 }
 
-/// A path that could not be read, or not be written back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unread {
-    /// Which; empty where it is not about one path.
-    pub path: String,
-    /// Why.
-    pub message: String,
-}
-
 /// What a finished recovery says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryDone {
@@ -535,9 +530,6 @@ pub struct PruneDone {
     #[serde(default, skip_serializing_if = "is_default")]
     pub busy: bool,
 }
-
-/// How many paths a payload lists; the total says how many there were.
-pub const MAX_LISTED: usize = 1000;
 
 #[cfg(test)]
 mod tests {

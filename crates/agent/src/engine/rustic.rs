@@ -22,6 +22,7 @@ mod stream;
 mod verify;
 mod volume;
 mod volume_pack;
+mod walk;
 mod write;
 
 use std::{

@@ -78,6 +78,13 @@ async fn a_child_that_dies_is_an_error_with_its_last_words() {
 
     let panicked = crash(vec![Act::Panic]).await;
     assert!(panicked.context["stderr"].contains("the script says so"), "{panicked:?}");
+    assert_eq!(panicked.message, "the engine process ended with status 101 and without a result: the script says so");
+
+    let line = "memory allocation of 33554432 bytes failed".to_owned();
+    let starved = crash(vec![Act::Complain { line }, Act::Abort]).await;
+    let message =
+        "the engine process was ended by signal 6 (SIGABRT): out of memory, memory allocation of 33554432 bytes failed";
+    assert_eq!(starved.message, message);
 }
 
 #[tokio::test]
@@ -96,6 +103,7 @@ async fn what_a_child_started_goes_with_it_when_it_dies() {
     let program = Program { path: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
     let mut child = Child::spawn(&program, &scripted(vec![])).await.expect("a child");
     let error = child.outcome().await.expect_err("no engine");
+    assert!(error.message.contains("ran out of memory"), "it cannot say so itself: {}", error.message);
     let started = error.context["stderr"].clone();
     // Gone, or dead and not collected by whoever inherited it.
     while fs::read_to_string(format!("/proc/{started}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {

@@ -80,9 +80,10 @@ fn fill(root: &Path) {
         lchown(root.join("link"), Some(111), Some(222)).expect("an owner");
         chown(root.join("dir"), Some(1001), Some(1002)).expect("an owner");
         xattr::set(root.join("dangling"), "trusted.of_a_link", b"1").expect("an attribute");
-        // Devices need a right that containers may lack; the null device is harmless.
+        // Devices need a right that containers may lack; the null device is harmless, and no driver has the other number.
         let mode = Mode::S_IRUSR;
         let _ = mknod(&root.join("null"), SFlag::S_IFCHR, mode, makedev(1, 3));
+        let _ = mknod(&root.join("disk"), SFlag::S_IFBLK, mode, makedev(120, 7));
     }
     fs::set_permissions(root.join("readonly/file"), Permissions::from_mode(0o400)).expect("a mode");
 

@@ -20,8 +20,9 @@ use tar::{Builder, EntryType, Header};
 use super::{
     Found, find_node, map_error, node,
     placing::Placing,
-    restore::{Visitor, relative, walk},
+    restore::relative,
     selection::Selection,
+    walk::{Visitor, walk},
 };
 use crate::engine::{EngineError, ErrorCode, PackJob, PackSummary, RawPath, Reporter, RestoreJob, Step};
 
@@ -57,7 +58,7 @@ pub(super) fn pack<S: IndexedFull>(
     let named = RestoreJob { by_name: true, ..RestoreJob::default() };
     let placing = Placing::new(repository, snapshot.tree, &named, &job.paths, &sources)?;
     let mut packing = Packing { repository, job, reporter, placing, archive: archive(file), files: 0 };
-    walk(repository, snapshot.tree, Path::new(""), &selection, &mut packing)?;
+    walk(repository, snapshot.tree, &selection, &mut packing)?;
     packed(job, packing.archive, packing.files)
 }
 

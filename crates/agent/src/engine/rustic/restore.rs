@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink},
     path::{Component, Path, PathBuf},
     process,
+    rc::Rc,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -19,20 +20,21 @@ use nix::{
     sys::stat::{Mode, SFlag, mknod},
 };
 use rustic_core::{
-    IndexedFull, IndexedTree, Repository, TreeId,
+    IndexedFull, Repository, TreeId,
+    jiff::Timestamp,
     repofile::{Node, NodeType, SnapshotFile, Tree},
 };
 
 use super::{
     attributes::{Attributes, Place},
-    map_error,
     node::safe_name,
     placing::Placing,
     selection::Selection,
     stream::layout,
+    walk::{Visitor, walk},
     write::{NewFile, Queue, Tally, Writer},
 };
-use crate::engine::{EngineError, ErrorCode, Overwrite, RawPath, Reporter, RestoreJob, RestoreSummary, Step};
+use crate::engine::{EngineError, Overwrite, RawPath, Reporter, RestoreJob, RestoreSummary, Step};
 
 /// Restore what `job` asks for from `snapshot`.
 pub(super) fn restore<S: IndexedFull + Sync>(
@@ -48,7 +50,7 @@ pub(super) fn restore<S: IndexedFull + Sync>(
     let selection = Selection::new(repository, top, &selected)?;
     let placing = Placing::new(repository, top, job, &selected, &sources)?;
     let mut count = Count::default();
-    walk(repository, top, Path::new(""), &selection, &mut count)?;
+    walk(repository, top, &selection, &mut count)?;
 
     fs::create_dir_all(&job.target).map_err(|error| target_error(job, &error))?;
     let attributes = Attributes::new(reporter.clone());
@@ -80,7 +82,7 @@ pub(super) fn restore<S: IndexedFull + Sync>(
     reporter.step(Step::Metadata);
     restorer.restore_links();
     let mut closing = Closing(&mut restorer);
-    walk(repository, top, Path::new(""), &selection, &mut closing)?;
+    walk(repository, top, &selection, &mut closing)?;
     attributes.finish();
 
     let summary = RestoreSummary {
@@ -113,61 +115,12 @@ pub(super) fn relative(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
+/// When a file in a snapshot was last modified, if that is known.
+type Modified = Option<Timestamp>;
+
 /// When a file was last modified, in nanoseconds since 1970.
 fn modified(meta: &fs::Metadata) -> i128 {
     i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
-}
-
-/// What to do at the stations of a [`walk`]. Paths are relative to the top of the snapshot.
-pub(super) trait Visitor {
-    /// Before what is in a directory; false keeps out of it.
-    fn enter(&mut self, path: &Path, node: &Node, whole: bool) -> Result<bool, EngineError>;
-    /// Anything but a directory.
-    fn entry(&mut self, path: &Path, node: &Node) -> Result<(), EngineError>;
-    /// After what is in a directory.
-    fn leave(&mut self, path: &Path, node: &Node, tree: &Tree, whole: bool) -> Result<(), EngineError>;
-    /// Something in the repository is broken.
-    fn broken(&mut self, path: &Path, error: EngineError) -> Result<(), EngineError>;
-}
-
-/// Go through the selected part of a tree, depth first, one directory's list in memory per level.
-pub(super) fn walk<S: IndexedTree>(
-    repository: &Repository<S>,
-    tree: TreeId,
-    directory: &Path,
-    selection: &Selection,
-    visitor: &mut dyn Visitor,
-) -> Result<Option<Tree>, EngineError> {
-    let tree = match repository.get_tree(&tree) {
-        Ok(tree) => tree,
-        Err(error) => {
-            visitor.broken(directory, map_error(&error, ErrorCode::RepositoryDamaged))?;
-            return Ok(None);
-        }
-    };
-    let whole = Selection::whole();
-    for node in &tree.nodes {
-        let Some(name) = safe_name(node) else {
-            let error = EngineError::new(ErrorCode::RepositoryDamaged, format!("unsafe file name {:?}", node.name));
-            visitor.broken(directory, error)?;
-            continue;
-        };
-        let part = if selection.whole { Some(&whole) } else { selection.parts.get(&name) };
-        let Some(part) = part else { continue };
-        let path = directory.join(name);
-        if !node.is_dir() {
-            visitor.entry(&path, node)?;
-        } else if visitor.enter(&path, node, part.whole)? {
-            let below = match node.subtree {
-                Some(subtree) => walk(repository, subtree, &path, part, visitor)?,
-                None => None,
-            };
-            // A directory whose list is broken still gets its attributes, but nothing is removed from it.
-            let (tree, whole) = below.map_or((Tree::default(), false), |tree| (tree, part.whole));
-            visitor.leave(&path, node, &tree, whole)?;
-        }
-    }
-    Ok(Some(tree))
 }
 
 /// Counts what there is to restore.
@@ -237,11 +190,18 @@ struct Restorer<'a, S> {
     /// Directories whose attributes and content are none of our business.
     untouched: HashSet<PathBuf>,
     /// The first name of each file that has several.
-    linked: HashMap<LinkKey, PathBuf>,
-    /// Further names: the first one and this one.
-    links: Vec<(PathBuf, PathBuf, Node)>,
+    linked: HashMap<LinkKey, Rc<Path>>,
+    /// Further names.
+    links: Vec<Link>,
     temporaries: u64,
     summary: RestoreSummary,
+}
+
+/// A further name of a file. There may be as many as there are files, and what the file consists of is known by then.
+struct Link {
+    first: Rc<Path>,
+    path: PathBuf,
+    modified: Modified,
 }
 
 /// What stands where something is to be restored.
@@ -257,7 +217,7 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
         let (writer, repository) = (self.writer, self.repository);
         writer.run(|queue| {
             let mut filling = Filling { restorer: self, queue };
-            walk(repository, top, Path::new(""), selection, &mut filling)
+            walk(repository, top, selection, &mut filling)
         })?;
         self.tally.check()
     }
@@ -288,11 +248,11 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     /// Whether the job does not allow to replace what is there.
-    fn is_kept(&self, there: &fs::Metadata, node: &Node) -> bool {
+    fn is_kept(&self, there: &fs::Metadata, stored: Modified) -> bool {
         match self.job.overwrite {
             Overwrite::Never => true,
             // One whose time nobody knows is not older.
-            Overwrite::Older => node.meta.mtime.is_none_or(|time| modified(there) >= time.as_nanosecond()),
+            Overwrite::Older => stored.is_none_or(|time| modified(there) >= time.as_nanosecond()),
             Overwrite::IfChanged | Overwrite::Always => false,
         }
     }
@@ -311,7 +271,7 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
                 }
                 return Ok(true);
             }
-            Ok(meta) if self.is_kept(&meta, node) => {
+            Ok(meta) if self.is_kept(&meta, node.meta.mtime) => {
                 self.summary.skipped += 1;
                 return Ok(false);
             }
@@ -325,11 +285,11 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     }
 
     /// Make room for anything but a directory, as far as the job allows.
-    fn clear(&mut self, place: &Path, node: &Node) -> io::Result<Obstacle> {
+    fn clear(&mut self, place: &Path, stored: Modified) -> io::Result<Obstacle> {
         match fs::symlink_metadata(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Obstacle::None),
             Err(error) => Err(error),
-            Ok(meta) if self.is_kept(&meta, node) => {
+            Ok(meta) if self.is_kept(&meta, stored) => {
                 self.summary.skipped += 1;
                 self.reporter.progress(|progress| progress.files_done += 1);
                 Ok(Obstacle::Kept)
@@ -344,16 +304,17 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
     fn restore_file(&mut self, path: &Path, node: &Node, queue: &Queue) -> io::Result<()> {
         let key = LinkKey::of(node);
         if let Some(first) = key.as_ref().and_then(|key| self.linked.get(key)) {
-            self.links.push((first.clone(), path.to_path_buf(), node.clone()));
+            let first = Rc::clone(first);
+            self.links.push(Link { first, path: path.to_path_buf(), modified: node.meta.mtime });
             return Ok(());
         }
         let Some(place) = self.place(path) else { return Ok(()) };
-        let obstacle = self.clear(&place, node)?;
+        let obstacle = self.clear(&place, node.meta.mtime)?;
         if matches!(obstacle, Obstacle::Kept) {
             return Ok(());
         }
         if let Some(key) = key {
-            self.linked.insert(key, path.to_path_buf());
+            self.linked.insert(key, path.into());
         }
         let replaces = matches!(obstacle, Obstacle::File);
         if replaces && self.job.overwrite == Overwrite::IfChanged && self.is_unchanged(&place, node)? {
@@ -405,7 +366,7 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
 
     fn restore_special(&mut self, path: &Path, node: &Node) -> io::Result<()> {
         let Some(place) = self.place(path) else { return Ok(()) };
-        match self.clear(&place, node)? {
+        match self.clear(&place, node.meta.mtime)? {
             Obstacle::Kept => return Ok(()),
             Obstacle::File => fs::remove_file(&place)?,
             Obstacle::None => {}
@@ -427,9 +388,9 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
 
     /// Give files their further names.
     fn restore_links(&mut self) {
-        for (first, path, node) in std::mem::take(&mut self.links) {
+        for Link { first, path, modified } in std::mem::take(&mut self.links) {
             let (Some(original), Some(place)) = (self.place(&first), self.place(&path)) else { continue };
-            match self.restore_link(&original, &place, &node) {
+            match self.restore_link(&original, &place, modified) {
                 Ok(()) => self.reporter.progress(|progress| progress.files_done += 1),
                 Err(error) => {
                     let what = EngineError::io("cannot be linked", &error);
@@ -439,13 +400,13 @@ impl<S: IndexedFull + Sync> Restorer<'_, S> {
         }
     }
 
-    fn restore_link(&mut self, original: &Path, place: &Path, node: &Node) -> io::Result<()> {
+    fn restore_link(&mut self, original: &Path, place: &Path, stored: Modified) -> io::Result<()> {
         let wanted = fs::symlink_metadata(original)?;
         if fs::symlink_metadata(place).is_ok_and(|now| (now.dev(), now.ino()) == (wanted.dev(), wanted.ino())) {
             self.summary.files_unchanged += 1;
             return Ok(());
         }
-        match self.clear(place, node)? {
+        match self.clear(place, stored)? {
             Obstacle::Kept => return Ok(()),
             Obstacle::File => fs::remove_file(place)?,
             Obstacle::None => {}

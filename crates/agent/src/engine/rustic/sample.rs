@@ -11,7 +11,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use domain::work::{Live, MAX_LISTED, Sample, Sampled, SampledFile, Unread};
+use domain::work::{Live, Sample, Sampled, SampledFile, Unread};
 use rustic_core::{
     BlobId, IndexedFull, Repository,
     repofile::{BlobType, Node, NodeType, SnapshotFile, Tree},
@@ -19,9 +19,9 @@ use rustic_core::{
 
 use super::{
     map_error,
-    restore::{Visitor, walk},
     selection::Selection,
     stream,
+    walk::{Visitor, walk},
 };
 use crate::engine::{EngineError, ErrorCode, RawPath, Reporter, Step, VerifySummary};
 use crate::hex::hex;
@@ -36,7 +36,7 @@ pub(super) fn verify<S: IndexedFull>(
     reporter.step(Step::Verify);
     let mut picking =
         Picking { repository, sample, picked: BTreeMap::new(), files: 0, found: VerifySummary::default() };
-    walk(repository, snapshot.tree, Path::new(""), &Selection::whole(), &mut picking)?;
+    walk(repository, snapshot.tree, &Selection::whole(), &mut picking)?;
     let Picking { picked, files, mut found, .. } = picking;
     let mut picked: Vec<(PathBuf, Node)> = picked.into_values().collect();
     picked.sort_by(|a, b| a.0.cmp(&b.0));
@@ -129,9 +129,7 @@ fn hash_if_unchanged(path: &Path, node: &Node) -> io::Result<Option<String>> {
 
 fn damage(found: &mut VerifySummary, path: &Path, message: String) {
     found.damaged_total += 1;
-    if found.damaged.len() < MAX_LISTED {
-        found.damaged.push(Unread { path: RawPath::from(path).to_string(), message });
-    }
+    Unread { path: RawPath::from(path).to_string(), message }.note(&mut found.damaged);
 }
 
 /// A number for the file of this place among all, that looks random and follows from the seed alone (splitmix64).

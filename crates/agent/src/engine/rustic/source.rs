@@ -411,10 +411,12 @@ fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
 }
 
 fn describe(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound {
-        "vanished while it was backed up".to_owned()
-    } else {
-        format!("cannot be read: {error}")
+    match error.kind() {
+        io::ErrorKind::NotFound => "vanished while it was backed up".to_owned(),
+        io::ErrorKind::InvalidFilename => {
+            "was not backed up, with all below it: its path is longer than the system takes".to_owned()
+        }
+        _ => format!("cannot be read: {error}"),
     }
 }
 
@@ -611,5 +613,19 @@ mod tests {
         let warning = "became 3 bytes shorter while it was read; they are stored as zeros".to_owned();
         assert_eq!(read(Some(b"cut"), 6), (Some(b"cut\0\0\0".to_vec()), vec![warning]));
         assert_eq!(read(None, 1), (None, vec!["vanished while it was backed up".to_owned()]));
+    }
+
+    #[test]
+    fn what_has_become_something_else_is_neither_followed_nor_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let [pipe, link, folder] = ["pipe", "link", "folder"].map(|name| directory.path().join(name));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
+        fs::create_dir(&folder).expect("a directory");
+        for place in [pipe, link, folder] {
+            let (path, reporter) = (place.clone(), Reporter::silent());
+            let opened = SourceFile { path, place, size: 1, reporter, read: Arc::default() }.open();
+            assert!(opened.is_err(), "it was a file");
+        }
     }
 }

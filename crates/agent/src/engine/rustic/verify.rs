@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use domain::work::{MAX_LISTED, Unread};
+use domain::work::Unread;
 use rustic_core::{
     BlobId, DataId, IndexedFull, Repository,
     repofile::{BlobType, Node, SnapshotFile, Tree},
@@ -20,8 +20,8 @@ use rustic_core::{
 
 use super::{
     map_error,
-    restore::{Visitor, walk},
     selection::Selection,
+    walk::{Visitor, walk},
 };
 use crate::engine::{EngineError, ErrorCode, RawPath, Reporter, Step, VerifySummary};
 
@@ -49,7 +49,7 @@ pub(super) fn verify<S: IndexedFull + Sync>(
             scope.spawn(|| work(repository, &receiver, &findings));
         }
         let mut visitor = Reading { queue: sender, known: HashSet::new(), files: 0, findings: &findings };
-        walk(repository, snapshot.tree, Path::new(""), &Selection::whole(), &mut visitor).map(|_| visitor.files)
+        walk(repository, snapshot.tree, &Selection::whole(), &mut visitor).map(|()| visitor.files)
     })?;
     let (damaged, damaged_total) = findings.damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(VerifySummary { files, bytes: findings.bytes.into_inner(), damaged, damaged_total, sampled: None })
@@ -71,9 +71,7 @@ impl Findings {
     fn add(&self, path: &RawPath, message: String) {
         let mut found = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         found.1 += 1;
-        if found.0.len() < MAX_LISTED {
-            found.0.push(Unread { path: path.to_string(), message });
-        }
+        Unread { path: path.to_string(), message }.note(&mut found.0);
     }
 }
 
