@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use domain::agent::{AGENT_QUEUE, Agent};
 use domain::archive::Archive;
 use domain::backup::Backup;
+use domain::policy::Policy;
 use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::repository::Repository;
 use domain::resource::Resource;
@@ -169,10 +170,21 @@ impl Service {
             reboot_if_needed: false,
             place: None,
         });
-        spec.resource = Some(named_resource(&resource));
-        if let Some(id) = backup.policy {
-            let name =
-                self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
+        self.begin_for(caller, scope, spec, backup.policy, &resource).await
+    }
+
+    /// Creates a task that somebody asks for about a backup of this policy, for the machine of this resource.
+    pub(super) async fn begin_for(
+        &self,
+        caller: &Caller,
+        scope: &Scope,
+        mut spec: TaskSpec,
+        policy: Option<Uuid>,
+        resource: &Resource,
+    ) -> Result<Task> {
+        spec.resource = Some(named_resource(resource));
+        if let Some(id) = policy {
+            let name = self.ledger.get::<Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
             spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
         }
         spec.started_by = Some(caller.name.clone());

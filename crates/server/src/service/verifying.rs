@@ -2,15 +2,12 @@
 
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
-use domain::task::{Affinity, Named, Task, TaskSpec, kind};
+use domain::task::{Task, TaskSpec, kind};
 use domain::work::{MOST_SAMPLED, Sample, VerificationWork};
-use domain::{Caller, Code, Error, Result, Right, Uuid};
-use ledger::Write;
+use domain::{Caller, Error, Result, Right, Uuid};
 use serde_json::json;
 
 use super::Service;
-use super::queue::MAINTENANCE;
-use super::runs::{named_resource, own_rules};
 
 /// The largest seed that every program reads.
 const LARGEST_SEED: u64 = (1 << 53) - 1;
@@ -49,19 +46,7 @@ impl Service {
         spec.argument = json!(verification_of(&backup, wish.files, wish.seed));
         let title = format!("Verifying the backup of '{}'", backup.resource_name);
         spec.context = json!({ "title": title, "run_mode": "manual" });
-        spec.resource = Some(named_resource(&resource));
-        if let Some(id) = backup.policy {
-            let policy = self.ledger.get::<domain::policy::Policy>(scope, id).await;
-            let name = policy.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
-        }
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
-        spec.rules = own_rules();
-        let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
-        self.deliver(&committed);
-        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+        self.begin_for(caller, scope, spec, backup.policy, &resource).await
     }
 }
 
