@@ -94,7 +94,7 @@ async fn stored(place: &Place, up: &Up<'_>, source: &Path, url: &str, secrets: &
     fs::write(place.path("secrets.env"), secrets).expect("secrets");
     let file = place.path("secrets.env").display().to_string();
     let added = place.cli(&["repository", "add", "far", "--url", url, "--secrets-file", &file]).good();
-    assert!(added.out.contains("far"), "{added}");
+    assert!(added.out.contains("far") && added.err.contains("the first backup makes it"), "{added}");
     let machine = Machine::protect(up, source).await;
     store_in(up, &machine, "far").await;
     machine
@@ -119,6 +119,8 @@ async fn there_and_back(place: &Place, up: &Up<'_>, machine: &Machine, source: &
     assert_same(source, &within(&ours, source), But::Nothing);
 
     let _ = place.cli(&["repository", "export-key", "far", "--file", "far.env"]).good();
+    let tested = place.cli(&["repository", "test", "far"]).good();
+    assert!(tested.out.contains("it opens"), "{tested}");
     let mode = fs::metadata(place.path("far.env")).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let checked = restic(place, "restic check --read-data");
@@ -157,12 +159,15 @@ fn restic(place: &Place, line: &str) -> String {
     format!("{}{}", said.out, said.err)
 }
 
-/// Runs the policy, which fails, and gives why.
-async fn failure(up: &Up<'_>, machine: &Machine) -> (String, String) {
+/// Runs the policy, which fails, and gives why. A test says the same without a backup.
+async fn failure(place: &Place, up: &Up<'_>, machine: &Machine) -> (String, String) {
     let task = up.completed(machine.run(up).await.id).await;
     assert_eq!(result(&task), ResultCode::Error, "{task:#?}");
     let error = task.result.and_then(|r| r.error).expect("a reason");
     assert!(!error.message.contains('\n'), "{}", error.message);
+    let tested = place.cli(&["--json", "repository", "test", "far"]).failed(1);
+    let tested: serde_json::Value = serde_json::from_str(&tested.out).expect("JSON");
+    assert_eq!((&tested["error"]["code"], &tested["found"]), (&error.code.as_str().into(), &false.into()), "{tested}");
     (error.code, error.message)
 }
 
@@ -202,16 +207,16 @@ async fn a_bucket_that_locks_objects_takes_backups_and_gives_them_back() {
 
     fs::write(place.path("secrets.env"), "AWS_SECRET_ACCESS_KEY=wrong-sesame\n").expect("secrets");
     let _ = place.cli(&["repository", "change", "far", "--secrets-file", "secrets.env"]).good();
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("the key is not accepted (SignatureDoesNotMatch)"), "{message}");
     fs::write(place.path("secrets.env"), &secrets).expect("secrets");
     let missing = format!("s3:{url}/missing");
     let _ = place.cli(&["repository", "change", "far", "--url", &missing, "--secrets-file", "secrets.env"]).good();
-    let (_, message) = failure(&up, &machine).await;
+    let (_, message) = failure(&place, &up, &machine).await;
     assert!(message.contains("there is no bucket 'missing'"), "{message}");
     drop(server);
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "io");
     assert!(message.contains("cannot connect"), "{message}");
 
@@ -256,7 +261,7 @@ async fn a_rest_server_takes_backups_and_gives_them_back() {
 
     fs::write(place.path("secrets.env"), "RESTIC_REST_PASSWORD=wrong\n").expect("secrets");
     let _ = place.cli(&["repository", "change", "far", "--secrets-file", "secrets.env"]).good();
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("does not accept the name and password"), "{message}");
 }
@@ -275,7 +280,7 @@ async fn a_remote_of_rclone_takes_backups_and_gives_them_back() {
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     let _ = place.cli(&["repository", "change", "far", "--url", "rclone:warm:backups"]).good();
-    let (_, message) = failure(&up, &machine).await;
+    let (_, message) = failure(&place, &up, &machine).await;
     assert!(message.contains("before it served the remote") && message.contains("warm"), "{message}");
 }
 
@@ -332,7 +337,7 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     fs::remove_file(ssh.join("authorized")).expect("gone");
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("Permission denied"), "{message}");
 }
