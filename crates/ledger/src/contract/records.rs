@@ -418,6 +418,26 @@ pub(super) async fn a_repository_stays_while_anything_needs_it(w: &mut World) ->
     Ok(())
 }
 
+pub(super) async fn a_policy_stores_in_what_is_there(w: &mut World) -> Result<()> {
+    let (place, now) = (w.id(), w.moment.now);
+    let policy = one_of_each(w).into_iter().find_map(|r| if let Record::Policy(p) = r { Some(p) } else { None });
+    let mut policy = policy.expect("there is one of each");
+    let refused = |done: Result<Stored<Policy>>| {
+        let error = done.expect_err("refused");
+        (error.code, error.field)
+    };
+    let nowhere = (Code::NotFound, Some("repository".to_owned()));
+    // Removed between the look at it and the commit.
+    assert_eq!(refused(w.put(policy.clone(), Expect::New).await), nowhere);
+    w.put(Repository::new(place, w.acme.id, "cold", "/cold", "c2VjcmV0".into(), now), Expect::New).await?;
+    policy.repository = place;
+    let stored = w.put(policy.clone(), Expect::New).await?;
+    policy.repository = w.id();
+    assert_eq!(refused(w.put(policy.clone(), Expect::Rev(stored.rev)).await), nowhere);
+    assert_eq!(w.ledger.get::<Policy>(&everything(), policy.id).await?, stored);
+    Ok(())
+}
+
 pub(super) async fn tenants_keep_their_place(w: &mut World) -> Result<()> {
     let mut lying = w.acme.child(w.id(), 99, "x", w.moment.now)?;
     lying.locator = "/1/99/".into();
