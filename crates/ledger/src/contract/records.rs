@@ -188,6 +188,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         policy: policy.id,
         policy_name: policy.name.clone(),
         repository: repository.id,
+        all_verified: Some(w.moment.now),
         damaged: true,
         last_seen_at: w.moment.now,
         created_at,

@@ -1,10 +1,12 @@
-//! Verifications that are asked for: all data of a recovery point is read, or some files of it are restored as a test.
+//! Verifications, by hand and after a backup: all data of a recovery point is read, or some files of it are restored as a test.
 
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
-use domain::task::{Task, TaskSpec, kind};
-use domain::work::{MOST_SAMPLED, Sample, VerificationWork};
-use domain::{Caller, Error, Result, Right, Uuid};
+use domain::policy::Settings;
+use domain::query::{Filter, MAX_LIMIT, Pattern, Query, TaskField, Test, Value};
+use domain::task::{Named, State, Task, TaskSpec, kind};
+use domain::work::{MOST_SAMPLED, Sample, VerificationWork, Work};
+use domain::{Caller, Error, Result, Right, Scope, Timestamp, Uuid};
 use serde_json::json;
 
 use super::Service;
@@ -47,6 +49,35 @@ impl Service {
         let title = format!("Verifying the backup of '{}'", backup.resource_name);
         spec.context = json!({ "title": title, "run_mode": "manual" });
         self.begin_for(caller, scope, spec, backup.policy, &resource).await
+    }
+
+    /// How many files of a backup of this time are verified after it; 0 = all data, none = nothing. While somebody reads all data
+    /// of the same policy's and resource's, it is not read once more because it is time again.
+    pub(super) async fn verified_after(
+        &self,
+        task: &Task,
+        settings: &Settings,
+        made_at: Timestamp,
+        all_verified: Option<Timestamp>,
+    ) -> Result<Option<u32>> {
+        let usual = settings.verify.then_some(settings.verify_files);
+        match settings.verifies(made_at, all_verified) {
+            files if files == usual => Ok(files),
+            _ if self.reads_all(task).await? => Ok(usual),
+            files => Ok(files),
+        }
+    }
+
+    /// Whether a verification of all data of the policy and resource of a task is not done.
+    async fn reads_all(&self, task: &Task) -> Result<bool> {
+        let id = |named: &Option<Named>| Value::Text(named.as_ref().map(|n| n.id.clone()).unwrap_or_default());
+        let filter = Filter::all()
+            .is(TaskField::Type, Value::Text(kind::VERIFICATION.to_owned()))?
+            .is(TaskField::PolicyId, id(&task.spec.policy))?
+            .is(TaskField::ResourceId, id(&task.spec.resource))?
+            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
+        let open = self.ledger.tasks(&Scope::everything(), &Query::newest(filter, MAX_LIMIT)).await?.items;
+        Ok(open.iter().any(|t| matches!(Work::of(&t.spec), Ok(Work::Verification(work)) if work.sample.is_none())))
     }
 }
 
