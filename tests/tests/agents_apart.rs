@@ -10,9 +10,8 @@ use acceptance::machine::{only_backup, result};
 use acceptance::restic::Restic;
 use acceptance::{LIMIT, Machine, Place, Up, add_endless, add_much, until};
 use api::client::ListQuery;
-use api::{NewPolicy, PolicyChange, ResourceChange, Settings, Sources};
+use api::{PolicyChange, Settings};
 use domain::Uuid;
-use domain::policy::Schedule;
 use domain::policy::settings::{Command, When};
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;
@@ -34,25 +33,9 @@ async fn online(server: &Up<'_>) -> Uuid {
 
 /// The machine that joined, with much to back up.
 async fn protected(place: &Place, server: &Up<'_>) -> Machine {
-    let client = server.client();
     let folder = place.folder("much");
     add_much(&folder);
-    let resource = client.resources(&ListQuery::new()).await.expect("resources").items.first().expect("it joined").id;
-    let paths = vec![folder.to_str().expect("UTF-8").to_owned()];
-    let change = ResourceChange { sources: Some(Sources { paths, excludes: Vec::new() }), ..Default::default() };
-    client.change_resource(resource, &change).await.expect("changed");
-    let new = NewPolicy {
-        tenant: None,
-        name: "by hand".into(),
-        schedule: Schedule::Manual {},
-        retention: Default::default(),
-        settings: Settings::default(),
-        repository: None,
-        enabled: true,
-    };
-    let policy = client.create_policy(&new).await.expect("a policy").id;
-    client.apply_policy(policy, resource).await.expect("an application");
-    Machine { resource, policy }
+    Machine::joined(server, &folder).await
 }
 
 /// The journal's files.

@@ -366,7 +366,7 @@ async fn a_file_that_changes_or_goes_while_it_is_read_is_whole_or_named() {
     let source = place.folder("source");
     let up = place.start();
     let machine = Machine::protect(&up, &source).await;
-    let file = add_sparse(&source, SIZE);
+    let file = add_sparse(&source, "sparse", SIZE);
     let open = || File::options().write(true).open(&file).expect("a file");
     open().write_all_at(b"the beginning", 0).expect("some text");
 

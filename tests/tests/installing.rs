@@ -4,14 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use acceptance::machine::{Machine, only_backup, result};
+use acceptance::machine::{Machine, manual_policy};
 use acceptance::{Place, Up, until};
-use api::client::{Client, ListQuery};
-use api::{NewPolicy, ResourceChange, Settings, Sources};
+use api::client::ListQuery;
 use domain::Uuid;
-use domain::policy::Schedule;
 use domain::resource::Registration;
-use domain::task::ResultCode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -64,37 +61,19 @@ fn typed(place: &Place, line: &str) -> Installed {
     installed
 }
 
-async fn manual_policy(client: &Client) -> Uuid {
-    let new = NewPolicy {
-        tenant: None,
-        name: "by hand".into(),
-        schedule: Schedule::Manual {},
-        retention: Default::default(),
-        settings: Settings::default(),
-        repository: None,
-        enabled: true,
-    };
-    client.create_policy(&new).await.expect("a policy").id
-}
-
 /// Gives the machine a folder, and backs it up once its policy is applied.
 async fn backs_up(place: &Place, up: &Up<'_>, machine: Machine) {
-    let Machine { resource, policy } = machine;
     let client = up.client();
     // Not the whole machine, which is what it stands for.
     let folder = place.folder("files");
     fs::write(folder.join("file"), "text").expect("a file");
-    let paths = vec![folder.to_str().expect("UTF-8").to_owned()];
-    let change = ResourceChange { sources: Some(Sources { paths, excludes: Vec::new() }), ..Default::default() };
-    client.change_resource(resource, &change).await.expect("changed");
+    machine.take_only(&client, &folder).await;
     until("the policy is applied", || async {
-        let applied = client.policy_applications(policy, &ListQuery::new()).await.ok()?;
+        let applied = client.policy_applications(machine.policy, &ListQuery::new()).await.ok()?;
         (!applied.items.is_empty()).then_some(())
     })
     .await;
-    let task = up.completed(machine.run(up).await.id).await;
-    assert_eq!(result(&task), ResultCode::Ok, "{:#?}", task.result);
-    assert_eq!(only_backup(&client, task.id).await.expect("a recovery point").resource, resource);
+    assert_eq!(machine.back_up(up).await.resource, machine.resource);
 }
 
 #[tokio::test]

@@ -92,17 +92,19 @@ fn bucket(place: &Place, args: &[&str]) -> String {
 
 /// A folder that is stored in a repository of this address.
 async fn stored(place: &Place, up: &Up<'_>, source: &Path, name: &str, url: &str, secrets: &str) -> Machine {
-    add(place, name, url, secrets);
+    let added = add(place, name, url, secrets);
+    assert!(added.err.contains("the first backup makes it"), "{added}");
     let machine = Machine::protect(up, source).await;
     store_in(up, &machine, name).await;
     machine
 }
 
-fn add(place: &Place, name: &str, url: &str, secrets: &str) {
+fn add(place: &Place, name: &str, url: &str, secrets: &str) -> Said {
     fs::write(place.path("secrets.env"), secrets).expect("secrets");
     let file = place.path("secrets.env").display().to_string();
     let added = place.cli(&["repository", "add", name, "--url", url, "--secrets-file", &file]).good();
     assert!(added.out.contains(name), "{added}");
+    added
 }
 
 async fn store_in(up: &Up<'_>, machine: &Machine, name: &str) {
@@ -124,6 +126,8 @@ async fn there_and_back(place: &Place, up: &Up<'_>, machine: &Machine, source: &
     assert_same(source, &within(&ours, source), But::Nothing);
 
     let _ = place.cli(&["repository", "export-key", "far", "--file", "far.env"]).good();
+    let tested = place.cli(&["repository", "test", "far"]).good();
+    assert!(tested.out.contains("it opens"), "{tested}");
     let mode = fs::metadata(place.path("far.env")).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let checked = restic(place, "restic check --read-data");
@@ -167,12 +171,15 @@ fn sh(place: &Place, lines: &str) -> Said {
     said(command.args(["-euc", &lines]).env("RESTIC_CACHE_DIR", place.path("cache"))).good()
 }
 
-/// Runs the policy, which fails, and gives why.
-async fn failure(up: &Up<'_>, machine: &Machine) -> (String, String) {
+/// Runs the policy, which fails, and gives why. A test says the same without a backup.
+async fn failure(place: &Place, up: &Up<'_>, machine: &Machine) -> (String, String) {
     let task = up.completed(machine.run(up).await.id).await;
     assert_eq!(result(&task), ResultCode::Error, "{task:#?}");
     let error = task.result.and_then(|r| r.error).expect("a reason");
     assert!(!error.message.contains('\n'), "{}", error.message);
+    let tested = place.cli(&["--json", "repository", "test", "far"]).failed(1);
+    let tested: serde_json::Value = serde_json::from_str(&tested.out).expect("JSON");
+    assert_eq!((&tested["error"]["code"], &tested["found"]), (&error.code.as_str().into(), &false.into()), "{tested}");
     (error.code, error.message)
 }
 
@@ -212,16 +219,16 @@ async fn a_bucket_that_locks_objects_takes_backups_and_gives_them_back() {
 
     fs::write(place.path("secrets.env"), "AWS_SECRET_ACCESS_KEY=wrong-sesame\n").expect("secrets");
     let _ = place.cli(&["repository", "change", "far", "--secrets-file", "secrets.env"]).good();
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("the key is not accepted (SignatureDoesNotMatch)"), "{message}");
     fs::write(place.path("secrets.env"), &secrets).expect("secrets");
     let missing = format!("s3:{url}/missing");
     let _ = place.cli(&["repository", "change", "far", "--url", &missing, "--secrets-file", "secrets.env"]).good();
-    let (_, message) = failure(&up, &machine).await;
+    let (_, message) = failure(&place, &up, &machine).await;
     assert!(message.contains("there is no bucket 'missing'"), "{message}");
     drop(server);
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "io");
     assert!(message.contains("cannot connect"), "{message}");
 
@@ -271,7 +278,7 @@ async fn a_rest_server_takes_backups_and_gives_them_back() {
 
     fs::write(place.path("secrets.env"), "RESTIC_REST_PASSWORD=wrong\n").expect("secrets");
     let _ = place.cli(&["repository", "change", "far", "--secrets-file", "secrets.env"]).good();
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("does not accept the name and password"), "{message}");
 }
@@ -290,7 +297,7 @@ async fn a_remote_of_rclone_takes_backups_and_gives_them_back() {
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     let _ = place.cli(&["repository", "change", "far", "--url", "rclone:warm:backups"]).good();
-    let (_, message) = failure(&up, &machine).await;
+    let (_, message) = failure(&place, &up, &machine).await;
     assert!(message.contains("before it served the remote") && message.contains("warm"), "{message}");
 }
 
@@ -347,7 +354,7 @@ async fn another_machine_takes_backups_over_ssh_and_gives_them_back() {
     there_and_back(&place, &up, &machine, &source).await;
     keeps_to_limits(&place, &up, &machine, &source).await;
     fs::remove_file(ssh.join("authorized")).expect("gone");
-    let (code, message) = failure(&up, &machine).await;
+    let (code, message) = failure(&place, &up, &machine).await;
     assert_eq!(code, "permissionDenied");
     assert!(message.contains("Permission denied"), "{message}");
 }
@@ -412,7 +419,7 @@ async fn of_two_agents_that_make_a_repository_at_once_one_makes_it_and_both_stor
     let (id, secret) = made.trim().split_once(' ').expect("a key");
     let secrets = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
     let up = place.up().alone().reached_as_localhost().start();
-    add(&place, "far", &format!("s3:{}/shared/both", buckets.said), &secrets);
+    let _ = add(&place, "far", &format!("s3:{}/shared/both", buckets.said), &secrets);
     let agents = [Agent::join(&place, &up, "one").await, Agent::join(&place, &up, "two").await];
     let mut machines = Vec::new();
     for agent in &agents {

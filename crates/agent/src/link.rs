@@ -51,7 +51,7 @@ const LEAVE: Duration = Duration::from_secs(8);
 const OUTBOX: usize = 8;
 /// How long to wait before asking once more for a certificate that was not given.
 const ASK_AGAIN: Duration = Duration::from_secs(3600);
-/// How many folders are listed at a time; each is a process.
+/// How many questions about repositories are answered at a time; each is a process.
 const LISTINGS: usize = 4;
 
 /// What an agent needs to know.
@@ -342,7 +342,14 @@ impl Link {
                             listings.spawn(async move {
                                 // The semaphore is never closed.
                                 let _room = room.acquire().await;
-                                listing::answer(&program, question).await
+                                listing::list(&program, question).await
+                            });
+                        }
+                        Some(to_agent::Message::TestRepository(question)) => {
+                            let (program, room) = (self.config.program.clone(), room.clone());
+                            listings.spawn(async move {
+                                let _room = room.acquire().await;
+                                listing::test(&program, question).await
                             });
                         }
                         // Not among the listings: somebody waits, and each is a matter of moments.

@@ -39,7 +39,7 @@ pub use names::{
 };
 pub use policy::{Application, NewPolicy, Policy, PolicyChange, PolicyRun, ScheduleBody, Settings};
 pub use preview::{ApplicationPreview, BackupPreview, PolicyPreview, RunPreview};
-pub use repository::{NewRepository, Repository, RepositoryChange, RepositoryKey};
+pub use repository::{NewRepository, Repository, RepositoryChange, RepositoryKey, RepositoryTest, TestRepository};
 pub use resource::{NewResource, Resource, ResourceChange, ResourceLive, Sources};
 pub use run_sets::{AgainBody, IntervalBody, RunSetBody, RunSetsBody, TimetableBody, WhenBody, WindowBody};
 pub use signing_key::{KeySet, PublicKey, SigningKey};

@@ -5,7 +5,7 @@ use domain::{Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::run_sets::RunSetsBody;
+use crate::run_sets::{IntervalBody, RunSetsBody};
 
 /// Schedule and settings, to be applied to resources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -122,6 +122,11 @@ pub struct Settings {
     /// and with the machine; at most 1000, 0 = all data is read.
     #[serde(skip_serializing_if = "is_default")]
     pub verify_files: u32,
+    /// Whether all data of a backup is read after it now and then, in place of what follows anyway: when that was last done so
+    /// long ago, or never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalBody>)]
+    pub verify_all_every: Option<policy::calendar::Interval>,
     /// Whether to read from frozen copies of the volumes where the system can make them (LVM).
     #[serde(skip_serializing_if = "is_default")]
     pub freeze: bool,
@@ -249,6 +254,7 @@ same_settings!(
         one_file_system,
         verify,
         verify_files,
+        verify_all_every,
         freeze,
         archive_name,
         sector_by_sector,
@@ -425,7 +431,7 @@ mod tests {
         let json = serde_json::json!({
             "includes": ["a"], "excludes": ["b"], "masks": masks, "compression": "max", "retries": retry,
             "snapshot_retries": retry, "background": true, "read_all": true, "one_file_system": true, "verify": true,
-            "verify_files": 10, "freeze": true,
+            "verify_files": 10, "verify_all_every": { "count": 1, "unit": "months" }, "freeze": true,
             "archive_name": "[Plan Name]", "sector_by_sector": true, "commands": [command],
         });
         let settings: Settings = serde_json::from_value(json.clone()).expect("readable");

@@ -31,6 +31,10 @@ pub struct ApplicationPreview {
     /// Why there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nothing_because: Option<String>,
+    /// All data of the first backup of this time or later is verified because it is time again; absent where the settings do not
+    /// wish that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifies_all_from: Option<Timestamp>,
     /// Its backups by this policy and what retention says of them now, the newest first. They are removed with the next
     /// retention, not before.
     pub backups: Vec<BackupPreview>,

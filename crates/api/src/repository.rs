@@ -7,6 +7,8 @@ use domain::{Timestamp, Uuid, repository};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::TaskError;
+
 /// A place for backups. Its password and secrets are not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Repository {
@@ -99,6 +101,29 @@ pub struct RepositoryChange {
     /// The most bytes a second that each job fetches from there; 0 takes the limit away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download_limit: Option<u64>,
+}
+
+/// Who shall look at a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestRepository {
+    /// The agent; any that may store there and is connected where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Uuid>,
+}
+
+/// What an agent found at the place of a repository.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryTest {
+    /// The agent that looked.
+    pub agent: Uuid,
+    /// Its name.
+    pub agent_name: String,
+    /// Whether there is a repository, which opens. If not, and nothing failed, the first backup makes it.
+    pub found: bool,
+    /// Why a backup there would fail; absent where nothing speaks against one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
 }
 
 /// What opens a repository without Backstay: keep it where copies of keys are kept.

@@ -156,7 +156,7 @@ async fn every_operation_has_a_method_that_asks_as_documented() {
          verify_backup(a, &Verify::default());
         agents(all); revoke_agent(a); join(join); enrol(&NewEnrolment::default()); repositories(all); repository(a);
         add_repository(repository); change_repository(a, &RepositoryChange::default()); remove_repository(a);
-        export_repository_key(a);
+        test_repository(a, Some(a)); export_repository_key(a);
         notification_channels(all); notification_channel(a); create_notification_channel(channel);
         change_notification_channel(a, &NotificationChannelChange::default()); remove_notification_channel(a);
         rotate_notification_secret(a); test_notification_channel(a);

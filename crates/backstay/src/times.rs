@@ -1,5 +1,6 @@
 //! Times and durations as people write them on a command line: `2h`, `7d`, `yesterday`, `2026-11-21`, RFC 3339.
 
+use domain::policy::calendar::{Interval, Unit};
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, ToSpan, Zoned};
 
@@ -62,6 +63,21 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     }
     let d = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     if d.is_positive() { Ok(d) } else { Err("the duration must be more than nothing".to_owned()) }
+}
+
+/// A span of the calendar like `12h`, `30d`, `4w` or `1mo`.
+pub(crate) fn interval(text: &str) -> Result<Interval, String> {
+    let wrong = || "expected a span like 12h, 30d, 4w or 1mo".to_owned();
+    let text = text.trim();
+    let (count, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+    let unit = match unit.trim() {
+        "h" => Unit::Hours,
+        "d" => Unit::Days,
+        "w" => Unit::Weeks,
+        "mo" => Unit::Months,
+        _ => return Err(wrong()),
+    };
+    Ok(Interval::of(count.parse().map_err(|_| wrong())?, unit))
 }
 
 /// A local time of day like `02:30`.
@@ -133,6 +149,15 @@ mod tests {
         assert_eq!(duration("1w"), Ok(SignedDuration::from_hours(168)));
         for text in ["", "6", "0s", "-6h", "1mo", "1y", "2h ago"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_of_the_calendar() {
+        assert_eq!(interval("1mo"), Ok(Interval::of(1, Unit::Months)));
+        assert_eq!(interval(" 30 d"), Ok(Interval::of(30, Unit::Days)));
+        for text in ["", "30", "d", "-1d", "1d 2h", "1m", "1y"] {
+            assert!(interval(text).is_err(), "{text}");
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Archive {
     /// Whether the last verification found damage.
     #[serde(default)]
     pub damaged: bool,
+    /// The time of the newest of its backups of which a verification has read all data, be it whole or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_verified: Option<Timestamp>,
     /// When the repository was last read or written for it.
     pub last_seen_at: Timestamp,
     /// When it was made.

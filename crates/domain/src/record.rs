@@ -64,6 +64,7 @@ named_enum! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[expect(missing_docs, reason = "each variant is the type of its name")]
+#[expect(clippy::large_enum_variant, reason = "they pass by one at a time, and are boxed in a commit")]
 pub enum Record {
     Tenant(Tenant),
     Resource(Resource),

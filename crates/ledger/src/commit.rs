@@ -421,6 +421,15 @@ impl Commit<'_> {
             }
             _ => {}
         }
+        if let Record::Policy(policy) = &record {
+            let before = match current.as_ref().map(|c| &c.value) {
+                Some(Record::Policy(before)) => Some(before.repository),
+                _ => None,
+            };
+            if before != Some(policy.repository) {
+                self.require_repository(policy.repository)?;
+            }
+        }
         if let Some(key) = record.key()
             && self.tx.record_by_key(kind, &key)?.is_some_and(|other| other.value.id() != record.id())
         {
@@ -493,6 +502,14 @@ impl Commit<'_> {
                 Err(Error::not_found("tenant", tenant).field("tenant"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A repository in which a policy begins to store must be there: it may be removed between the look at it and the commit.
+    fn require_repository(&mut self, repository: Uuid) -> Result<()> {
+        match self.tx.record(RecordKind::Repository, repository)? {
+            Some(_) => Ok(()),
+            None => Err(Error::not_found("repository", repository).field("repository")),
         }
     }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, Engine, EngineError, ErrorCode, FileList, ForgetJob,
     ForgetSummary, InitSummary, Job, ListFilesJob, Outcome, Output, PackJob, PackSummary, Progress, PruneSummary,
-    Reporter, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob, VerifySummary,
+    ReachSummary, Reporter, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob,
+    VerifySummary,
 };
 
 /// What a fake job does, in order, and what it ends with.
@@ -98,6 +99,13 @@ impl Engine for FakeEngine {
     fn init(&self, reporter: &Reporter) -> Result<InitSummary, EngineError> {
         self.play_for(reporter, |output| match output {
             Output::Init(summary) => Some(summary),
+            _ => None,
+        })
+    }
+
+    fn reach(&self, reporter: &Reporter) -> Result<ReachSummary, EngineError> {
+        self.play_for(reporter, |output| match output {
+            Output::Reach(summary) => Some(summary),
             _ => None,
         })
     }

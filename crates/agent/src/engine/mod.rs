@@ -117,6 +117,8 @@ impl Request {
 pub enum Job {
     /// Create the repository if it is not there yet.
     Init,
+    /// Find out whether a backup would find its way to the repository.
+    Reach,
     /// Write a snapshot.
     Backup(BackupJob),
     /// Bring a snapshot back.
@@ -322,6 +324,8 @@ pub struct CommandsJob {
 pub enum Output {
     /// To [`Job::Init`].
     Init(InitSummary),
+    /// To [`Job::Reach`].
+    Reach(ReachSummary),
     /// To [`Job::Backup`].
     Backup(BackupSummary),
     /// To [`Job::Restore`].
@@ -354,6 +358,14 @@ pub struct InitSummary {
     pub repository: String,
     /// False if it was there already.
     pub created: bool,
+}
+
+/// What was found at the place of a repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReachSummary {
+    /// There is a repository, which opens; otherwise one can be made, as far as that is known without trying.
+    pub found: bool,
 }
 
 /// What a backup did.
@@ -636,6 +648,9 @@ pub trait Engine {
     /// Create the repository if it is not there yet; the password must fit if it is.
     fn init(&self, reporter: &Reporter) -> Result<InitSummary, EngineError>;
 
+    /// Find out whether a backup would find its way to the repository. Nothing is made, locked or changed.
+    fn reach(&self, reporter: &Reporter) -> Result<ReachSummary, EngineError>;
+
     /// Write a snapshot. Files that cannot be read are warnings.
     fn backup(&self, job: &BackupJob, reporter: &Reporter) -> Result<BackupSummary, EngineError>;
 
@@ -671,6 +686,7 @@ pub trait Engine {
     fn run(&self, job: &Job, reporter: &Reporter) -> Outcome {
         match job {
             Job::Init => self.init(reporter).map(Output::Init),
+            Job::Reach => self.reach(reporter).map(Output::Reach),
             Job::Backup(job) => self.backup(job, reporter).map(Output::Backup),
             Job::Restore(job) => self.restore(job, reporter).map(Output::Restore),
             Job::Pack(job) => self.pack(job, reporter).map(Output::Pack),

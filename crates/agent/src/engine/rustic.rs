@@ -12,6 +12,7 @@ mod lock;
 mod node;
 mod pack;
 mod placing;
+mod reach;
 mod remote;
 mod restore;
 mod sample;
@@ -56,9 +57,9 @@ use self::{
 };
 use super::{
     BackupJob, BackupSummary, CheckJob, CheckSummary, CommandsJob, Engine, EngineError, ErrorCode, FileEntry, FileList,
-    ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, Reporter,
-    RepositorySpec, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob, VerifySummary,
-    error::io_cause, priority, run_commands, sliced, tries::try_again,
+    ForgetJob, ForgetSummary, InitSummary, ListFilesJob, PackJob, PackSummary, PruneSummary, RawPath, ReachSummary,
+    Reporter, RepositorySpec, RestoreJob, RestoreSummary, SnapshotList, Step, SurveyJob, SurveySummary, VerifyJob,
+    VerifySummary, error::io_cause, priority, run_commands, sliced, tries::try_again,
 };
 
 /// How long data that nobody needs stays marked before it is removed. No backup of ours runs while it is marked; this is for
@@ -375,6 +376,10 @@ impl Engine for RusticEngine {
             (repository, true)
         };
         Ok(InitSummary { repository: full(&repository.config().id), created })
+    }
+
+    fn reach(&self, reporter: &Reporter) -> Result<ReachSummary, EngineError> {
+        self.look(reporter)
     }
 
     fn backup(&self, job: &BackupJob, reporter: &Reporter) -> Result<BackupSummary, EngineError> {

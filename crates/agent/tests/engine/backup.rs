@@ -7,7 +7,7 @@ use agent::engine::{
     rustic::RusticEngine,
 };
 
-use crate::support::{Bench, noise, odd_name, within};
+use crate::support::{Bench, PASSWORD, files_below, noise, odd_name, within};
 
 fn put(bench: &Bench, names: &[&str]) {
     for name in names {
@@ -163,6 +163,37 @@ fn repositories_open_only_as_they_should() {
     let far = at("b2:bucket:folder".to_owned(), "x");
     assert_eq!(init(&far).expect_err("refused").code, ErrorCode::RepositoryUnsupported);
     assert!(!format!("{:?} {:?}", wrong, RusticEngine::new(&wrong)).contains("wrong"));
+}
+
+#[test]
+fn what_a_backup_would_meet_is_told_and_nothing_is_touched() {
+    let bench = Bench::far();
+    let reach = |url: &str, password: &str| {
+        let spec = RepositorySpec { url: url.to_owned(), password: password.to_owned(), ..bench.spec() };
+        let before = files_below(&bench.path("."));
+        let found = RusticEngine::new(&spec).and_then(|engine| engine.reach(&Reporter::silent()));
+        assert_eq!(files_below(&bench.path(".")), before, "something was made");
+        found.map(|reached| reached.found).map_err(|error| (error.code, error.message))
+    };
+    let there = bench.path("repository").display().to_string();
+    let code = |found: Result<bool, (ErrorCode, String)>| found.expect_err("refused").0;
+    for url in [there.clone(), bench.spec().url] {
+        assert_eq!(reach(&url, PASSWORD), Ok(true), "{url}");
+    }
+    assert_eq!(code(reach(&there, "wrong")), ErrorCode::WrongPassword);
+    let nowhere = bench.path("nowhere");
+    for url in [nowhere.display().to_string(), format!("rclone:far:{}", nowhere.display())] {
+        assert_eq!(reach(&url, "x"), Ok(false), "the first backup makes it: {url}");
+    }
+    assert!(!nowhere.exists());
+    assert_eq!(code(reach("rclone:near:x", "x")), ErrorCode::Io);
+
+    fs::write(bench.path("file"), "").expect("a file");
+    let below = bench.path("file/below").display().to_string();
+    assert!(reach(&below, "x").expect_err("refused").1.ends_with("/file: not a directory"));
+    bench.good_backup();
+    fs::rename(bench.path("repository/config"), bench.path("config")).expect("moved");
+    assert_eq!(code(reach(&there, PASSWORD)), ErrorCode::RepositoryDamaged);
 }
 
 #[test]

@@ -23,8 +23,9 @@ use crate::{
     Enrolment, FileList, Health, Join, Joined, KeySet, List, Me, NewApiClient, NewEnrolment, NewNotificationChannel,
     NewPassword, NewPolicy, NewRepository, NewResource, NewTenant, NewToken, NewUser, NotificationChannel,
     NotificationChannelChange, NotificationChannelCreated, NotificationTest, Policy, PolicyChange, PolicyPreview,
-    PolicyRun, Repository, RepositoryChange, RepositoryKey, Resource, ResourceChange, Restore, SigningKey, Task,
-    TaskCounts, Tenant, TenantChange, Token, TokenCreated, User, UserWithPassword, Verify, Version,
+    PolicyRun, Repository, RepositoryChange, RepositoryKey, RepositoryTest, Resource, ResourceChange, Restore,
+    SigningKey, Task, TaskCounts, Tenant, TenantChange, TestRepository, Token, TokenCreated, User, UserWithPassword,
+    Verify, Version,
 };
 
 /// How long a connection may take.
@@ -320,6 +321,11 @@ impl Client {
     /// Forgets a repository that nothing uses.
     pub async fn remove_repository(&self, id: Uuid) -> Result<()> {
         self.delete(&["repositories", &id.to_string()]).await
+    }
+
+    /// Has an agent, this one or any, find out whether a backup would find its way to a repository.
+    pub async fn test_repository(&self, id: Uuid, agent: Option<Uuid>) -> Result<RepositoryTest> {
+        self.send(Method::POST, &["repositories", &id.to_string(), "test"], &TestRepository { agent }).await
     }
 
     /// What opens a repository without Backstay.

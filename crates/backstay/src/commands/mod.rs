@@ -17,6 +17,7 @@ pub(crate) mod policy;
 mod policy_preview;
 pub(crate) mod repository;
 pub(crate) mod repository_check;
+mod repository_test;
 pub(crate) mod resource;
 pub(crate) mod restore;
 pub(crate) mod serve;

@@ -7,6 +7,7 @@ use api::client::ListQuery;
 use api::{Application, NewPolicy, Policy, Repository, Resource, Settings, Tenant};
 use clap::{ArgGroup, Args, Subcommand};
 use domain::policy::Schedule;
+use domain::policy::calendar::Interval;
 use domain::{SignedDuration, Uuid};
 use jiff::civil::Time;
 
@@ -78,6 +79,12 @@ pub(crate) struct CreateArgs {
     /// A glob of what to keep, where not everything shall be kept; can be given several times
     #[arg(long = "include", value_name = "G")]
     includes: Vec<String>,
+    /// Verify each good backup: restore so many of its files as a test; 0 = read all of its data
+    #[arg(long, value_name = "N")]
+    verify_files: Option<u32>,
+    /// Read all data of a backup when that was last done so long ago, or never: 30d, 4w, 1mo
+    #[arg(long, value_name = "SPAN", value_parser = times::interval)]
+    verify_all_every: Option<Interval>,
     /// Where backups go; may be left out where there is only one repository
     #[arg(long, value_name = "REPOSITORY")]
     repository: Option<String>,
@@ -143,7 +150,14 @@ async fn create(args: CreateArgs, ctx: &Context) -> Result<ExitCode> {
         schedule,
         tenant: tenant.map(|t| t.id),
         retention: Default::default(),
-        settings: Settings { includes: args.includes, excludes: args.excludes, ..Settings::default() },
+        settings: Settings {
+            includes: args.includes,
+            excludes: args.excludes,
+            verify: args.verify_files.is_some(),
+            verify_files: args.verify_files.unwrap_or_default(),
+            verify_all_every: args.verify_all_every,
+            ..Settings::default()
+        },
         repository: repository.map(|r| r.id),
         enabled: true,
     };
@@ -180,6 +194,7 @@ async fn show(p: &Policy, ctx: &Context) -> Result<ExitCode> {
         ("enabled", Some(if p.enabled { "yes".into() } else { Cell::toned("no", Tone::Warn) })),
         ("includes", joined(&p.settings.includes)),
         ("excludes", joined(&p.settings.excludes)),
+        ("verifies", verified(&p.settings).map(Into::into)),
         ("repository", Some(p.repository.to_string().into())),
         ("tenant", Some(p.tenant.to_string().into())),
         ("created", Some(out.full_stamp(p.created_at).into())),
@@ -201,6 +216,17 @@ async fn show(p: &Policy, ctx: &Context) -> Result<ExitCode> {
         out.line(format!("and {} more", format::counted(total - applied.items.len() as u64, "resource", "resources")))?;
     }
     done()
+}
+
+/// What of its backups a policy verifies; nothing where that is nothing.
+fn verified(settings: &Settings) -> Option<String> {
+    let usual = settings.verify.then(|| match settings.verify_files {
+        0 => "all data of each backup".to_owned(),
+        n => format!("{} of each backup", format::counted(n.into(), "file", "files")),
+    });
+    let all = settings.verify_all_every.map(|every| format!("all data of a backup every {every}"));
+    let parts: Vec<String> = usual.into_iter().chain(all).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// The name of a resource, or its id when it cannot be read: a table of many must not fail for one.
@@ -312,6 +338,21 @@ mod tests {
         let daily = Schedule::Daily { at: jiff::civil::time(2, 30, 0, 0), time_zone: "Europe/Berlin".into() };
         assert_eq!(schedule_text(&daily), "daily at 02:30 (Europe/Berlin)");
         assert_eq!(schedule_text(&Schedule::Interval { every: SignedDuration::from_hours(6) }), "every 6h");
+    }
+
+    #[test]
+    fn verifications_in_words() {
+        let words = |files: Option<u32>, every| {
+            let files = (files.is_some(), files.unwrap_or_default());
+            let settings =
+                Settings { verify: files.0, verify_files: files.1, verify_all_every: every, ..Settings::default() };
+            verified(&settings)
+        };
+        let monthly = Some(Interval::of(1, domain::policy::calendar::Unit::Months));
+        assert_eq!(words(None, None), None);
+        assert_eq!(words(Some(0), None).as_deref(), Some("all data of each backup"));
+        let both = words(Some(20), monthly);
+        assert_eq!(both.as_deref(), Some("20 files of each backup, all data of a backup every 1 month"));
     }
 
     #[test]

@@ -80,6 +80,9 @@ fn show(a: &ApplicationPreview, ctx: &Context) -> Result<()> {
     };
     let nothing = format!("no run is to come: {}", a.nothing_because.as_deref().unwrap_or("nothing is due"));
     out.table(&header, a.runs.iter().map(row).collect(), &nothing)?;
+    if let Some(from) = a.verifies_all_from {
+        out.line(format!("all data is verified with the first backup from {} on", out.stamp(from)))?;
+    }
     out.line("")?;
     let ids = short_ids(&a.backups.iter().map(|b| b.backup).collect::<Vec<_>>());
     let rows = a.backups.iter().zip(ids).map(|(b, id)| {

@@ -9,10 +9,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use api::client::ListQuery;
-use api::{NewRepository, Repository, RepositoryChange, RepositoryKey, Tenant};
+use api::{Agent, NewRepository, Repository, RepositoryChange, RepositoryKey, Tenant};
 use clap::{Args, Subcommand};
 
 use super::repository_check::{CheckArgs, check};
+use super::repository_test::{TestArgs, shell_word, test, test_added};
 use super::{Context, done, joined};
 use crate::cli::PageArgs;
 use crate::output::{Cell, Tone, short_ids};
@@ -23,7 +24,7 @@ const PART: u32 = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RepositoryCommand {
-    /// Add a place for backups; the first backup that goes there makes it
+    /// Add a place for backups, and see whether an agent reaches it; the first backup that goes there makes it
     #[command(after_help = "\
 Examples:
   backstay repository add disk --url /mnt/backup
@@ -46,6 +47,9 @@ Examples:
     /// Forget a repository that no policy and no backup uses; what is at its place stays there
     #[command(after_help = "Example: backstay repository remove cold")]
     Remove(RepositoryArg),
+    /// See whether an agent reaches a repository and opens it; nothing there is changed
+    #[command(after_help = "Example: backstay repository test cold --agent web-1")]
+    Test(TestArgs),
     /// Verify the newest backup of each resource and policy in a repository, each on its own machine
     #[command(after_help = "Example: backstay repository check local --files 20")]
     Check(CheckArgs),
@@ -112,6 +116,12 @@ pub(crate) struct AddArgs {
     /// A file with the password of a repository that is there already; without it a random one is made
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// The agent that sees whether it reaches it; any that is connected where none is named
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<String>,
+    /// Do not see whether an agent reaches it
+    #[arg(long, conflicts_with = "agent")]
+    no_test: bool,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +149,7 @@ pub(crate) async fn run(command: RepositoryCommand, ctx: &Context) -> Result<Exi
         RepositoryCommand::List { page } => list(&page, ctx).await,
         RepositoryCommand::Show(arg) => show(&arg.find(ctx).await?, ctx),
         RepositoryCommand::Change(args) => change(args, ctx).await,
+        RepositoryCommand::Test(args) => test(args, ctx).await,
         RepositoryCommand::Check(args) => check(args, ctx).await,
         RepositoryCommand::Remove(arg) => {
             let repository = arg.find(ctx).await?;
@@ -242,8 +253,12 @@ async fn add(args: AddArgs, ctx: &Context) -> Result<ExitCode> {
         upload_limit: args.limits.upload_limit.unwrap_or_default(),
         download_limit: args.limits.download_limit.unwrap_or_default(),
     };
+    let agent = resolve::maybe::<Agent>(&ctx.client, args.agent.as_deref()).await?.map(|a| a.id);
     let repository = ctx.client.add_repository(&new).await?;
     show(&repository, ctx)?;
+    if !args.no_test {
+        test_added(&repository, agent, ctx).await?;
+    }
     let name = shell_word(&repository.name);
     ctx.out.note(format!("store there with: backstay policy create .. --repository {name}"));
     ctx.out.note(format!("keep its key elsewhere: backstay repository export-key {name}"));
@@ -382,11 +397,6 @@ fn environment(key: &RepositoryKey) -> String {
         line(name, value);
     }
     text
-}
-
-/// A text as one word of a shell, whatever is in it.
-fn shell_word(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// A text as a part of a URL.

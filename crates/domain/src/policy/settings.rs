@@ -2,11 +2,13 @@
 //! the field, without a vendor's: dialects translate theirs into these. Everything has a default, so that what was stored
 //! before a setting existed still reads.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Interval;
 use crate::error::{Error, Result};
 use crate::work::MOST_SAMPLED;
-use crate::{SignedDuration, named_enum};
+use crate::{SignedDuration, Timestamp, named_enum};
 
 /// The most masks and globs of one policy, together (contract for Yandex clients, Y7: 1000; globs come on top).
 pub const MAX_MASKS: usize = 2000;
@@ -135,6 +137,9 @@ pub struct Settings {
     /// Where that is wished: only so many files, picked at random, are restored as a test; 0 = all data is read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub verify_files: u32,
+    /// Whether all data of a backup is read after it now and then: when that was last done so long ago, or never.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub verify_all_every: Option<Interval>,
     /// Whether to read from frozen copies of the volumes where the system can make them (LVM, btrfs).
     #[serde(default, skip_serializing_if = "is_default")]
     pub freeze: bool,
@@ -185,6 +190,7 @@ impl Settings {
             return Err(Error::invalid("settings.verify_files", format!("there are more than {MOST_SAMPLED} files"))
                 .hint("0 reads all data"));
         }
+        self.verify_all_every.map_or(Ok(()), |every| every.check("settings.verify_all_every"))?;
         let retries = [("settings.retries", self.retries), ("settings.snapshot_retries", self.snapshot_retries)];
         for (field, retry) in retries {
             if retry.is_some_and(|r| r.interval.is_negative()) {
@@ -193,6 +199,24 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// From when on all data of a backup is read after it because it is time again; none = never for that reason. `last` is the
+    /// time of the newest backup that was read so. Months are those of UTC.
+    #[must_use]
+    pub fn verifies_all_from(&self, last: Option<Timestamp>) -> Option<Timestamp> {
+        let every = self.verify_all_every?;
+        last.map_or(Some(Timestamp::MIN), |last| every.after(last, &TimeZone::UTC))
+    }
+
+    /// How many files of a backup of this time are verified after it, with `last` as in [`Settings::verifies_all_from`]: 0 = all
+    /// data is read, none = nothing is verified.
+    #[must_use]
+    pub fn verifies(&self, made_at: Timestamp, last: Option<Timestamp>) -> Option<u32> {
+        match self.verifies_all_from(last) {
+            Some(from) if from <= made_at => Some(0),
+            _ => self.verify.then_some(self.verify_files),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +224,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::policy::calendar::Unit;
 
     #[test]
     fn settings_of_before_read_as_ever_and_write_as_ever() {
@@ -224,6 +249,7 @@ mod tests {
             one_file_system: true,
             verify: true,
             verify_files: 10,
+            verify_all_every: Some(Interval::of(1, Unit::Months)),
             freeze: true,
             archive_name: "[Plan Name]".into(),
             sector_by_sector: true,
@@ -242,6 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn all_data_is_read_when_it_is_time_again_and_what_follows_anyway_does_not_come_beside_it() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let monthly = Some(Interval::of(1, Unit::Months));
+        for verify in [false, true] {
+            let settings = Settings { verify, verify_files: 20, verify_all_every: monthly, ..Settings::default() };
+            let usual = verify.then_some(20);
+            let last = Some(at("2026-01-31T02:30:00Z"));
+            for (made_at, last, verified) in [
+                ("2026-01-31T02:30:00Z", None, Some(0)),
+                ("2026-02-01T02:30:00Z", last, usual),
+                ("2026-02-28T02:29:59Z", last, usual),
+                ("2026-02-28T02:30:00Z", last, Some(0)),
+                ("2027-01-01T00:00:00Z", last, Some(0)),
+                // Read late: a newer one was read meanwhile.
+                ("2026-01-01T00:00:00Z", last, usual),
+            ] {
+                assert_eq!(settings.verifies(at(made_at), last), verified, "{made_at}");
+            }
+            let without = Settings { verify_all_every: None, ..settings };
+            assert_eq!(without.verifies(at("2027-01-01T00:00:00Z"), None), usual);
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let command: Command = serde_json::from_value(json!({ "when": "pre", "cmd": " " })).expect("readable");
         assert!(command.enabled && command.wait);
@@ -255,6 +305,11 @@ mod tests {
         assert_eq!(
             refused(Settings { verify_files: MOST_SAMPLED + 1, ..Settings::default() }).as_deref(),
             Some("settings.verify_files")
+        );
+        let never = Some(Interval::of(0, Unit::Days));
+        assert_eq!(
+            refused(Settings { verify_all_every: never, ..Settings::default() }).as_deref(),
+            Some("settings.verify_all_every")
         );
         let long = Masks { exclude: vec!["x".repeat(MAX_MASK + 1)], include: Vec::new() };
         assert_eq!(refused(Settings { masks: long, ..Settings::default() }).as_deref(), Some("settings.masks.exclude"));

@@ -107,6 +107,7 @@ suite! {
         keys_are_unique,
         removing,
         a_repository_stays_while_anything_needs_it,
+        a_policy_stores_in_what_is_there,
         tenants_keep_their_place,
         asked_for_by_their_own_fields,
     }

@@ -209,10 +209,19 @@ pub(super) fn write(dice: &mut Dice, w: &World, known: &Known) -> Write {
         }
         _ => {
             let mut all = one_of_each(w);
-            let record = all.swap_remove(dice.roll(all.len()));
+            let mut record = all.swap_remove(dice.roll(all.len()));
+            let places: Vec<Uuid> = known.records.iter().filter_map(|r| repository(&r.value)).collect();
+            if let (Record::Policy(policy), false) = (&mut record, places.is_empty()) {
+                // One that was removed meanwhile is refused.
+                policy.repository = *dice.pick(&places);
+            }
             Write::Put(Box::new(renamed(dice, record)), Expect::New)
         }
     }
+}
+
+fn repository(record: &Record) -> Option<Uuid> {
+    if let Record::Repository(repository) = record { Some(repository.id) } else { None }
 }
 
 fn step(dice: &mut Dice, known: &Known) -> ActivityId {

@@ -188,6 +188,7 @@ pub(crate) fn one_of_each(w: &World) -> Vec<Record> {
         policy: policy.id,
         policy_name: policy.name.clone(),
         repository: repository.id,
+        all_verified: Some(w.moment.now),
         damaged: true,
         last_seen_at: w.moment.now,
         created_at,
@@ -415,6 +416,26 @@ pub(super) async fn a_repository_stays_while_anything_needs_it(w: &mut World) ->
     w.create(TaskSpec { queue: "theirs".into(), argument, ..w.spec(kind::PRUNE) }).await?;
     w.create(TaskSpec { argument: json!(PruneWork { repository: w.id() }), ..w.spec(kind::PRUNE) }).await?;
     assert_eq!(w.commit(remove()).await?.written, vec![Written::Removed(1)]);
+    Ok(())
+}
+
+pub(super) async fn a_policy_stores_in_what_is_there(w: &mut World) -> Result<()> {
+    let (place, now) = (w.id(), w.moment.now);
+    let policy = one_of_each(w).into_iter().find_map(|r| if let Record::Policy(p) = r { Some(p) } else { None });
+    let mut policy = policy.expect("there is one of each");
+    let refused = |done: Result<Stored<Policy>>| {
+        let error = done.expect_err("refused");
+        (error.code, error.field)
+    };
+    let nowhere = (Code::NotFound, Some("repository".to_owned()));
+    // Removed between the look at it and the commit.
+    assert_eq!(refused(w.put(policy.clone(), Expect::New).await), nowhere);
+    w.put(Repository::new(place, w.acme.id, "cold", "/cold", "c2VjcmV0".into(), now), Expect::New).await?;
+    policy.repository = place;
+    let stored = w.put(policy.clone(), Expect::New).await?;
+    policy.repository = w.id();
+    assert_eq!(refused(w.put(policy.clone(), Expect::Rev(stored.rev)).await), nowhere);
+    assert_eq!(w.ledger.get::<Policy>(&everything(), policy.id).await?, stored);
     Ok(())
 }
 

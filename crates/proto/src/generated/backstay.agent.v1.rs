@@ -37,7 +37,7 @@ pub mod from_agent {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToAgent {
     /// Exactly one.
-    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "to_agent::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub message: ::core::option::Option<to_agent::Message>,
 }
 /// Nested message and enum types in `ToAgent`.
@@ -69,6 +69,9 @@ pub mod to_agent {
         /// The certificate that the agent asked for.
         #[prost(message, tag = "8")]
         Certificate(super::Certificate),
+        /// A repository to look at.
+        #[prost(message, tag = "9")]
+        TestRepository(super::TestRepository),
     }
 }
 /// Who the agent is, and what it has in its hands.
@@ -654,6 +657,16 @@ pub struct CreateDirectory {
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
 }
+/// It is to be found out whether a backup would find its way to a repository. Nothing in it is changed or locked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TestRepository {
+    /// For the reply.
+    #[prost(uint64, tag = "1")]
+    pub request_id: u64,
+    /// Which.
+    #[prost(message, optional, tag = "2")]
+    pub repository: ::core::option::Option<Repository>,
+}
 /// The answer to a question.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Reply {
@@ -661,7 +674,7 @@ pub struct Reply {
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
     /// Exactly one.
-    #[prost(oneof = "reply::Answer", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "reply::Answer", tags = "2, 3, 4, 5, 6")]
     pub answer: ::core::option::Option<reply::Answer>,
 }
 /// Nested message and enum types in `Reply`.
@@ -681,6 +694,9 @@ pub mod reply {
         /// The folder is there.
         #[prost(message, tag = "5")]
         Made(super::DirectoryMade),
+        /// The repository is reached.
+        #[prost(message, tag = "6")]
+        Tested(super::RepositoryTested),
     }
 }
 /// Entries of a folder.
@@ -703,6 +719,13 @@ pub struct Directory {
 /// A folder of the machine is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DirectoryMade {}
+/// A repository is reached, and nothing speaks against a backup there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepositoryTested {
+    /// Whether there is one, which opens; else the first backup makes it.
+    #[prost(bool, tag = "1")]
+    pub found: bool,
+}
 /// Something in a folder of the machine. Names are in the text form that keeps every byte.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DirectoryEntry {

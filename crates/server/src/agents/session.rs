@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 use super::wire;
 use crate::authority::ClientCertificate;
 use crate::service::{
-    AgentHello, AgentIdentity, Assigned, Command, Connected, DirectoryEntry, FileList, Service, passing,
+    AgentHello, AgentIdentity, Assigned, Command, Connected, DirectoryEntry, FileList, RepositoryTest, Service, passing,
 };
 
 /// How often a session looks for work though nobody woke it. Waking is the usual way; this one makes up for every way in
@@ -114,6 +114,7 @@ struct Session<'a> {
 /// Who waits for an answer.
 enum Asker {
     Files(oneshot::Sender<Result<FileList>>),
+    Tested(oneshot::Sender<Result<RepositoryTest>>),
     Directory(oneshot::Sender<Result<Vec<DirectoryEntry>>>),
     Made(oneshot::Sender<Result<()>>),
 }
@@ -123,6 +124,7 @@ impl Asker {
     fn answer(self, answer: Option<reply::Answer>) {
         match self {
             Asker::Files(asker) => drop(asker.send(wire::files(answer))),
+            Asker::Tested(asker) => drop(asker.send(wire::tested(answer))),
             Asker::Directory(asker) => drop(asker.send(wire::directory(answer))),
             Asker::Made(asker) => drop(asker.send(wire::made(answer))),
         }
@@ -131,6 +133,7 @@ impl Asker {
     fn has_gone(&self) -> bool {
         match self {
             Asker::Files(asker) => asker.is_closed(),
+            Asker::Tested(asker) => asker.is_closed(),
             Asker::Directory(asker) => asker.is_closed(),
             Asker::Made(asker) => asker.is_closed(),
         }
@@ -262,6 +265,10 @@ impl Session<'_> {
             Command::ListFiles { request, answer } => {
                 let id = self.question(Asker::Files(answer));
                 self.send(wire::list_files(id, request)).await.map(|()| false)
+            }
+            Command::TestRepository { repository, answer } => {
+                let id = self.question(Asker::Tested(answer));
+                self.send(wire::test_repository(id, &repository)).await.map(|()| false)
             }
             Command::ListDirectory { path, answer } => {
                 let id = self.question(Asker::Directory(answer));

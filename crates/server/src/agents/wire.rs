@@ -11,7 +11,7 @@ use tonic::Status;
 use crate::authority::Signed;
 use crate::service::{
     AgentHello, Assigned, DirectoryEntry, DirectoryKind, FileEntry, FileList, Held, ListFiles, Report, ReportEvent,
-    Reported, RepositoryAccess,
+    Reported, RepositoryAccess, RepositoryTest,
 };
 
 pub(super) fn hello(hello: v1::Hello) -> AgentHello {
@@ -60,6 +60,10 @@ pub(super) fn list_files(request_id: u64, request: ListFiles) -> v1::ToAgent {
     let ListFiles { repository: access, snapshot, path, after, limit } = request;
     let repository = Some(repository(&access));
     to_agent::Message::ListFiles(v1::ListFiles { request_id, repository, snapshot, path, after, limit }).into()
+}
+
+pub(super) fn test_repository(request_id: u64, access: &RepositoryAccess) -> v1::ToAgent {
+    to_agent::Message::TestRepository(v1::TestRepository { request_id, repository: Some(repository(access)) }).into()
 }
 
 pub(super) fn list_directory(request_id: u64, path: String) -> v1::ToAgent {
@@ -155,6 +159,18 @@ pub(super) fn files(answer: Option<reply::Answer>) -> Result<FileList, Error> {
                 _ => Code::Unavailable,
             };
             Err(Error::new(code, error.message))
+        }
+        other => Err(senseless(other.as_ref())),
+    }
+}
+
+/// What an agent answers about the place of a repository.
+pub(super) fn tested(answer: Option<reply::Answer>) -> Result<RepositoryTest, Error> {
+    match answer {
+        Some(reply::Answer::Tested(v1::RepositoryTested { found })) => Ok(RepositoryTest { found, error: None }),
+        Some(reply::Answer::Error(error)) => {
+            let error = error.try_into().map_err(|e: Malformed| Error::new(Code::Internal, e.to_string()))?;
+            Ok(RepositoryTest { found: false, error: Some(error) })
         }
         other => Err(senseless(other.as_ref())),
     }

@@ -72,7 +72,7 @@ impl Service {
         Ok(self.ledger.find::<Archive>(scope, &Archive::key_of(policy, resource)).await?.map(|a| a.value))
     }
 
-    /// The archive that a backup goes to, and what is written for that: it is made with its first backup, and remembers
+    /// The archive that a backup goes to, as it is to be written with it: it is made with its first backup, and remembers
     /// when its repository was last reached.
     pub(super) async fn archive_for(
         &self,
@@ -80,7 +80,7 @@ impl Service {
         work: &BackupWork,
         resource: &Named,
         seen_at: Timestamp,
-    ) -> Result<(Uuid, Option<Write>)> {
+    ) -> Result<(Uuid, Option<(Archive, Expect)>)> {
         let apart = OwnTerms::of(&task.spec).apart;
         let policy = task.spec.policy.clone().filter(|_| !apart).unwrap_or_default();
         let policy_id = Uuid::parse_str(&policy.id).ok().or(apart.then(Uuid::nil));
@@ -95,9 +95,10 @@ impl Service {
         // The one of the pair goes before the one that was meant when the task was made: that one may be gone.
         if let Some(Stored { rev, mut value }) = self.ledger.find::<Archive>(&everything, &key).await? {
             value.last_seen_at = value.last_seen_at.max(seen_at);
-            // Its policy may have gone to another one in between.
+            // Its policy may have gone to another one in between, where nothing was read yet.
+            value.all_verified = value.all_verified.filter(|_| value.repository == work.repository);
             value.repository = work.repository;
-            return Ok((value.id, Some(Write::Put(Box::new(value.into()), Expect::Rev(rev)))));
+            return Ok((value.id, Some((value, Expect::Rev(rev)))));
         }
         let used = if_found(self.ledger.get::<Archive>(&everything, work.archive).await)?.is_some();
         let id = if used { Uuid::now_v7() } else { work.archive };
@@ -114,12 +115,13 @@ impl Service {
             policy_name: policy.name,
             repository: work.repository,
             damaged: false,
+            all_verified: None,
             last_seen_at: seen_at,
             created_at: seen_at,
             updated_at: seen_at,
             deleted_at: None,
         };
-        Ok((id, Some(Write::Put(Box::new(archive.into()), Expect::New))))
+        Ok((id, Some((archive, Expect::New))))
     }
 
     /// The application's archive when the present one goes: the next backup begins a new one.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use domain::agent::{AGENT_QUEUE, Agent};
 use domain::archive::Archive;
 use domain::backup::Backup;
+use domain::policy::Policy;
 use domain::query::{Filter, Query, RecordField, Slice, Test};
 use domain::repository::Repository;
 use domain::resource::Resource;
@@ -117,7 +118,7 @@ impl Service {
         };
         let agent = match agent {
             Some(agent) => agent,
-            None => self.any_agent(&backup).await?,
+            None => self.any_agent_for(&backup).await?,
         };
         let repository = self.access(backup.repository).await?;
         let path = path.to_owned();
@@ -169,10 +170,21 @@ impl Service {
             reboot_if_needed: false,
             place: None,
         });
-        spec.resource = Some(named_resource(&resource));
-        if let Some(id) = backup.policy {
-            let name =
-                self.ledger.get::<domain::policy::Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
+        self.begin_for(caller, scope, spec, backup.policy, &resource).await
+    }
+
+    /// Creates a task that somebody asks for about a backup of this policy, for the machine of this resource.
+    pub(super) async fn begin_for(
+        &self,
+        caller: &Caller,
+        scope: &Scope,
+        mut spec: TaskSpec,
+        policy: Option<Uuid>,
+        resource: &Resource,
+    ) -> Result<Task> {
+        spec.resource = Some(named_resource(resource));
+        if let Some(id) = policy {
+            let name = self.ledger.get::<Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
             spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
         }
         spec.started_by = Some(caller.name.clone());
@@ -186,18 +198,22 @@ impl Service {
 
     /// An agent that is connected and reaches the repository of a backup: one of its owner's, or else of whoever shares the
     /// repository. It only reads names for the caller, who may see them.
-    async fn any_agent(&self, backup: &Backup) -> Result<Uuid> {
-        let everything = Scope::everything();
-        let owner = self.ledger.get::<Repository>(&everything, backup.repository).await?.value.tenant;
+    async fn any_agent_for(&self, backup: &Backup) -> Result<Uuid> {
+        let owner = self.ledger.get::<Repository>(&Scope::everything(), backup.repository).await?.value.tenant;
         for tenant in [backup.tenant, owner] {
-            let tenant = self.ledger.get::<Tenant>(&everything, tenant).await?.value;
-            let agents = self.ledger.all::<Agent>(&Scope::subtree(&tenant), Filter::all()).await?;
-            if let Some(agent) = agents.iter().map(|a| a.value.id).find(|id| self.hub.online(*id)) {
-                return Ok(agent);
+            if let Some(agent) = self.any_agent(tenant).await? {
+                return Ok(agent.id);
             }
         }
         let message = format!("no agent that could read the backup '{}' is connected", backup.id);
         Err(Error::new(Code::AgentOffline, message))
+    }
+
+    /// An agent of a tenant, or of one below it, that is connected.
+    pub(super) async fn any_agent(&self, tenant: Uuid) -> Result<Option<Agent>> {
+        let tenant = self.ledger.get::<Tenant>(&Scope::everything(), tenant).await?.value;
+        let agents = self.ledger.all::<Agent>(&Scope::subtree(&tenant), Filter::all()).await?;
+        Ok(agents.into_iter().map(|a| a.value).find(|a| self.hub.online(a.id)))
     }
 }
 

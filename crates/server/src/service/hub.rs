@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::repository::Limits;
-use domain::task::{LeaseToken, TaskId};
+use domain::task::{LeaseToken, TaskError, TaskId};
 use domain::{Code, Error, Result, Uuid};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// How long an agent may take to answer about its machine (contract for Yandex clients, Y65).
 const LIVE_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to test a repository: the agent tries for a minute.
+const TEST_LIMIT: Duration = Duration::from_secs(90);
 
 /// Something an agent is told or asked.
 #[derive(Debug)]
@@ -41,6 +43,13 @@ pub enum Command {
         request: ListFiles,
         /// Where the answer goes; dropped when the agent goes away.
         answer: oneshot::Sender<Result<FileList>>,
+    },
+    /// It is to be found out whether a backup would find its way to a repository, without changing anything there.
+    TestRepository {
+        /// Which.
+        repository: RepositoryAccess,
+        /// Where the answer goes; dropped when the agent goes away.
+        answer: oneshot::Sender<Result<RepositoryTest>>,
     },
     /// A folder of the machine is to be listed.
     ListDirectory {
@@ -116,6 +125,15 @@ impl std::fmt::Debug for RepositoryAccess {
     }
 }
 
+/// What an agent found at the place of a repository.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RepositoryTest {
+    /// Whether there is one, which opens. If not, and nothing failed, the first backup makes it.
+    pub found: bool,
+    /// Why a backup there would fail.
+    pub error: Option<TaskError>,
+}
+
 /// Entries of a folder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileList {
@@ -154,7 +172,7 @@ pub struct Hub {
     sessions: Mutex<HashMap<Uuid, Session>>,
     /// The number of the newest session, of all agents: a late farewell never takes a newer session for its own.
     last: AtomicU64,
-    /// How long an agent may take to answer, where it is not [`LIVE_LIMIT`].
+    /// How long an agent may take to answer, where it is not as usual.
     patience: Mutex<Option<Duration>>,
 }
 
@@ -186,8 +204,8 @@ impl Hub {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
     }
 
-    fn limit(&self) -> Duration {
-        self.patience.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(LIVE_LIMIT)
+    fn limit(&self, usual: Duration) -> Duration {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(usual)
     }
 
     /// Whether the agent is connected now.
@@ -224,13 +242,21 @@ impl Hub {
         })
     }
 
+    /// Has an agent find out whether a backup would find its way to a repository. That it would not is an answer and no error.
+    ///
+    /// # Errors
+    /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time.
+    pub async fn test_repository(&self, agent: Uuid, repository: RepositoryAccess) -> Result<RepositoryTest> {
+        self.ask(agent, self.limit(TEST_LIMIT), |answer| Command::TestRepository { repository, answer }).await
+    }
+
     /// What is in a folder of an agent's machine now, or where to start with an empty path.
     ///
     /// # Errors
     /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
     /// `not_found`, and `path_unusable` when the path is no folder or cannot be read.
     pub async fn list_directory(&self, agent: Uuid, path: String) -> Result<Vec<DirectoryEntry>> {
-        self.ask(agent, self.limit(), |answer| Command::ListDirectory { path, answer }).await
+        self.ask(agent, self.limit(LIVE_LIMIT), |answer| Command::ListDirectory { path, answer }).await
     }
 
     /// Makes a folder on an agent's machine; its parents must exist. That it is there already is success.
@@ -239,7 +265,7 @@ impl Hub {
     /// `agent_offline` when the agent is not connected or goes away, `agent_silent` when it does not answer in time,
     /// `not_found` when there is no parent, and `path_unusable` when something else stands there or the agent may not.
     pub async fn create_directory(&self, agent: Uuid, path: String) -> Result<()> {
-        self.ask(agent, self.limit(), |answer| Command::CreateDirectory { path, answer }).await
+        self.ask(agent, self.limit(LIVE_LIMIT), |answer| Command::CreateDirectory { path, answer }).await
     }
 
     /// The refusal of what needs an agent that is not connected.

@@ -81,7 +81,9 @@ pub use channels::{ChannelChange, ChannelView, NewChannel, NewTarget};
 pub(crate) use clock::Since;
 pub use cloud::Cloud;
 pub use environments::{Environment, environment_id};
-pub use hub::{Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess};
+pub use hub::{
+    Command, DirectoryEntry, DirectoryKind, FileEntry, FileList, Hub, ListFiles, RepositoryAccess, RepositoryTest,
+};
 pub(crate) use identity::{AccessClaims, is_iam};
 pub use identity::{Account, Credential, Grant, IamToken, NewClient, NewUser, Reach, Session, Shown, Who, Wish};
 pub use imports::NewImport;

@@ -3,16 +3,18 @@
 
 use std::collections::HashSet;
 
+use domain::archive::Archive;
 use domain::backup::Backup;
 use domain::foresee::{Foreseen, foresee, why_nothing_comes};
 use domain::plan;
 use domain::policy::retention::Verdict;
 use domain::policy::{Application, Policy};
 use domain::resource::Resource;
-use domain::{Caller, Code, Error, Result, Right, Uuid};
+use domain::{Caller, Code, Error, Result, Right, Timestamp, Uuid};
 use jiff::tz::TimeZone;
 
 use super::policies::{check_change, moves_runs};
+use super::zones::Planning;
 use super::{PolicyChange, Service};
 
 /// How many runs are foreseen at most for each resource.
@@ -53,6 +55,8 @@ pub struct ApplicationPreview {
     pub nothing_because: Option<&'static str>,
     /// Whether a run is under way or waits.
     pub open: bool,
+    /// From when on all data of a backup is verified because it is time again; now = with the next one.
+    pub verifies_all_from: Option<Timestamp>,
     /// Its recovery points that are the policy's to keep or to remove, the newest first.
     pub backups: Vec<(Backup, Verdict)>,
 }
@@ -109,10 +113,15 @@ impl Service {
         }
         let runs = foresee(&app, policy, &planning.around(), count);
         let nothing_because = runs.is_empty().then(|| why_nothing_comes(policy, &planning.around()));
+        let key = Archive::key_of(policy.id, resource.id);
+        let archive = self.ledger.find::<Archive>(&domain::Scope::everything(), &key).await?.map(|a| a.value);
+        let verifies_all_from = policy.settings.verifies_all_from(archive.and_then(|a| a.all_verified));
         let (judged, _) =
             self.judged(policy, app.archive_id(), None, &planning.zone, planning.moment, Some(in_use)).await?;
         let mut backups: Vec<_> = judged.into_iter().map(|(stored, verdict)| (stored.value, verdict)).collect();
         backups.sort_by_key(|(backup, _)| std::cmp::Reverse((backup.created_at, backup.id)));
-        Ok(ApplicationPreview { resource, open: planning.open, zone: planning.zone, runs, nothing_because, backups })
+        let Planning { open, zone, moment, .. } = planning;
+        let verifies_all_from = verifies_all_from.map(|from| from.max(moment.now));
+        Ok(ApplicationPreview { resource, open, verifies_all_from, zone, runs, nothing_because, backups })
     }
 }

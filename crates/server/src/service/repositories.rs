@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use domain::agent::Agent;
 use domain::query::{Query, RecordField, Slice};
 use domain::record::RecordKind;
 use domain::repository::{Limits, Location, Repository, check_secret};
-use domain::tenant::check_name;
+use domain::tenant::{Tenant, check_name};
 use domain::{Caller, Code, Error, Result, Right, Scope, Uuid};
 use ledger::{Expect, Stored, Write};
 use serde_json::json;
 
-use super::{RepositoryAccess, Service, stamped};
+use super::{RepositoryAccess, RepositoryTest, Service, stamped};
 use crate::secrets::random_secret;
 
 /// The name of the repository in the server's own data folder.
@@ -75,7 +76,7 @@ impl Service {
         Ok(self.ledger.get::<Repository>(caller.may(Right::View)?, id).await?.value)
     }
 
-    /// Adds a repository. Nothing is made or looked for yet: the first backup does that.
+    /// Adds a repository. Nothing is made or looked for yet: the first backup does that, and `test_repository` before it.
     ///
     /// # Errors
     /// `forbidden` below admin, `invalid_field`, `not_found` for the tenant, `already_exists` for the name.
@@ -160,6 +161,38 @@ impl Service {
                 Ok(committed) => return stamped(committed),
             }
         }
+    }
+
+    /// Has an agent find out whether a backup would find its way to a repository, without changing anything there: this one, or
+    /// any that is connected. The answer is its words.
+    ///
+    /// # Errors
+    /// `forbidden` below operator, `not_found`, also for an agent that may not store there, `agent_offline`, `agent_silent`.
+    pub async fn test_repository(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        agent: Option<Uuid>,
+    ) -> Result<(Agent, RepositoryTest)> {
+        let scope = caller.may(Right::Operate)?;
+        let repository = self.ledger.get::<Repository>(scope, id).await?.value;
+        let agent = match agent {
+            Some(id) => {
+                let agent = self.ledger.get::<Agent>(scope, id).await.map_err(|e| e.field("agent"))?.value;
+                let owner = self.ledger.get::<Tenant>(&Scope::everything(), agent.tenant).await?.value;
+                // What opens the repository goes to nobody else.
+                if !self.serves(&repository, &owner).await? {
+                    return Err(Error::not_found("agent", id).field("agent"));
+                }
+                agent
+            }
+            None => self.any_agent(repository.tenant).await?.ok_or_else(|| {
+                Error::new(Code::AgentOffline, format!("no agent that may store in '{}' is connected", repository.name))
+                    .hint("see `backstay agent list`; start an agent and try again")
+            })?,
+        };
+        let test = self.hub.test_repository(agent.id, self.opened(&repository)?).await?;
+        Ok((agent, test))
     }
 
     /// Forgets a repository that no policy stores in and no recovery point lies in. What is at its place stays there; only

@@ -1,16 +1,15 @@
-//! Verifications that are asked for: all data of a recovery point is read, or some files of it are restored as a test.
+//! Verifications, by hand and after a backup: all data of a recovery point is read, or some files of it are restored as a test.
 
 use domain::agent::AGENT_QUEUE;
 use domain::backup::Backup;
-use domain::task::{Affinity, Named, Task, TaskSpec, kind};
-use domain::work::{MOST_SAMPLED, Sample, VerificationWork};
-use domain::{Caller, Code, Error, Result, Right, Uuid};
-use ledger::Write;
+use domain::policy::Settings;
+use domain::query::{Filter, MAX_LIMIT, Pattern, Query, TaskField, Test, Value};
+use domain::task::{Named, State, Task, TaskSpec, kind};
+use domain::work::{MOST_SAMPLED, Sample, VerificationWork, Work};
+use domain::{Caller, Error, Result, Right, Scope, Timestamp, Uuid};
 use serde_json::json;
 
 use super::Service;
-use super::queue::MAINTENANCE;
-use super::runs::{named_resource, own_rules};
 
 /// The largest seed that every program reads.
 const LARGEST_SEED: u64 = (1 << 53) - 1;
@@ -49,19 +48,36 @@ impl Service {
         spec.argument = json!(verification_of(&backup, wish.files, wish.seed));
         let title = format!("Verifying the backup of '{}'", backup.resource_name);
         spec.context = json!({ "title": title, "run_mode": "manual" });
-        spec.resource = Some(named_resource(&resource));
-        if let Some(id) = backup.policy {
-            let policy = self.ledger.get::<domain::policy::Policy>(scope, id).await;
-            let name = policy.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
+        self.begin_for(caller, scope, spec, backup.policy, &resource).await
+    }
+
+    /// How many files of a backup of this time are verified after it; 0 = all data, none = nothing. While somebody reads all data
+    /// of the same policy's and resource's, it is not read once more because it is time again.
+    pub(super) async fn verified_after(
+        &self,
+        task: &Task,
+        settings: &Settings,
+        made_at: Timestamp,
+        all_verified: Option<Timestamp>,
+    ) -> Result<Option<u32>> {
+        let usual = settings.verify.then_some(settings.verify_files);
+        match settings.verifies(made_at, all_verified) {
+            files if files == usual => Ok(files),
+            _ if self.reads_all(task).await? => Ok(usual),
+            files => Ok(files),
         }
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
-        spec.rules = own_rules();
-        let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
-        self.deliver(&committed);
-        committed.task().cloned().ok_or_else(|| Error::new(Code::Internal, "the new task is not in the commit"))
+    }
+
+    /// Whether a verification of all data of the policy and resource of a task is not done.
+    async fn reads_all(&self, task: &Task) -> Result<bool> {
+        let id = |named: &Option<Named>| Value::Text(named.as_ref().map(|n| n.id.clone()).unwrap_or_default());
+        let filter = Filter::all()
+            .is(TaskField::Type, Value::Text(kind::VERIFICATION.to_owned()))?
+            .is(TaskField::PolicyId, id(&task.spec.policy))?
+            .is(TaskField::ResourceId, id(&task.spec.resource))?
+            .and(TaskField::State, Test::NoneOf(vec![Pattern::Is(Value::Enum(State::Completed.ordinal()))]))?;
+        let open = self.ledger.tasks(&Scope::everything(), &Query::newest(filter, MAX_LIMIT)).await?.items;
+        Ok(open.iter().any(|t| matches!(Work::of(&t.spec), Ok(Work::Verification(work)) if work.sample.is_none())))
     }
 }
 

@@ -11,7 +11,7 @@ use domain::task::{ResultCode, State, TaskRef};
 use domain::work::BackupDone;
 use domain::{Code, Moment, Scope, SignedDuration, Uuid};
 use ledger::{Ledger, Write};
-use server::service::{ListFiles, RepositoryAccess};
+use server::service::{ListFiles, RepositoryAccess, RepositoryTest};
 use tokio_util::sync::CancellationToken;
 use world::{Flow, World, limit};
 
@@ -344,6 +344,8 @@ async fn a_folder_of_a_backup_is_listed_by_the_agent() {
     world.play(1, &[], &[], saved("abc"));
     world.play(2, &[], &[], Ok(Output::Files(engine::FileList { entries: vec![entry], more: true })));
     world.play(3, &[], &[], Err(EngineError::new(ErrorCode::PathNotInBackup, "there is no /x in the snapshot")));
+    world.play(4, &[], &[], Ok(Output::Reach(engine::ReachSummary { found: true })));
+    world.play(5, &[], &[], Err(EngineError::new(ErrorCode::WrongPassword, "it does not open")));
     let agent = world.start_agent();
     let id = world.create(world.backup()).await;
     let executor = world.completed(id).await.executor().cloned();
@@ -369,8 +371,12 @@ async fn a_folder_of_a_backup_is_listed_by_the_agent() {
     let error =
         limit("an answer", world.service.hub().list_files(executor, ask("/x"))).await.expect_err("no such folder");
     assert_eq!((error.code, error.message.as_str()), (Code::NotFound, "there is no /x in the snapshot"));
+    let test = || world.service.hub().test_repository(executor, ask("").repository);
+    assert_eq!(limit("an answer", test()).await, Ok(RepositoryTest { found: true, error: None }));
+    let refused = limit("an answer", test()).await.expect("an answer").error.expect("a reason");
+    assert_eq!((refused.code.as_str(), refused.message.as_str()), ("wrongPassword", "it does not open"));
     let jobs: Vec<_> = world.jobs().iter().map(|j| j["type"].as_str().unwrap_or("?").to_owned()).collect();
-    assert_eq!(jobs, ["backup", "listFiles", "listFiles"]);
+    assert_eq!(jobs, ["backup", "listFiles", "listFiles", "reach", "reach"]);
     agent.stop().await;
 }
 

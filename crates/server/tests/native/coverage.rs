@@ -137,6 +137,7 @@ pub(crate) fn case(operation: &str, world: &World, made: &Protected) -> Option<C
         }
         "change_repository" => new(Administer, &[repository], Some(json!({ "name": "warm" })), None),
         "remove_repository" => new(Administer, &[spare], None, None),
+        "test_repository" => new(Operate, &[repository], Some(json!({ "agent": agent })), None),
         "export_repository_key" => new(Administer, &[repository], None, None),
         "notification_channels" => new(Administer, &[], None, None),
         "notification_channel" | "remove_notification_channel" => new(Administer, &[channel], None, None),
@@ -446,7 +447,7 @@ impl<'a> Check<'a> {
             false => world.service.authenticate(&token).await.expect("it was let in"),
         };
         let told = changes::told(&before, &after, &by, id);
-        let reads = self.method == Method::GET || id == "preview_policy";
+        let reads = self.method == Method::GET || ["preview_policy", "test_repository"].contains(&id);
         assert_eq!(before == after, reads, "{id}: a change that is none, or one that should not be; told of: {told:?}");
         let status = response.status().as_str().to_owned();
         let documented = &self.operation["responses"][&status];

@@ -56,6 +56,33 @@ async fn exports(admin: &mut Talk) -> usize {
 }
 
 #[tokio::test]
+async fn an_agent_says_whether_it_reaches_a_repository_and_nobody_elses_gets_the_password() {
+    let world = World::new().await;
+    let mut operator = world.talk(Role::Operator).await;
+    let vault = id(&operator.get("/repositories").await.body["items"][0]);
+    let place = format!("/repositories/{vault}/test");
+    assert_eq!(operator.post(&place, json!({})).await.code(), "agent_offline");
+
+    let agent = world.agent().await.id();
+    let test = operator.post(&place, json!({})).await;
+    assert_eq!(test.body, json!({ "agent": agent, "agent_name": "web-1", "found": true }), "any will do");
+    let own = id(&world.talk(Role::Admin).await.post("/repositories", bucket("cold")).await.body);
+    let other = operator.post(&format!("/repositories/{own}/test"), json!({ "agent": agent })).await.body;
+    assert_eq!((&other["found"], &other["error"]["code"]), (&json!(false), &json!("wrongPassword")), "{other}");
+
+    // Somebody who sees both has no password of one tenant handed to another's agent.
+    let mut root = Talk::new(world.router.clone(), &world.token(Uuid::nil(), Role::Admin).await);
+    let of_globex = root.get("/repositories?name=vault%20of%20globex").await.body;
+    let place = format!("/repositories/{}/test", id(&of_globex["items"][0]));
+    assert_eq!(root.post(&place, json!({})).await.code(), "agent_offline");
+    let refused = root.post(&place, json!({ "agent": agent })).await;
+    assert_eq!((refused.code(), &refused.body["error"]["field"]), ("not_found", &json!("agent")));
+    let shared = id(&root.post("/repositories", json!({ "name": "shared", "url": "/srv/shared" })).await.body);
+    let below = root.post(&format!("/repositories/{shared}/test"), json!({ "agent": agent })).await;
+    assert_eq!(below.status, StatusCode::OK, "what is above serves all below: {}", below.body);
+}
+
+#[tokio::test]
 async fn a_repository_goes_when_nothing_uses_it() {
     let world = World::new().await;
     let made = world.protected().await;

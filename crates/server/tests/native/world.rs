@@ -8,7 +8,7 @@ use domain::identity::{ApiClient, ClientKey, User};
 use domain::import::{ImportRules, Network};
 use domain::record::Record;
 use domain::repository::Repository;
-use domain::task::{Outcome, OutcomeCode, Progress, TaskSpec};
+use domain::task::{Outcome, OutcomeCode, Progress, TaskError, TaskSpec};
 use domain::tenant::Tenant;
 use domain::token::TokenKind;
 use domain::work::BackupDone;
@@ -20,6 +20,7 @@ use server::dialects::native::{ApiState, router};
 use server::secrets::Sealer;
 use server::service::{
     AgentHello, AgentIdentity, Assigned, Command, FileEntry, FileList, Installer, NewTenant, Report, ReportEvent,
+    RepositoryTest,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -119,7 +120,7 @@ impl World {
         Talk::new(self.router.clone(), &self.token(self.acme, role).await)
     }
 
-    /// An agent of `acme` that is connected and shows one file in every folder.
+    /// An agent of `acme` that is connected, shows one file in every folder and opens every repository whose password is `tape`.
     pub(crate) async fn agent(&self) -> AgentIdentity {
         let acme = self.service.tenant(&self.root, self.acme).await.expect("the tenant");
         let scope = Scope::subtree(&acme);
@@ -135,7 +136,15 @@ impl World {
         let mut connected = self.service.agent_connected(&secret, hello).await.expect("connected");
         tokio::spawn(async move {
             while let Some(command) = connected.commands.recv().await {
-                let Command::ListFiles { request, answer } = command else { continue };
+                let (request, answer) = match command {
+                    Command::ListFiles { request, answer } => (request, answer),
+                    Command::TestRepository { repository, answer } => {
+                        let error = (repository.password != "tape").then(|| TaskError::server("wrongPassword", "no"));
+                        let _ = answer.send(Ok(RepositoryTest { found: error.is_none(), error }));
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let entry = FileEntry {
                     name: "index.html".into(),
                     path: format!("{}/index.html", request.path.trim_end_matches('/')),

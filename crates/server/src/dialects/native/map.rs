@@ -111,6 +111,7 @@ pub(super) fn policy_preview(preview: PolicyPreview) -> api::PolicyPreview {
         running: a.open,
         runs: a.runs.iter().map(|run| foreseen(run, &a.zone)).collect(),
         nothing_because: a.nothing_because.map(str::to_owned),
+        verifies_all_from: a.verifies_all_from,
         backups: a.backups.into_iter().map(|(backup, verdict)| judged(&backup, verdict)).collect(),
     };
     let applications = applications.into_iter().map(application).collect();

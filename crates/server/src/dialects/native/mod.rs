@@ -123,6 +123,7 @@ fn protected_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::enrol))
         .routes(routes!(repositories::repositories, repositories::add_repository))
         .routes(routes!(repositories::repository, repositories::change_repository, repositories::remove_repository))
+        .routes(routes!(repositories::test_repository))
         .routes(routes!(repositories::export_repository_key))
         .routes(routes!(notifications::notification_channels, notifications::create_notification_channel))
         .routes(routes!(

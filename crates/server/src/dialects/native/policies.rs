@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use domain::Error;
 use domain::query::{Filter, RecordField, Value};
+use domain::{Error, Uuid};
+use utoipa::IntoParams;
 
 use super::auth::Asking;
 use super::error::Failure;
@@ -103,6 +104,16 @@ impl From<api::PolicyChange> for PolicyChange {
 /// How many runs are foreseen where nothing else is said.
 const RUNS: u32 = 5;
 
+/// What may be asked of a preview.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PreviewQuery {
+    /// Only for this resource
+    resource: Option<Uuid>,
+    /// So many runs of each resource, from 1 to 100; 5 where it is left out
+    count: Option<u32>,
+}
+
 /// What a policy will do.
 ///
 /// The next runs for each resource, and what retention would keep and remove now, with reasons.
@@ -110,11 +121,7 @@ const RUNS: u32 = 5;
     get,
     path = "/policies/{id}/preview",
     tag = "policies",
-    params(
-        ("id" = Uuid, Path, description = "The id"),
-        ("resource" = Option<Uuid>, Query, description = "Only for this resource"),
-        ("count" = Option<u32>, Query, description = "So many runs of each resource, from 1 to 100; 5 where it is left out")
-    ),
+    params(("id" = Uuid, Path, description = "The id"), PreviewQuery),
     responses((status = 200, description = "What it will do", body = api::PolicyPreview))
 )]
 pub(super) async fn policy_preview(
@@ -134,11 +141,7 @@ pub(super) async fn policy_preview(
     post,
     path = "/policies/{id}/preview",
     tag = "policies",
-    params(
-        ("id" = Uuid, Path, description = "The id"),
-        ("resource" = Option<Uuid>, Query, description = "Only for this resource"),
-        ("count" = Option<u32>, Query, description = "So many runs of each resource, from 1 to 100; 5 where it is left out")
-    ),
+    params(("id" = Uuid, Path, description = "The id"), PreviewQuery),
     request_body = api::PolicyChange,
     responses((status = 200, description = "What it would do", body = api::PolicyPreview))
 )]
@@ -157,11 +160,11 @@ pub(super) async fn preview_policy(
 fn previewed(mut params: Params, change: PolicyChange) -> domain::Result<Previewed> {
     let resource = params
         .take("resource")?
-        .map(|r| domain::Uuid::parse_str(&r).map_err(|_| Error::invalid("resource", format!("'{r}' is not an id"))));
-    let resource = resource.transpose()?;
-    let count = params.take_number("count")?.unwrap_or(RUNS);
+        .map(|r| Uuid::parse_str(&r).map_err(|_| Error::invalid("resource", format!("'{r}' is not an id"))));
+    let query = PreviewQuery { resource: resource.transpose()?, count: params.take_number("count")? };
     params.no_more(&["resource", "count"])?;
-    Ok(Previewed { change, resource, count: usize::try_from(count).unwrap_or(usize::MAX) })
+    let count = usize::try_from(query.count.unwrap_or(RUNS)).unwrap_or(usize::MAX);
+    Ok(Previewed { change, resource: query.resource, count })
 }
 
 /// Deletes a policy that is applied to nothing.

@@ -9,7 +9,7 @@ use domain::repository::Limits;
 
 use super::auth::Asking;
 use super::error::Failure;
-use super::extract::{Body, Params, PathId};
+use super::extract::{Body, OptionalBody, Params, PathId};
 use super::identity::unstored;
 use super::lists::REPOSITORIES;
 use super::{Answer, ApiState, created, map};
@@ -50,7 +50,8 @@ pub(super) async fn repository(
 
 /// Adds a repository.
 ///
-/// The server does not look for it: the first backup that goes there makes it, or says why it cannot be reached.
+/// The server does not look for it: `POST /repositories/{id}/test` has an agent do so, and the first backup that goes there
+/// makes it.
 #[utoipa::path(
     post,
     path = "/repositories",
@@ -90,6 +91,29 @@ pub(super) async fn change_repository(
     let api::RepositoryChange { name, url, secrets, upload_limit, download_limit } = body;
     let change = RepositoryChange { name, url, secrets, upload_limit, download_limit };
     Ok(Json((&state.service.change_repository(&caller, id, change).await?).into()))
+}
+
+/// Has an agent find out whether a backup would find its way to a repository.
+///
+/// Nothing is made, locked or changed there; whether a place that is no folder lets itself be written to stays open. Without
+/// an agent, any that may store there and is connected does it.
+#[utoipa::path(
+    post,
+    path = "/repositories/{id}/test",
+    tag = "repositories",
+    params(("id" = Uuid, Path, description = "The id")),
+    request_body = Option<api::TestRepository>,
+    responses((status = 200, description = "What the agent found", body = api::RepositoryTest))
+)]
+pub(super) async fn test_repository(
+    State(state): State<ApiState>,
+    Asking(caller): Asking,
+    PathId(id): PathId,
+    OptionalBody(body): OptionalBody<api::TestRepository>,
+) -> Answer<api::RepositoryTest> {
+    let (agent, test) = state.service.test_repository(&caller, id, body.agent).await?;
+    let error = test.error.as_ref().map(Into::into);
+    Ok(Json(api::RepositoryTest { agent: agent.id, agent_name: agent.name, found: test.found, error }))
 }
 
 /// Forgets a repository that no policy and no backup uses.

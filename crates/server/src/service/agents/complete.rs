@@ -112,7 +112,12 @@ impl Service {
         };
         // A sample that is whole says nothing of the rest.
         value.damaged = done.damaged_total > 0 || (value.damaged && done.sampled.is_some());
-        value.last_seen_at = self.moment().now;
+        let now = self.moment().now;
+        if done.sampled.is_none() {
+            // A machine whose clock was ahead is not left out until that time comes.
+            value.all_verified = value.all_verified.max(Some(backup.value.created_at.min(now)));
+        }
+        value.last_seen_at = now;
         Ok(vec![Write::Put(Box::new(value.into()), Expect::Rev(rev))])
     }
 
@@ -164,8 +169,9 @@ impl Service {
         }
         let terms = OwnTerms::of(&task.spec);
         let now = self.moment().now;
-        let (archive, write) = self.archive_for(task, &work, &resource, now).await?;
-        writes.extend(write);
+        let (archive, record) = self.archive_for(task, &work, &resource, now).await?;
+        let all_verified = record.as_ref().and_then(|(archive, _)| archive.all_verified);
+        writes.extend(record.map(|(archive, expect)| Write::Put(Box::new(archive.into()), expect)));
         let machine = if_found(self.ledger.get::<Agent>(scope, agent.id).await)?;
         let found = || done.roots.iter().map(|root| root.path.clone()).collect();
         let incremental = done.incremental && !work.full;
@@ -209,8 +215,8 @@ impl Service {
         if work.volume {
             writes.push(Write::CreateTask(Box::new(indexing(agent, task, &backup))));
         }
-        if good && work.settings.verify {
-            writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup, work.settings.verify_files))));
+        if good && let Some(files) = self.verified_after(task, &work.settings, done.created_at, all_verified).await? {
+            writes.push(Write::CreateTask(Box::new(verification(agent, task, &backup, files))));
         }
         // One with an end of its own is none of the policy's, and no occasion for it either.
         if good && terms.keep.is_none() {

@@ -89,6 +89,7 @@ async fn a_backup_that_shall_be_verified_is_followed_by_a_verification() {
             policy_name: "policy".into(),
             repository: world.repository,
             damaged: false,
+            all_verified: None,
             last_seen_at: now,
             created_at: now,
             updated_at: now,

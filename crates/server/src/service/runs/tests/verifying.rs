@@ -4,7 +4,7 @@ use domain::Code;
 use domain::work::{Sample, Sampled, VerificationWork};
 
 use super::*;
-use crate::service::VerificationWish;
+use crate::service::{Previewed, VerificationWish};
 
 fn work(task: &Task) -> VerificationWork {
     match Work::of(&task.spec) {
@@ -41,6 +41,51 @@ async fn a_policy_may_want_a_restore_test_of_some_files() {
         assert!(archive().await.damaged, "a sample that is whole says nothing of the rest");
     }
     assert_ne!(seeds[0], seeds[1], "each time others");
+}
+
+#[tokio::test]
+async fn all_data_is_verified_when_it_is_time_again_and_a_sample_otherwise() {
+    let mut policy = sets(every_three_hours(), json!({}));
+    let monthly = json!({"count": 30, "unit": "days"});
+    policy["settings"] = json!({"verify": true, "verify_files": 2, "verify_all_every": monthly});
+    let world = World::new(1, policy).await;
+    let by = Caller::server();
+    let due = async || {
+        let asked = Previewed { count: 1, ..Previewed::default() };
+        world.service.preview_policy(&by, POLICY, asked).await.expect("a preview").applications[0].verifies_all_from
+    };
+    let files = |task: &Task| work(task).sample.map_or(0, |sample| sample.files);
+    let read = |sampled: bool| {
+        let sample = Sample { files: 2, seed: 7 };
+        let sampled = sampled.then(|| Sampled { sample, of: 30, picked: Vec::new() });
+        Outcome { payload: json!(VerificationDone { sampled, ..Default::default() }), ..Outcome::of(OutcomeCode::Ok) }
+    };
+    let day = |n: i64| n * 24 * 60 * 60;
+    // One that is not read to its end is made up for with the next backup.
+    for (at, end) in [(1, Outcome::of(OutcomeCode::Error)), (2, read(false))] {
+        world.back_up(day(at)).await;
+        let all = world.claim_one(0).await;
+        assert_eq!(files(&all.task), 0, "none was read yet");
+        if at == 2 {
+            world.back_up(day(at) + 1).await;
+            let beside = world.claim_one(0).await;
+            assert_eq!(files(&beside.task), 2, "all is being read");
+            world.complete(0, &beside, read(true)).await;
+        }
+        world.complete(0, &all, end).await;
+    }
+    for (at, picked) in [(31, 2), (32, 0), (33, 2), (61, 2), (62, 0)] {
+        world.back_up(day(at)).await;
+        let verification = world.claim_one(0).await;
+        assert_eq!(files(&verification.task), picked, "day {at}");
+        world.complete(0, &verification, read(picked > 0)).await;
+    }
+    let on = |n| Timestamp::from_second(day(n)).ok();
+    let archive = world.backups().await.remove(0).archive;
+    let archive = world.ledger().get::<Archive>(&Scope::everything(), archive).await.expect("it").value;
+    assert_eq!(archive.all_verified, on(62));
+    // The time of these backups is long ago, so it is time again.
+    assert!(due().await.is_some_and(|from| from >= world.start.now));
 }
 
 #[tokio::test]
