@@ -12,6 +12,7 @@ use domain::Code;
 /// Which of our crates each crate may use: the table of ARCHITECTURE.md.
 const CRATES: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("cdc", &[]),
     ("ledger", &["domain"]),
     ("proto", &["domain"]),
     ("api", &["domain"]),

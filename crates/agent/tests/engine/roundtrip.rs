@@ -195,3 +195,20 @@ fn what_restic_wrote_can_be_listed_and_restored() {
     reduce_to_what_restic_keeps(&restored);
     assert_same(&source, &restored);
 }
+
+/// Whoever moves from `restic` to us, or goes back, stores nothing twice.
+#[test]
+fn files_are_cut_where_restic_cuts_them() {
+    let bench = Bench::new();
+    // Some twenty pieces, and a copy that lies otherwise behind its first bytes.
+    let long = noise(1, 24 << 20);
+    fs::write(bench.source().join("long"), &long).expect("a file");
+    fs::write(bench.source().join("moved"), [b"more", long.as_slice()].concat()).expect("a file");
+    fs::write(bench.source().join("short"), noise(2, 3_000)).expect("a file");
+    let first = bench.good_backup();
+    assert!(first.bytes_added_files < 30 << 20, "the moved copy was not cut at the same contents: {first:?}");
+
+    let told = bench.restic(&["backup".as_ref(), "--json".as_ref(), "--force".as_ref(), bench.source().as_os_str()]);
+    let summary = told.lines().find(|line| line.contains(r#""message_type":"summary""#)).expect("a summary");
+    assert!(summary.contains(r#""data_blobs":0,"#), "{summary}");
+}
