@@ -28,5 +28,5 @@ pub fn router(service: Arc<Service>, shutdown: CancellationToken) -> Router {
     let openstack = openstack::router(service.clone());
     let elsewhere = openstack::elsewhere(service.clone());
     let claims = claims::router(claims::Claims { yandex, clumio, openstack: elsewhere });
-    native::router(native::ApiState { service, shutdown }).merge(acronis).merge(openstack).merge(claims)
+    native::router(native::ApiState::new(service, shutdown)).merge(acronis).merge(openstack).merge(claims)
 }

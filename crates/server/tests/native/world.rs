@@ -92,7 +92,7 @@ impl World {
             tenants.push(tenant.id);
         }
         let shutdown = CancellationToken::new();
-        let router = router(ApiState { service: service.clone(), shutdown: shutdown.clone() });
+        let router = router(ApiState::new(service.clone(), shutdown.clone()));
         World { router, service, ledger, shutdown, root, acme: tenants[0], globex: tenants[1] }
     }
 

@@ -191,7 +191,7 @@ mod tests {
         let (token, secret) = issued.expect("a token");
         let caller = service.authenticate(&secret).await.expect("valid");
         let mut watch = Watch {
-            state: ApiState { service: service.clone(), shutdown: CancellationToken::new() },
+            state: ApiState::new(service.clone(), CancellationToken::new()),
             caller: caller.clone(),
             secret: Secret(secret),
             filter: Filter::all(),

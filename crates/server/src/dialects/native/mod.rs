@@ -23,6 +23,7 @@ mod resources;
 mod server;
 mod tasks;
 mod tenants;
+mod written;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ use utoipa_axum::routes;
 use super::{body, edge};
 use crate::Service;
 use error::Failure;
+use written::Written;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -48,6 +50,15 @@ pub struct ApiState {
     pub service: Arc<Service>,
     /// Cancelled when the server stops: streams end, and `health` says so.
     pub shutdown: CancellationToken,
+    written: Arc<Written>,
+}
+
+impl ApiState {
+    /// Over this service, until it is cancelled.
+    #[must_use]
+    pub fn new(service: Arc<Service>, shutdown: CancellationToken) -> Self {
+        Self { service, shutdown, written: Arc::default() }
+    }
 }
 
 /// The answer of a handler.

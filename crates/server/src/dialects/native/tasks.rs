@@ -1,9 +1,12 @@
 //! Tasks: list, read, count, cancel.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use domain::Error;
 use domain::query::{Field, Filter, TaskField};
+use serde_json::value::RawValue;
 
 use super::auth::Asking;
 use super::extract::{Params, PathTask};
@@ -25,10 +28,10 @@ pub(super) async fn tasks(
     State(state): State<ApiState>,
     Asking(caller): Asking,
     params: Params,
-) -> Answer<api::List<api::Task>> {
+) -> Answer<api::List<Arc<RawValue>>> {
     let query = TASKS.query(params, Filter::all())?;
     let slice = state.service.tasks(&caller, &query, View::default()).await?;
-    map::list(&TASKS, &query, slice, |t| t.into())
+    map::list(&TASKS, &query, slice, |task| state.written.json(task))
 }
 
 /// One task, by its number or uuid.
