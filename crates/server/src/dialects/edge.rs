@@ -119,6 +119,10 @@ mod tests {
     use super::super::native::error::Native;
     use super::*;
 
+    /// Held by whoever sends a request: the first one ever to come to the span decides for all threads whether anybody listens,
+    /// and if it does so while another test begins to listen, that one hears nothing.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     async fn panics() -> &'static str {
         panic!("the secret is swordfish")
     }
@@ -142,6 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_logged_of_a_failure_is_within_the_requests_span() {
+        let _turn = ONE_AT_A_TIME.lock().await;
         let _log = tracing::subscriber::set_default(tracing_subscriber::registry());
         let router = layers::<Logs, _>(Router::new().route("/", get(async || StatusCode::INTERNAL_SERVER_ERROR)));
         let request = axum::http::Request::get("/").body(Body::empty());
@@ -151,6 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_that_tells_nothing() {
+        let _turn = ONE_AT_A_TIME.lock().await;
         let router = layers::<Native, _>(Router::new().route("/", get(panics)));
         let request = axum::http::Request::get("/").header("x-request-id", "r-1").body(Body::empty());
         let response = router.oneshot(request.expect("a request")).await.expect("the router always answers");
