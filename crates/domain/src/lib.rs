@@ -21,6 +21,7 @@ pub mod record;
 pub mod repository;
 pub mod resource;
 pub mod restored_file;
+mod shared;
 pub mod task;
 pub mod tenant;
 pub mod token;
@@ -29,6 +30,7 @@ pub mod work;
 pub use caller::{Actor, ActorKind, Caller, Right, Role, Scope};
 pub use error::{Code, Error, Result, if_found};
 pub use jiff::{SignedDuration, Timestamp};
+pub use shared::Shared;
 pub use uuid::Uuid;
 
 /// The moment at which something happens, as the server sees it.

@@ -86,7 +86,7 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
         enqueued_at,
         updated_at,
         deleted_at,
-    } = status;
+    } = &**status;
     let mut line = Line(format!("task {id} rev={rev} {}", phase.state()));
     match phase {
         Phase::Enqueued => {}

@@ -125,7 +125,6 @@ pub struct Claim {
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a task is what nearly every write gives")]
 pub enum Written {
     /// The task as it is now. `changed` is false when it existed already or nothing visible changed.
     Task {

@@ -241,7 +241,7 @@ impl State {
         for step in undo.into_iter().rev() {
             match step {
                 Undo::Task(id, before) => drop(set(&mut self.tasks, id, before)),
-                Undo::Activity(id, before) => drop(set(&mut self.activities, id, before)),
+                Undo::Activity(id, before) => drop(set(&mut self.activities, id, *before)),
                 Undo::Record(id, before) => drop(set(&mut self.records, id, *before)),
                 Undo::Lane(lane, before) => drop(set(&mut self.lanes, lane, before)),
                 Undo::Place(id, before) => drop(set(&mut self.places, id, before)),
@@ -286,7 +286,7 @@ impl State {
 /// What was there before a step of a transaction.
 enum Undo {
     Task(TaskId, Option<(Rev, Task)>),
-    Activity(ActivityId, Option<Activity>),
+    Activity(ActivityId, Box<Option<Activity>>),
     Record((RecordKind, Uuid), Box<Option<Stored<Record>>>),
     Lane(Lane, Option<Clock>),
     Place(TaskId, Option<Place>),
@@ -313,7 +313,7 @@ impl MemoryTx<'_> {
 
     fn set_activity(&mut self, id: ActivityId, activity: Option<Activity>) {
         let before = set(&mut self.state.activities, id, activity);
-        self.undo.push(Undo::Activity(id, before));
+        self.undo.push(Undo::Activity(id, Box::new(before)));
     }
 
     fn set_record(&mut self, id: (RecordKind, Uuid), record: Option<Stored<Record>>) {

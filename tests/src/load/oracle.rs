@@ -11,7 +11,7 @@ use domain::task::{
     Affinity, Assignment, Completion, Executor, Issuer, LeaseToken, Named, Phase, Run, State, Status, Task, TaskId,
     TaskResult, TaskSpec,
 };
-use domain::{Code, Role, Timestamp, Uuid};
+use domain::{Code, Role, Shared, Timestamp, Uuid};
 
 use super::Random;
 use super::book::TAGS;
@@ -413,7 +413,7 @@ fn in_domain(task: &api::Task) -> Task {
         id: TaskId(task.id),
         spec: Arc::new(spec),
         created_at: task.created_at,
-        status: Status {
+        status: Shared::new(Status {
             phase,
             assign_count: task.assign_count,
             cancel_requested: task.cancel_requested,
@@ -423,6 +423,6 @@ fn in_domain(task: &api::Task) -> Task {
             enqueued_at: task.enqueued_at,
             updated_at: task.updated_at,
             deleted_at: task.deleted_at,
-        },
+        }),
     }
 }

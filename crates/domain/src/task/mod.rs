@@ -25,7 +25,7 @@ pub use timer::Timer;
 
 use std::sync::Arc;
 
-use crate::{Timestamp, Uuid};
+use crate::{Shared, Timestamp, Uuid};
 
 /// The integer identity of a task: dense, in order of creation, at most 2^53 - 1 so that JavaScript keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,7 @@ pub struct Task {
     /// When it was created.
     pub created_at: Timestamp,
     /// Where it is.
-    pub status: Status,
+    pub status: Shared<Status>,
 }
 
 impl Task {
@@ -66,7 +66,7 @@ impl Task {
     /// `invalid_field` when the wish is not allowed; see [`TaskSpec::validate`].
     pub fn create(id: TaskId, spec: Arc<TaskSpec>, now: Timestamp) -> crate::Result<Task> {
         spec.validate()?;
-        Ok(Task { id, spec, created_at: now, status: Status::enqueued(now) })
+        Ok(Task { id, spec, created_at: now, status: Shared::new(Status::enqueued(now)) })
     }
 
     /// The state's name.

@@ -10,7 +10,7 @@ use domain::task::{
     Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Phase, Priority, Progress, Rules,
     Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
 };
-use domain::{Code, Error, Result, SignedDuration, Timestamp, Uuid};
+use domain::{Code, Error, Result, Shared, SignedDuration, Timestamp, Uuid};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, Type, Value, ValueRef};
 use serde::de::DeserializeOwned;
@@ -296,7 +296,7 @@ impl<'r> Columns<'r> {
             spec.context = context.unwrap_or_default();
             spec.parent_entity = parent_entity;
         }
-        Ok(Task { id, spec: Arc::new(spec), created_at, status: self.status(db)? })
+        Ok(Task { id, spec: Arc::new(spec), created_at, status: Shared::new(self.status(db)?) })
     }
 
     fn status(&mut self, db: Db<'_>) -> rusqlite::Result<Status> {

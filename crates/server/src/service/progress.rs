@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::activity::{Activity, ActivityEvent, ActivityId, ActivityRef, ActivityView, Body};
-use domain::task::{Event, LeaseToken, Phase, Progress, Run, Status, Task, TaskId, TaskRef};
+use domain::task::{Event, LeaseToken, Phase, Progress, Run, Task, TaskId, TaskRef};
 use domain::{Moment, Result, Scope, SignedDuration, Timestamp};
 use ledger::{Committed, Write, Written};
 use tokio::sync::Notify;
@@ -291,11 +291,11 @@ fn tried(task: &Task, event: Event, moment: Moment) -> Option<Task> {
     if task.next_deadline(moment.up_since).is_some_and(|deadline| deadline <= near) {
         return None;
     }
-    let applied = task.apply(event, moment).ok()?;
+    let mut applied = task.apply(event, moment).ok()?;
     let plain = applied.effects.is_empty() && applied.task.state() == task.state() && task.lease().is_some();
     // The stamp of a change is the ledger's to give.
-    let status = Status { updated_at: task.status.updated_at, ..applied.task.status };
-    plain.then_some(Task { status, ..applied.task })
+    applied.task.status.updated_at = task.status.updated_at;
+    plain.then_some(applied.task)
 }
 
 fn unstamped(mut step: Activity, before: &Activity) -> Activity {

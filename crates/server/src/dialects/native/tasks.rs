@@ -1,18 +1,17 @@
 //! Tasks: list, read, count, cancel.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use domain::Error;
 use domain::query::{Field, Filter, TaskField};
-use serde_json::value::RawValue;
 
 use super::auth::Asking;
+use super::error::Failure;
 use super::extract::{Params, PathTask};
 use super::filter::unknown;
 use super::lists::TASKS;
-use super::{Answer, ApiState, map};
+use super::{Answer, ApiState, map, written};
 use crate::service::View;
 
 /// Tasks that match.
@@ -28,10 +27,11 @@ pub(super) async fn tasks(
     State(state): State<ApiState>,
     Asking(caller): Asking,
     params: Params,
-) -> Answer<api::List<Arc<RawValue>>> {
+) -> Result<Response, Failure> {
     let query = TASKS.query(params, Filter::all())?;
     let slice = state.service.tasks(&caller, &query, View::default()).await?;
-    map::list(&TASKS, &query, slice, |task| state.written.json(task))
+    let Json(list) = map::list(&TASKS, &query, slice, |task| state.written.json(task))?;
+    Ok(written::answer(&list))
 }
 
 /// One task, by its number or uuid.

@@ -3,6 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use domain::task::Task;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -12,6 +15,9 @@ const PLACES: usize = 4_096;
 
 /// Longer texts, in bytes, are not kept, so that all together stay below 32 MiB.
 const LONGEST: usize = 8 << 10;
+
+/// Room for what a list says beside its items, in bytes.
+const BESIDE_ITEMS: usize = 512;
 
 /// See the module.
 #[derive(Default)]
@@ -42,6 +48,14 @@ impl Written {
         }
         json
     }
+}
+
+/// A list of them, in one piece of memory that fits: an answer that grows while it is written is copied each time.
+pub(super) fn answer(list: &api::List<Arc<RawValue>>) -> Response {
+    let items: usize = list.items.iter().map(|item| item.get().len() + 1).sum();
+    let mut body = Vec::with_capacity(items + BESIDE_ITEMS);
+    serde_json::to_writer(&mut body, list).expect("memory takes what is written");
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 /// Whether nothing differs. The wish never changes and comes from the ledger's memory of what is asked for often, so it need not
