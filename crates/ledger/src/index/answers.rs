@@ -1,12 +1,13 @@
 //! Questions to the index: a page of rows with its total, and counts.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use domain::query::{Field, Filter, Group, Page, Query};
 use domain::{Result, Scope, Uuid};
 
-use super::dictionary::{ABSENT, Numbers};
+use super::dictionary::Numbers;
 use super::page::page;
 use super::question::ByUuid;
 use super::rows::{Rows, id as id_of};
@@ -99,7 +100,7 @@ impl<F: Field> Index<F> {
             if open.list().is_empty() {
                 break;
             }
-            let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) else { continue };
+            let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) else { continue };
             let (codes, before) = (&block.codes[column], last.len());
             let mut see = |row: usize| {
                 let code = codes.get(row);
@@ -108,8 +109,8 @@ impl<F: Field> Index<F> {
                 }
             };
             match codes.find_few(block.len, &open, self.tree.ranks()) {
-                Some(few) => few.into_iter().map(usize::from).filter(|row| bits.has(*row)).for_each(see),
-                None => bits.iter().for_each(&mut see),
+                Some(few) => few.into_iter().map(usize::from).filter(|row| found.has(*row)).for_each(see),
+                None => found.each(&mut see),
             }
             if last.len() > before {
                 open = Numbers::of(open.list().iter().copied().filter(|code| !last.contains_key(code)).collect());
@@ -141,13 +142,12 @@ impl<F: Field> Index<F> {
             }
         }
         let Some(rows) = self.rows(scope, filter, by_uuid)? else { return Ok(None) };
-        let groups = match columns[..] {
-            [] => vec![Group { values: Vec::new(), count: self.total(scope, filter, &rows) }],
-            [column] => self.grouped(&rows, column),
-            [a, b] => self.grouped_by_two(&rows, a, b),
-            _ => return Ok(None),
-        };
-        Ok(Some(counted_groups(groups)))
+        Ok(match columns[..] {
+            [] => Some(vec![Group { values: Vec::new(), count: self.total(scope, filter, &rows) }]),
+            [column] => Some(self.grouped(&rows, column)),
+            [a, b] => Some(counted_groups(self.grouped_by_two(&rows, a, b))),
+            _ => None,
+        })
     }
 
     /// The rows that match, not looked for yet.
@@ -185,45 +185,30 @@ impl<F: Field> Index<F> {
     pub(super) fn count_codes(&self, rows: &Rows<'_, F>, column: usize) -> Vec<u64> {
         let mut counts = vec![0; self.dictionaries[column].last() as usize + 1];
         for number in 0..rows.blocks() {
-            if let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) {
-                block.codes[column].count(bits, &mut counts);
+            if let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) {
+                block.codes[column].count(found, &mut counts);
             }
         }
         counts
     }
 
     fn grouped(&self, rows: &Rows<'_, F>, column: usize) -> Vec<Group> {
-        let counts = self.count_codes(rows, column);
-        let some = (0..).zip(counts).filter(|(_, count)| *count > 0);
-        some.map(|(number, count)| Group { values: vec![self.dictionaries[column].value(number)], count }).collect()
+        let dictionary = &self.dictionaries[column];
+        let some = (0..).zip(self.count_codes(rows, column)).filter(|(_, count)| *count > 0);
+        // As `counted_groups` has it; thousands of groups are put in order before they are made into values.
+        let mut groups: Vec<_> =
+            some.map(|(number, count)| (Reverse(count), dictionary.sorted_by(number), number)).collect();
+        groups.sort_unstable();
+        let group = |(Reverse(count), _, number)| Group { values: vec![dictionary.value(number)], count };
+        groups.into_iter().map(group).collect()
     }
 
     fn grouped_by_two(&self, rows: &Rows<'_, F>, a: usize, b: usize) -> Vec<Group> {
         let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
-        let wide = self.dictionaries[b].last() as usize + 1;
-        let mut of_one = vec![0; wide];
         for number in 0..rows.blocks() {
-            let (Some(block), Some(bits)) = (rows.block(number), rows.bits(number)) else { continue };
-            match block.codes[a].few().filter(|_| block.codes[b].few().is_some()) {
-                // Few values of both: a set for each of the first, counted by the second.
-                Some(first) => {
-                    let mut rest = bits.clone();
-                    for value in first.chain([ABSENT]) {
-                        let mut own = rest.clone();
-                        block.codes[a].keep(&mut own, block.len, &Numbers::only(value), self.tree.ranks());
-                        rest.drop_all(&own);
-                        block.codes[b].count(&own, &mut of_one);
-                        for (other, count) in (0..).zip(of_one.iter_mut()).filter(|(_, count)| **count > 0) {
-                            *counts.entry((value, other)).or_default() += std::mem::take(count);
-                        }
-                    }
-                }
-                None => {
-                    for row in bits.iter() {
-                        *counts.entry((block.codes[a].get(row), block.codes[b].get(row))).or_default() += 1;
-                    }
-                }
-            }
+            let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) else { continue };
+            let mut count = |a, b, count| *counts.entry((a, b)).or_default() += count;
+            block.codes[a].count_with(&block.codes[b], found, &mut count);
         }
         let value = |column: usize, number: u32| self.dictionaries[column].value(number);
         let group = |((x, y), count): ((u32, u32), u64)| Group { values: vec![value(a, x), value(b, y)], count };

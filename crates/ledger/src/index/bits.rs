@@ -43,10 +43,6 @@ impl Bits {
         self.0[row / 64] &= !(1 << (row % 64));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|w| *w == 0)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(|w| w.count_ones() as usize).sum()
     }
@@ -54,6 +50,11 @@ impl Bits {
     /// How many rows both have.
     pub(super) fn common(&self, other: &Bits) -> usize {
         self.0.iter().zip(&*other.0).map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
+    /// How many rows all three have.
+    pub(super) fn common_of_three(&self, b: &Bits, c: &Bits) -> usize {
+        self.0.iter().zip(&*b.0).zip(&*c.0).map(|((a, b), c)| (a & b & c).count_ones() as usize).sum()
     }
 
     pub(super) fn keep(&mut self, other: &Bits) {

@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use super::bits::{Bits, ROWS};
+use super::bits::Bits;
 use super::dictionary::{ABSENT, Numbers};
+use super::runs::Runs;
+use super::set::Set;
 use super::sorted::{FEW, Sorted};
 
 /// Up to so many values in a block have a set each.
 const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
-/// A set of more rows than this is held as bits.
-const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 1024 };
 /// Up to so many values are looked up one by one in an order: as many machines as a page shows, and then some. That costs
 /// less than looking at all rows.
 const MOST_LOOKUPS: usize = 256;
@@ -25,21 +25,13 @@ pub(super) enum Packed {
     Words(Vec<u32>),
 }
 
-/// The rows of one value.
-#[derive(Debug, Clone)]
-enum Set {
-    /// In order.
-    List(Vec<u16>),
-    Bits(Bits),
-}
-
 /// What finds the rows of a value.
 #[derive(Debug, Clone)]
 enum Finder {
     /// Values and their rows; "no value" is not among them.
     Sets(Vec<(u32, Set)>),
-    /// The rows in the order of their numbers' ranks.
-    Order(Sorted),
+    /// The rows in the order of their numbers' ranks, and where each number's lie there.
+    Order(Sorted, Runs),
     /// Nothing: there are too many values, and nobody asks for one of them often enough.
     Nothing,
 }
@@ -92,10 +84,10 @@ impl Codes {
                     None if number == ABSENT => {}
                     None if sets.len() < MOST_SETS => sets.push((number, Set::List(vec![row as u16]))),
                     None if self.ranking == Ranking::None => self.finder = Finder::Nothing,
-                    None => self.finder = Finder::Order(Sorted::default()),
+                    None => self.finder = Finder::Order(Sorted::default(), Runs::default()),
                 }
             }
-            Finder::Order(sorted) => sorted.moves(row),
+            Finder::Order(sorted, _) => sorted.moves(row),
             Finder::Nothing => {}
         }
     }
@@ -103,18 +95,23 @@ impl Codes {
     /// How many rows of a block of this length lie outside the order.
     pub(super) fn loose_len(&self, len: usize) -> usize {
         match &self.finder {
-            Finder::Order(sorted) => sorted.loose_len(len),
+            Finder::Order(sorted, _) => sorted.loose_len(len),
             Finder::Sets(_) | Finder::Nothing => 0,
         }
     }
 
     /// Puts them in.
     pub(super) fn put_in(&mut self, len: usize, tree: &[u32]) {
-        if let Finder::Order(sorted) = &mut self.finder {
+        if let Finder::Order(sorted, runs) = &mut self.finder {
             match self.ranking {
-                Ranking::Tree => sorted.put_in(len, |row| rank(tree, self.packed.get(row))),
+                // Numbers without a place in the tree lie behind all others, each by itself.
+                Ranking::Tree => sorted.put_in(len, |row| {
+                    let number = self.packed.get(row);
+                    (rank(tree, number), number)
+                }),
                 _ => sorted.put_in(len, |row| self.packed.get(row)),
             }
+            *runs = Runs::of(sorted, |row| self.packed.get(row));
         }
     }
 
@@ -129,39 +126,28 @@ impl Codes {
                 let (wanted, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| wanted.has(*n));
                 keep_sets(bits, len, &wanted, &others);
             }
-            Finder::Order(sorted) if wanted.list().len() <= MOST_LOOKUPS => {
-                sorted.keep_runs(bits, len, &self.runs(sorted, wanted, tree), passes);
-            }
-            _ => self.packed.keep(bits, wanted),
+            Finder::Order(sorted, runs) => sorted.keep_runs(bits, len, &self.found(runs, wanted, tree), passes),
+            Finder::Nothing => self.packed.keep(bits, wanted),
         }
     }
 
     /// Where the rows with these numbers lie in the order.
-    fn runs(&self, sorted: &Sorted, wanted: &Numbers, tree: &[u32]) -> Vec<(usize, usize)> {
-        let ranked = |number: u32| if self.ranking == Ranking::Tree { rank(tree, number) } else { number };
-        let mut ranks: Vec<u32> = wanted.list().iter().map(|n| ranked(*n)).collect();
+    fn found(&self, runs: &Runs, wanted: &Numbers, tree: &[u32]) -> Vec<(usize, usize)> {
+        if wanted.list().len() > MOST_LOOKUPS {
+            return runs.all(|number| wanted.has(number));
+        }
+        let ranked = |number: u32| (if self.ranking == Ranking::Tree { rank(tree, number) } else { number }, number);
+        let mut ranks: Vec<(u32, u32)> = wanted.list().iter().map(|n| ranked(*n)).collect();
         ranks.sort_unstable();
-        ranks.dedup();
-        let run = |n: u32| {
-            let from = sorted.place(0, sorted.rows().len(), |row| ranked(self.get(row)) < n);
-            (from, sorted.place(from, sorted.rows().len(), |row| ranked(self.get(row)) <= n))
-        };
-        ranks.into_iter().map(run).collect()
-    }
-
-    /// Where the rows of a part of the tree lie in the order.
-    fn run_of(&self, sorted: &Sorted, part: &Range<u32>, tree: &[u32]) -> (usize, usize) {
-        let ranked = |row: usize| rank(tree, self.get(row));
-        let from = sorted.place(0, sorted.rows().len(), |row| ranked(row) < part.start);
-        (from, sorted.place(from, sorted.rows().len(), |row| ranked(row) < part.end))
+        ranks.into_iter().map(|one| runs.part(|n| ranked(n) < one, |n| ranked(n) == one)).collect()
     }
 
     /// The rows whose number is among these, if they are few and found without looking at others.
     pub(super) fn find_few(&self, len: usize, wanted: &Numbers, tree: &[u32]) -> Option<Vec<u16>> {
         match &self.finder {
             Finder::Sets(sets) if !wanted.has(ABSENT) => few_of(sets.iter().filter(|(n, _)| wanted.has(*n))),
-            Finder::Order(sorted) if wanted.list().len() <= MOST_LOOKUPS => {
-                sorted.few(len, &self.runs(sorted, wanted, tree), |row| wanted.has(self.get(row)))
+            Finder::Order(sorted, runs) if wanted.list().len() <= MOST_LOOKUPS => {
+                sorted.few(len, &self.found(runs, wanted, tree), |row| wanted.has(self.get(row)))
             }
             _ => None,
         }
@@ -171,8 +157,8 @@ impl Codes {
     pub(super) fn find_few_of(&self, len: usize, part: &Range<u32>, tree: &[u32]) -> Option<Vec<u16>> {
         match &self.finder {
             Finder::Sets(sets) => few_of(sets.iter().filter(|(n, _)| part.contains(&rank(tree, *n)))),
-            Finder::Order(sorted) => {
-                let run = self.run_of(sorted, part, tree);
+            Finder::Order(sorted, runs) => {
+                let run = run_of(runs, part, tree);
                 sorted.few(len, &[run], |row| self.lies_in(row, part, tree))
             }
             Finder::Nothing => None,
@@ -192,17 +178,17 @@ impl Codes {
                 let (inside, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| part.contains(&rank(tree, *n)));
                 keep_sets(bits, len, &inside, &others);
             }
-            Finder::Order(sorted) => {
-                sorted.keep_runs(bits, len, &[self.run_of(sorted, &part, tree)], passes);
+            Finder::Order(sorted, runs) => {
+                sorted.keep_runs(bits, len, &[run_of(runs, &part, tree)], passes);
             }
             Finder::Nothing => bits.keep_if(passes),
         }
     }
 
     /// How many of the rows have each number, added to what is there.
-    pub(super) fn count(&self, bits: &Bits, counts: &mut [u64]) {
-        match &self.finder {
-            Finder::Sets(sets) => {
+    pub(super) fn count(&self, rows: &Set, counts: &mut [u64]) {
+        match (&self.finder, rows) {
+            (Finder::Sets(sets), Set::Bits(bits, _)) => {
                 let mut rest = bits.len();
                 for (number, set) in sets {
                     let common = set.common(bits);
@@ -211,22 +197,44 @@ impl Codes {
                 }
                 counts[ABSENT as usize] += rest as u64;
             }
-            _ => bits.iter().for_each(|row| counts[self.get(row) as usize] += 1),
+            _ => rows.each(|row| counts[self.get(row) as usize] += 1),
         }
     }
 
-    /// The numbers that occur, where they are few.
-    pub(super) fn few(&self) -> Option<impl Iterator<Item = u32> + '_> {
-        match &self.finder {
-            Finder::Sets(sets) => Some(sets.iter().map(|(n, _)| *n)),
-            _ => None,
+    /// How many of the rows have each number together with each of another column.
+    pub(super) fn count_with(&self, other: &Codes, rows: &Set, count: &mut impl FnMut(u32, u32, u64)) {
+        let (Finder::Sets(own), Finder::Sets(others), Set::Bits(bits, _)) = (&self.finder, &other.finder, rows) else {
+            return rows.each(|row| count(self.get(row), other.get(row), 1));
+        };
+        let mut rest = bits.len();
+        for (number, set) in own {
+            match set {
+                Set::List(rows) => {
+                    for row in rows.iter().map(|row| usize::from(*row)).filter(|row| bits.has(*row)) {
+                        rest -= 1;
+                        count(*number, other.get(row), 1);
+                    }
+                }
+                Set::Bits(rows, _) => {
+                    let all = rows.common(bits);
+                    rest -= all;
+                    if all > 0 {
+                        count_sets(*number, others, &[rows, bits], all, count);
+                    }
+                }
+            }
+        }
+        if rest > 0 {
+            let mut without = bits.clone();
+            own.iter().for_each(|(_, set)| set.drop_from(&mut without));
+            count_sets(ABSENT, others, &[&without, bits], rest, count);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         let finder = match &self.finder {
             Finder::Sets(sets) => sets.iter().map(|(_, set)| 40 + set.bytes()).sum(),
-            Finder::Order(sorted) => sorted.bytes(),
+            Finder::Order(sorted, runs) => sorted.bytes() + runs.bytes(),
             Finder::Nothing => 0,
         };
         finder + self.packed.bytes()
@@ -240,7 +248,7 @@ impl Codes {
     /// The order, where there is one and nothing lies outside it.
     pub(super) fn order(&self) -> Option<&[u16]> {
         match &self.finder {
-            Finder::Order(sorted) if sorted.loose_len(0) == 0 => Some(sorted.rows()),
+            Finder::Order(sorted, _) if sorted.loose_len(0) == 0 => Some(sorted.rows()),
             _ => None,
         }
     }
@@ -266,7 +274,11 @@ impl Codes {
                     None if sets.len() == MOST_SETS => {
                         codes.finder = match ranking {
                             Ranking::None => Finder::Nothing,
-                            _ => Finder::Order(order.unwrap_or_default()),
+                            _ => {
+                                let order = order.unwrap_or_default();
+                                let runs = Runs::of(&order, |row| packed.get(row));
+                                Finder::Order(order, runs)
+                            }
                         };
                         codes.packed = packed;
                         return codes;
@@ -284,6 +296,11 @@ impl Codes {
         codes.packed = packed;
         codes
     }
+}
+
+/// Where the rows of a part of the tree lie.
+fn run_of(runs: &Runs, part: &Range<u32>, tree: &[u32]) -> (usize, usize) {
+    runs.part(|number| rank(tree, number) < part.start, |number| rank(tree, number) < part.end)
 }
 
 /// The place of a tenant in the tree; "no tenant" lies behind all.
@@ -315,7 +332,7 @@ fn keep_sets(bits: &mut Bits, len: usize, wanted: &[&(u32, Set)], others: &[&(u3
         return;
     }
     match wanted {
-        [(_, Set::Bits(only))] => bits.keep(only),
+        [(_, Set::Bits(only, _))] => bits.keep(only),
         _ => {
             let mut kept = Bits::none();
             wanted.iter().for_each(|(_, set)| set.add_to(&mut kept));
@@ -324,74 +341,27 @@ fn keep_sets(bits: &mut Bits, len: usize, wanted: &[&(u32, Set)], others: &[&(u3
     }
 }
 
-impl Set {
-    fn of(rows: Vec<u16>) -> Set {
-        if rows.len() <= MOST_LISTED {
-            return Set::List(rows);
-        }
-        let mut bits = Bits::none();
-        rows.iter().for_each(|r| bits.insert(usize::from(*r)));
-        Set::Bits(bits)
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Set::List(rows) => rows.len(),
-            Set::Bits(bits) => bits.len(),
-        }
-    }
-
-    fn insert(&mut self, row: usize) {
-        match self {
-            Set::List(rows) => {
-                if let Err(at) = rows.binary_search(&(row as u16)) {
-                    rows.insert(at, row as u16);
-                }
-                if rows.len() > MOST_LISTED {
-                    *self = Set::of(std::mem::take(rows));
-                }
-            }
-            Set::Bits(bits) => bits.insert(row),
+/// Counts the `all` rows that two sets have in common by these sets; what no set has, has no value.
+fn count_sets(
+    number: u32,
+    sets: &[(u32, Set)],
+    [a, b]: &[&Bits; 2],
+    all: usize,
+    count: &mut impl FnMut(u32, u32, u64),
+) {
+    let mut rest = all;
+    for (other, set) in sets {
+        let common = match set {
+            Set::List(rows) => rows.iter().map(|r| usize::from(*r)).filter(|r| a.has(*r) && b.has(*r)).count(),
+            Set::Bits(own, _) => own.common_of_three(a, b),
+        };
+        if common > 0 {
+            rest -= common;
+            count(number, *other, common as u64);
         }
     }
-
-    fn remove(&mut self, row: usize) {
-        match self {
-            Set::List(rows) => {
-                if let Ok(at) = rows.binary_search(&(row as u16)) {
-                    rows.remove(at);
-                }
-            }
-            Set::Bits(bits) => bits.remove(row),
-        }
-    }
-
-    fn add_to(&self, bits: &mut Bits) {
-        match self {
-            Set::List(rows) => rows.iter().for_each(|r| bits.insert(usize::from(*r))),
-            Set::Bits(own) => bits.add(own),
-        }
-    }
-
-    fn drop_from(&self, bits: &mut Bits) {
-        match self {
-            Set::List(rows) => rows.iter().for_each(|r| bits.remove(usize::from(*r))),
-            Set::Bits(own) => bits.drop_all(own),
-        }
-    }
-
-    fn common(&self, bits: &Bits) -> usize {
-        match self {
-            Set::List(rows) => rows.iter().filter(|r| bits.has(usize::from(**r))).count(),
-            Set::Bits(own) => bits.common(own),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Set::List(rows) => rows.capacity() * 2,
-            Set::Bits(_) => ROWS / 8,
-        }
+    if rest > 0 {
+        count(number, ABSENT, rest as u64);
     }
 }
 

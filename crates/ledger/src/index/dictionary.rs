@@ -151,6 +151,15 @@ impl Dictionary {
         self.with(number, |read| read.single().map(|c| c.to_value()))
     }
 
+    /// What comes in the order of values, where numbers of the same are compared by themselves; absent last.
+    pub(super) fn sorted_by(&self, number: u32) -> (bool, &[u8]) {
+        match self.kind {
+            _ if number == ABSENT => (true, &[]),
+            FieldKind::Text | FieldKind::Uuid => (false, self.raw(number)),
+            _ => (false, &[]),
+        }
+    }
+
     /// The place of each number in the order of values; absent last.
     pub(super) fn places(&self) -> Arc<[u32]> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,8 @@ mod numbers;
 mod page;
 mod question;
 mod rows;
+mod runs;
+mod set;
 mod sorted;
 mod tree;
 mod walk;
@@ -46,7 +48,6 @@ pub(crate) use self::hot::Hot;
 
 /// What a commit did to the record, as far as the index must know.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly all changes are tasks")]
 pub(crate) enum Change {
     /// A task is new or visibly different.
     Task(Task),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use domain::query::{Direction, Field, Value};
 
-use super::bits::Bits;
 use super::dictionary::{self, Numbers};
 use super::numbers::{self, Ranges};
 use super::question::{Sieve, number};
@@ -71,25 +70,18 @@ fn select<F: Field>(rows: &Rows<'_, F>, terms: &[Term], key: Key<'_>, skip: u64,
 
 fn by_id<F: Field>(rows: &Rows<'_, F>, down: bool, key: Key<'_>, mut skip: u64, limit: usize, page: &mut Vec<i64>) {
     let after = key.and_then(|k| k[0].as_ref()).map(number);
-    let mut found = Vec::new();
+    let mut shown = Vec::new();
     for step in 0..rows.blocks() {
         if page.len() == limit {
             return;
         }
         let block = if down { rows.blocks() - 1 - step } else { step };
         let (first, end) = (id(block, 0), id(block + 1, 0));
-        let bits = match after {
+        let found = match after {
             Some(after) if (down && after <= first) || (!down && after >= end - 1) => continue,
-            Some(after) if (first..end).contains(&after) => rows.bits(block).map(|bits| {
-                let mut bits = bits.clone();
-                let row = (after - first) as usize;
-                if down {
-                    bits.keep(&Bits::before(row));
-                } else {
-                    bits.drop_all(&Bits::before(row + 1));
-                }
-                Cow::Owned(bits)
-            }),
+            Some(after) if (first..end).contains(&after) => {
+                rows.set(block).map(|set| Cow::Owned(set.beside((after - first) as usize, down)))
+            }
             _ => {
                 if skip > 0 {
                     let count = rows.count(block);
@@ -98,14 +90,14 @@ fn by_id<F: Field>(rows: &Rows<'_, F>, down: bool, key: Key<'_>, mut skip: u64, 
                         continue;
                     }
                 }
-                rows.bits(block).map(Cow::Borrowed)
+                rows.set(block).map(Cow::Borrowed)
             }
         };
-        let Some(bits) = bits else { continue };
-        found.clear();
-        bits.page(down, skip as usize, limit - page.len(), &mut found);
+        let Some(found) = found else { continue };
+        shown.clear();
+        found.page(down, skip as usize, limit - page.len(), &mut shown);
         skip = 0;
-        page.extend(found.iter().map(|row| id(block, *row)));
+        page.extend(shown.iter().map(|row| id(block, *row)));
     }
 }
 
@@ -120,7 +112,7 @@ fn by_code<F: Field>(
 ) {
     let term = &terms[0];
     let dictionary = &rows.index.dictionaries[column];
-    let counts = (dictionary.last() > FEW_VALUES).then(|| rows.index.count_codes(rows, column));
+    let counts = (skip > 0 || dictionary.last() > FEW_VALUES).then(|| rows.index.count_codes(rows, column));
     let mut values: Vec<u32> = match &counts {
         Some(counts) => (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(number, _)| number).collect(),
         None => (0..=dictionary.last()).collect(),

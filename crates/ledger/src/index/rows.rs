@@ -5,16 +5,17 @@ use std::cell::OnceCell;
 use domain::query::Field;
 
 use super::Index;
-use super::bits::{Bits, ROWS};
+use super::bits::ROWS;
 use super::block::Block;
 use super::question::Sieve;
+use super::set::Set;
 
 /// The rows of the index, or of others, that pass some tests.
 pub(super) struct Rows<'a, F: Field> {
     pub(super) index: &'a Index<F>,
     among: Option<&'a Rows<'a, F>>,
     sieves: Vec<Sieve>,
-    found: Vec<OnceCell<Option<Bits>>>,
+    found: Vec<OnceCell<Option<Set>>>,
     /// How many there are in a block, where that is known without looking.
     known: Vec<Option<u32>>,
 }
@@ -57,44 +58,48 @@ impl<'a, F: Field> Rows<'a, F> {
     }
 
     /// Those of a block; none if there are none.
-    pub(super) fn bits(&self, number: usize) -> Option<&Bits> {
+    pub(super) fn set(&self, number: usize) -> Option<&Set> {
         self.found[number].get_or_init(|| self.look(number)).as_ref()
     }
 
-    fn look(&self, number: usize) -> Option<Bits> {
+    fn look(&self, number: usize) -> Option<Set> {
         if self.known[number] == Some(0) {
             return None;
         }
         let block = self.block(number)?;
-        let all = match self.among {
-            Some(rows) => rows.bits(number)?,
-            None => &block.live,
+        let among = match self.among {
+            Some(rows) => Some(rows.set(number)?),
+            None => None,
         };
         let tree = self.index.tree.ranks();
-        if let Some(few) = self.sieves.iter().find_map(|sieve| sieve.find_few(block, tree)) {
-            let passes =
-                |row: &usize| all.has(*row) && self.sieves.iter().all(|sieve| sieve.passes(*row, number, block, tree));
-            let mut rows = few.into_iter().map(usize::from).filter(passes).peekable();
-            rows.peek()?;
-            let mut bits = Bits::none();
-            rows.for_each(|row| bits.insert(row));
-            return Some(bits);
+        let few = match among {
+            Some(Set::List(rows)) => Some(rows.clone()),
+            _ => self.sieves.iter().find_map(|sieve| sieve.find_few(block, tree)),
+        };
+        if let Some(mut few) = few {
+            let is_there = |row| among.map_or_else(|| block.live.has(row), |set| set.has(row));
+            few.retain(|row| {
+                let row = usize::from(*row);
+                is_there(row) && self.sieves.iter().all(|sieve| sieve.passes(row, number, block, tree))
+            });
+            few.sort_unstable();
+            return (!few.is_empty()).then_some(Set::List(few));
         }
-        let mut bits = all.clone();
+        let mut bits = match among {
+            Some(Set::Bits(bits, _)) => bits.clone(),
+            _ => block.live.clone(),
+        };
         for sieve in &self.sieves {
-            if bits.is_empty() {
-                return None;
-            }
             sieve.keep(&mut bits, number, block, tree);
         }
-        (!bits.is_empty()).then_some(bits)
+        Set::some(bits)
     }
 
     /// How many there are in a block.
     pub(super) fn count(&self, number: usize) -> u64 {
         match self.known[number] {
             Some(count) => u64::from(count),
-            None => self.bits(number).map_or(0, Bits::len) as u64,
+            None => self.set(number).map_or(0, Set::len) as u64,
         }
     }
 
@@ -106,8 +111,8 @@ impl<'a, F: Field> Rows<'a, F> {
     /// Every one.
     pub(super) fn each(&self, mut f: impl FnMut(usize, &'a Block, usize)) {
         for number in 0..self.blocks() {
-            if let (Some(block), Some(bits)) = (self.block(number), self.bits(number)) {
-                bits.iter().for_each(|row| f(number, block, row));
+            if let (Some(block), Some(set)) = (self.block(number), self.set(number)) {
+                set.each(|row| f(number, block, row));
             }
         }
     }

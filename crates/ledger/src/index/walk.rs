@@ -6,12 +6,12 @@ use std::collections::BinaryHeap;
 
 use domain::query::{Field, Value};
 
-use super::bits::Bits;
 use super::block::{BASE, Block};
 use super::numbers::{self, Lane};
 use super::page::{Term, along, compare_rows, compare_to_key};
 use super::question::number;
 use super::rows::{Rows, id};
+use super::set::Set;
 use super::sorted::Sorted;
 
 /// When so few rows may still be at a place, they are looked at one by one.
@@ -21,17 +21,20 @@ const NARROW: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 2048 };
 pub(super) struct Walk<'r, 'i, F: Field> {
     rows: &'r Rows<'i, F>,
     terms: &'r [Term],
-    runs: Vec<Run<'r>>,
+    runs: Vec<Run<'r, 'i, F>>,
 }
 
-/// Rows of one block in order; some of them may not be wanted.
-struct Run<'r> {
+/// Rows of one block in order; some of them may not be wanted. Most blocks lie wholly on one side of a place: the first and
+/// the last value tell, and of these blocks nothing else is looked at, not even which of their rows are wanted.
+struct Run<'r, 'i, F: Field> {
+    rows: &'r Rows<'i, F>,
     number: usize,
     block: &'r Block,
     column: usize,
     descending: bool,
-    wanted: &'r Bits,
     entries: Entries<'r>,
+    first: i64,
+    last: i64,
 }
 
 enum Entries<'r> {
@@ -55,30 +58,28 @@ impl<'r, 'i, F: Field> Walk<'r, 'i, F> {
         let descending = terms[0].descending;
         let mut runs = Vec::new();
         for number in 0..rows.blocks() {
-            if rows.count(number) == 0 {
-                continue;
-            }
-            let (Some(block), Some(wanted)) = (rows.block(number), rows.bits(number)) else { continue };
-            let lane = block.numbers[column].lane(block.len, block.numbers[BASE].wide());
-            let mut run = |entries| runs.push(Run { number, block, column, descending, wanted, entries });
-            match lane {
+            let Some(block) = rows.block(number).filter(|_| rows.count(number) > 0) else { continue };
+            let mut run = |entries| runs.extend(Run::new(rows, number, (block, column), descending, entries));
+            match block.numbers[column].lane(block.len, block.numbers[BASE].wide()) {
                 Lane::Natural(len) => run(Entries::Natural(len)),
                 Lane::Sorted(sorted, begin) => {
                     run(Entries::Sorted(sorted, &sorted.rows()[begin..]));
-                    run(listed(block, column, descending, wanted, sorted.loose(block.len)));
+                    run(listed(rows, (number, block, column), descending, sorted.loose(block.len)));
                 }
-                Lane::Loose(rows) => run(listed(block, column, descending, wanted, rows.into_iter())),
+                Lane::Loose(few) => run(listed(rows, (number, block, column), descending, few.into_iter())),
             }
         }
-        runs.retain(|run| run.len() > 0);
         Walk { rows, terms, runs }
     }
 
     /// Adds the rows behind a key, or behind so many others, and gives back how many are still to be skipped.
     pub(super) fn page(self, key: Option<&[Option<Value>]>, skip: u64, limit: usize, page: &mut Vec<i64>) -> u64 {
         let start = match key.and_then(|k| k[0].as_ref()) {
-            Some(value) => Start { at: Some(along(number(value), self.terms[0].descending)), skip: 0 },
-            None if skip == 0 => Start { at: None, skip: 0 },
+            Some(value) => {
+                let at = along(number(value), self.terms[0].descending);
+                self.start(at, 0, self.runs.iter().map(|run| (0, run.len())))
+            }
+            None if skip == 0 => Start { at: None, skip: 0, places: vec![0; self.runs.len()] },
             None => match self.find(skip) {
                 Ok(start) => start,
                 Err(all) => return skip - all,
@@ -110,7 +111,8 @@ impl<'r, 'i, F: Field> Walk<'r, 'i, F> {
                 let nth = (skip - before) as usize;
                 let (less, at, _) = values.select_nth_unstable(nth);
                 let equal = less.iter().filter(|v| *v == at).count();
-                return Ok(Start { at: Some(*at), skip: equal as u64 });
+                let between = low.iter().zip(&high).map(|(low, high)| (low.place, high.place));
+                return Ok(self.start(*at, equal as u64, between));
             }
             // The middle of the middles, weighed: about half of what is open lies on each side of it.
             let mut middles: Vec<(i64, usize)> = (0..self.runs.len())
@@ -132,27 +134,33 @@ impl<'r, 'i, F: Field> Walk<'r, 'i, F> {
                 high = cut_before;
                 continue;
             }
-            let cut_behind = self.cuts(&low, &high, |value| value <= pivot);
+            let cut_behind = self.cuts(&cut_before, &high, |value| value <= pivot);
             let through: u64 = cut_behind.iter().map(|c| c.before).sum();
             if through > skip {
                 let before: u64 = cut_before.iter().map(|c| c.before).sum();
-                return Ok(Start { at: Some(pivot), skip: skip - before });
+                let places = cut_before.iter().map(|cut| cut.place).collect();
+                return Ok(Start { at: Some(pivot), skip: skip - before, places });
             }
             low = cut_behind;
         }
     }
 
+    /// The start at a value, which each run has between two places or nowhere.
+    fn start(&self, at: i64, skip: u64, between: impl Iterator<Item = (usize, usize)>) -> Start {
+        let place = |(run, (from, to)): (&Run<'_, '_, F>, (usize, usize))| run.place(from, to, |value| value < at);
+        Start { at: Some(at), skip, places: self.runs.iter().zip(between).map(place).collect() }
+    }
+
     fn cuts(&self, low: &[Cut], high: &[Cut], less: impl Fn(i64) -> bool) -> Vec<Cut> {
-        let cut = |(run, (low, high)): (&Run<'_>, (&Cut, &Cut))| run.cut(*low, *high, &less);
+        let cut = |(run, (low, high)): (&Run<'_, '_, F>, (&Cut, &Cut))| run.cut(*low, *high, &less);
         self.runs.iter().zip(low.iter().zip(high)).map(cut).collect()
     }
 
     /// Adds the rows from a value on, in order.
     fn merge(&self, start: Start, key: Option<&[Option<Value>]>, limit: usize, page: &mut Vec<i64>) {
         let mut heap = BinaryHeap::new();
-        for (i, run) in self.runs.iter().enumerate() {
-            let place = start.at.map_or(0, |at| run.place(0, run.len(), |value| value < at));
-            run.push(&mut heap, i, place);
+        for (i, (run, place)) in self.runs.iter().zip(&start.places).enumerate() {
+            run.push(&mut heap, i, *place);
         }
         // Rows of one value, which the other terms bring in order.
         let mut equal = Equal { value: i64::MIN, rows: Vec::new(), skip: start.skip as usize };
@@ -208,27 +216,45 @@ struct Equal {
     skip: usize,
 }
 
-/// Where a page begins: at a value, or at the first; and how many of the rows there come before it.
+/// Where a page begins: at a value, or at the first, and at which place of each run; and how many of the rows there come
+/// before it.
 struct Start {
     at: Option<i64>,
     skip: u64,
+    places: Vec<usize>,
 }
 
-fn listed<'r>(
-    block: &Block,
-    column: usize,
+/// The wanted ones among rows that lie outside an order.
+fn listed<'r, F: Field>(
+    rows: &Rows<'_, F>,
+    (number, block, column): (usize, &Block, usize),
     descending: bool,
-    wanted: &Bits,
-    rows: impl Iterator<Item = usize>,
+    loose: impl Iterator<Item = usize>,
 ) -> Entries<'r> {
+    let mut loose = loose.filter(|row| block.number(column, *row) != numbers::ABSENT).peekable();
+    let wanted = loose.peek().and_then(|_| rows.set(number));
     let value = |row: usize| (along(block.number(column, row), descending), row as u16);
-    let present = |row: &usize| block.number(column, *row) != numbers::ABSENT;
-    let mut rows: Vec<_> = rows.filter(|row| wanted.has(*row)).filter(present).map(value).collect();
+    let mut rows: Vec<_> = loose.filter(|row| wanted.is_some_and(|w| w.has(*row))).map(value).collect();
     rows.sort_unstable();
     Entries::Listed(rows)
 }
 
-impl Run<'_> {
+impl<'r, 'i, F: Field> Run<'r, 'i, F> {
+    /// None if there is nothing in it.
+    fn new(
+        rows: &'r Rows<'i, F>,
+        number: usize,
+        (block, column): (&'r Block, usize),
+        descending: bool,
+        entries: Entries<'r>,
+    ) -> Option<Self> {
+        let mut run = Run { rows, number, block, column, descending, entries, first: 0, last: 0 };
+        let held = |place: &usize| run.holds(*place);
+        let (first, last) = ((0..run.len()).find(held)?, (0..run.len()).rev().find(held)?);
+        (run.first, run.last) = (run.value(first), run.value(last));
+        Some(run)
+    }
+
     fn len(&self) -> usize {
         match &self.entries {
             Entries::Natural(len) => *len,
@@ -268,8 +294,30 @@ impl Run<'_> {
     fn is_wanted(&self, place: usize) -> bool {
         match &self.entries {
             Entries::Listed(_) => true,
-            _ => self.wanted.has(self.row(place)) && self.holds(place),
+            _ => self.wanted().is_some_and(|w| w.has(self.row(place))) && self.holds(place),
         }
+    }
+
+    /// How many wanted ones lie between two places.
+    fn count(&self, from: usize, to: usize) -> u64 {
+        if from == to {
+            return 0;
+        }
+        let wanted = match (&self.entries, self.wanted()) {
+            (Entries::Listed(_), _) => to - from,
+            (_, None) => 0,
+            (Entries::Natural(_), Some(wanted)) => (from..to).filter(|p| wanted.has(self.row(*p))).count(),
+            (Entries::Sorted(sorted, rows), Some(wanted)) => {
+                let (from, to) = if self.descending { (rows.len() - to, rows.len() - from) } else { (from, to) };
+                let rows = rows[from..to].iter().map(|row| usize::from(*row));
+                rows.filter(|row| wanted.has(*row) && !sorted.has_moved(*row)).count()
+            }
+        };
+        wanted as u64
+    }
+
+    fn wanted(&self) -> Option<&'r Set> {
+        self.rows.set(self.number)
     }
 
     /// The first place from here on where something is in its place.
@@ -291,6 +339,17 @@ impl Run<'_> {
 
     /// The first place whose value is not `less`.
     fn place(&self, from: usize, to: usize, less: impl Fn(i64) -> bool) -> usize {
+        if from == to || !less(self.first) {
+            return from;
+        }
+        if less(self.last) {
+            return to;
+        }
+        // Often nothing lies between two places that are looked for one after the other.
+        let next = self.next(from);
+        if next < to && !less(self.value(next)) {
+            return from;
+        }
         let (mut low, mut high) = (from, to);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -306,25 +365,26 @@ impl Run<'_> {
 
     /// How many rows are wanted.
     fn wanted_len(&self) -> u64 {
-        let wanted = match &self.entries {
-            Entries::Listed(rows) => rows.len(),
-            Entries::Natural(_) => self.wanted.len(),
+        match &self.entries {
+            Entries::Listed(rows) => rows.len() as u64,
+            Entries::Natural(_) => self.rows.count(self.number),
             Entries::Sorted(sorted, rows) => {
                 // All but those that lie outside the order, and those without a value at its beginning.
                 let begin = sorted.rows().len() - rows.len();
-                let mut inside = self.wanted.clone();
-                sorted.loose(self.block.len).for_each(|row| inside.remove(row));
-                sorted.rows()[..begin].iter().for_each(|row| inside.remove(usize::from(*row)));
-                inside.len()
+                let mut outside: Vec<usize> = sorted.rows()[..begin].iter().map(|row| usize::from(*row)).collect();
+                outside.retain(|row| !sorted.has_moved(*row));
+                outside.extend(sorted.loose(self.block.len));
+                let wanted = if outside.is_empty() { None } else { self.wanted() };
+                let outside = wanted.map_or(0, |wanted| outside.iter().filter(|row| wanted.has(**row)).count());
+                self.rows.count(self.number) - outside as u64
             }
-        };
-        wanted as u64
+        }
     }
 
     /// Cuts between two cuts, counting on the shorter side.
     fn cut(&self, low: Cut, high: Cut, less: impl Fn(i64) -> bool) -> Cut {
         let place = self.place(low.place, high.place, less);
-        let wanted = |from: usize, to: usize| (from..to).filter(|p| self.is_wanted(*p)).count() as u64;
+        let wanted = |from: usize, to: usize| self.count(from, to);
         let before = if place == high.place {
             high.before
         } else if place - low.place <= high.place - place {
@@ -336,9 +396,9 @@ impl Run<'_> {
     }
 
     fn push(&self, heap: &mut BinaryHeap<Reverse<(i64, usize, usize)>>, number: usize, place: usize) {
-        let place = self.next(place);
-        if place < self.len() {
-            heap.push(Reverse((self.value(place), number, place)));
+        let next = self.next(place);
+        if next < self.len() {
+            heap.push(Reverse((if place == 0 { self.first } else { self.value(next) }, number, next)));
         }
     }
 }
