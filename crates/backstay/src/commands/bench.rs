@@ -120,7 +120,7 @@ pub(crate) struct LedgerArgs {
     /// Ask a kind of question so many seconds at most
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     seconds: u64,
-    /// Only kinds of questions with this in their names
+    /// Only kinds of questions with this in their names, and no restarts
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// How many write at once

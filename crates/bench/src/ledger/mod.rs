@@ -160,9 +160,12 @@ async fn measure(
         say(format!("writing: {} callers", load.callers));
         report.writes = Some(write(&ledger, place, load).await?);
     }
-    say("restarting".to_owned());
-    let ledger = Arc::into_inner(ledger).context("somebody still uses the ledger")?;
-    let ledger = figures::restart(ledger, &place.file, &mut report.figures).await?;
+    let mut ledger = Arc::into_inner(ledger).context("somebody still uses the ledger")?;
+    // Whoever asks for some kinds of questions waits for these only.
+    if only.is_none() {
+        say("restarting".to_owned());
+        ledger = figures::restart(ledger, &place.file, &mut report.figures).await?;
+    }
     ledger.close().await.map_err(|e| anyhow::anyhow!(e.message))?;
     drop(ledger);
     if let Some(rows) = options.side_rows

@@ -31,7 +31,7 @@ enum Finder {
     /// Values and their rows; "no value" is not among them.
     Sets(Vec<(u32, Set)>),
     /// The rows in the order of their numbers' ranks, and where each number's lie there.
-    Order(Sorted, Runs),
+    Order(Sorted, Box<Runs>),
     /// Nothing: there are too many values, and nobody asks for one of them often enough.
     Nothing,
 }
@@ -84,7 +84,11 @@ impl Codes {
                     None if number == ABSENT => {}
                     None if sets.len() < MOST_SETS => sets.push((number, Set::List(vec![row as u16]))),
                     None if self.ranking == Ranking::None => self.finder = Finder::Nothing,
-                    None => self.finder = Finder::Order(Sorted::default(), Runs::default()),
+                    None => {
+                        let order = Sorted::default();
+                        let runs = Runs::of(&order, self.ranking == Ranking::Tree, |_| ABSENT);
+                        self.finder = Finder::Order(order, Box::new(runs));
+                    }
                 }
             }
             Finder::Order(sorted, _) => sorted.moves(row),
@@ -111,7 +115,7 @@ impl Codes {
                 }),
                 _ => sorted.put_in(len, |row| self.packed.get(row)),
             }
-            *runs = Runs::of(sorted, |row| self.packed.get(row));
+            **runs = Runs::of(sorted, self.ranking == Ranking::Tree, |row| self.packed.get(row));
         }
     }
 
@@ -126,20 +130,26 @@ impl Codes {
                 let (wanted, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| wanted.has(*n));
                 keep_sets(bits, len, &wanted, &others);
             }
-            Finder::Order(sorted, runs) => sorted.keep_runs(bits, len, &self.found(runs, wanted, tree), passes),
+            Finder::Order(sorted, runs) => match self.found(runs, wanted, tree) {
+                Some(found) => sorted.keep_runs(bits, len, &found, passes),
+                None => self.packed.keep(bits, wanted),
+            },
             Finder::Nothing => self.packed.keep(bits, wanted),
         }
     }
 
-    /// Where the rows with these numbers lie in the order.
-    fn found(&self, runs: &Runs, wanted: &Numbers, tree: &[u32]) -> Vec<(usize, usize)> {
+    /// Where the rows with these numbers lie in the order; none where it costs less to look at each row.
+    fn found(&self, runs: &Runs, wanted: &Numbers, tree: &[u32]) -> Option<Vec<(usize, usize)>> {
         if wanted.list().len() > MOST_LOOKUPS {
-            return runs.all(|number| wanted.has(number));
+            return runs.many(wanted);
         }
-        let ranked = |number: u32| (if self.ranking == Ranking::Tree { rank(tree, number) } else { number }, number);
-        let mut ranks: Vec<(u32, u32)> = wanted.list().iter().map(|n| ranked(*n)).collect();
+        if self.ranking != Ranking::Tree {
+            return Some(runs.some(wanted.list()));
+        }
+        let mut ranks: Vec<(u32, u32)> = wanted.list().iter().map(|n| (rank(tree, *n), *n)).collect();
         ranks.sort_unstable();
-        ranks.into_iter().map(|one| runs.part(|n| ranked(n) < one, |n| ranked(n) == one)).collect()
+        let ranked = |number: u32| (rank(tree, number), number);
+        Some(ranks.into_iter().map(|one| runs.ranked(|n| ranked(n) < one, |n| ranked(n) == one)).collect())
     }
 
     /// The rows whose number is among these, if they are few and found without looking at others.
@@ -147,7 +157,7 @@ impl Codes {
         match &self.finder {
             Finder::Sets(sets) if !wanted.has(ABSENT) => few_of(sets.iter().filter(|(n, _)| wanted.has(*n))),
             Finder::Order(sorted, runs) if wanted.list().len() <= MOST_LOOKUPS => {
-                sorted.few(len, &self.found(runs, wanted, tree), |row| wanted.has(self.get(row)))
+                sorted.few(len, &self.found(runs, wanted, tree)?, |row| wanted.has(self.get(row)))
             }
             _ => None,
         }
@@ -276,8 +286,8 @@ impl Codes {
                             Ranking::None => Finder::Nothing,
                             _ => {
                                 let order = order.unwrap_or_default();
-                                let runs = Runs::of(&order, |row| packed.get(row));
-                                Finder::Order(order, runs)
+                                let runs = Runs::of(&order, ranking == Ranking::Tree, |row| packed.get(row));
+                                Finder::Order(order, Box::new(runs))
                             }
                         };
                         codes.packed = packed;
@@ -300,7 +310,7 @@ impl Codes {
 
 /// Where the rows of a part of the tree lie.
 fn run_of(runs: &Runs, part: &Range<u32>, tree: &[u32]) -> (usize, usize) {
-    runs.part(|number| rank(tree, number) < part.start, |number| rank(tree, number) < part.end)
+    runs.ranked(|number| rank(tree, number) < part.start, |number| rank(tree, number) < part.end)
 }
 
 /// The place of a tenant in the tree; "no tenant" lies behind all.

@@ -151,12 +151,19 @@ impl Dictionary {
         self.with(number, |read| read.single().map(|c| c.to_value()))
     }
 
-    /// What comes in the order of values, where numbers of the same are compared by themselves; absent last.
-    pub(super) fn sorted_by(&self, number: u32) -> (bool, &[u8]) {
+    /// What values are sorted by, absent last: their first bytes, and the rest for those that begin alike. Numbers of the same
+    /// are sorted by themselves.
+    pub(super) fn sorted_by(&self, number: u32) -> (bool, u64, &[u8]) {
         match self.kind {
-            _ if number == ABSENT => (true, &[]),
-            FieldKind::Text | FieldKind::Uuid => (false, self.raw(number)),
-            _ => (false, &[]),
+            _ if number == ABSENT => (true, 0, &[]),
+            FieldKind::Text | FieldKind::Uuid => {
+                let raw = self.raw(number);
+                let mut first = [0; 8];
+                let len = raw.len().min(first.len());
+                first[..len].copy_from_slice(&raw[..len]);
+                (false, u64::from_be_bytes(first), raw)
+            }
+            _ => (false, 0, &[]),
         }
     }
 
@@ -363,6 +370,12 @@ impl Numbers {
 
     pub(super) fn has(&self, number: u32) -> bool {
         self.bits.get(number as usize / 64).is_some_and(|w| w >> (number % 64) & 1 == 1)
+    }
+
+    /// The words in which up to so many times 64 numbers stand as bits; those behind the last are not there.
+    pub(super) fn words(&self, from: usize, len: usize) -> &[u64] {
+        let end = self.bits.len().min(from + len);
+        &self.bits[from.min(end)..end]
     }
 
     pub(super) fn list(&self) -> &[u32] {

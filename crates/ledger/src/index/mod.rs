@@ -17,6 +17,7 @@ mod dictionary;
 mod follow;
 mod hot;
 mod joined;
+mod marks;
 mod numbers;
 mod page;
 mod question;

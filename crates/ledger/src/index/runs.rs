@@ -1,70 +1,193 @@
 //! Where the rows of each value lie in the order of a column: so a value is found by a search through the values that occur in
 //! the block, and many values by one look at each of these, instead of at each row.
 
-use std::ops::Range;
-
+use super::bits::{Bits, ROWS};
+use super::dictionary::Numbers;
+use super::marks::Marks;
 use super::sorted::Sorted;
 
+/// Of so many numbers side by side, more than this are held as bits.
+const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 4 } else { 4096 };
+/// If the wanted values are more than one for so many rows, to look at each row costs less than to find theirs.
+const DENSE: usize = if cfg!(all(test, debug_assertions)) { 2 } else { 12 };
+const WORDS: usize = ROWS / 64;
+
 /// The values of an order, one behind the other.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Runs {
-    numbers: Vec<u32>,
-    /// The place of the last row of each; they count from 0, and a block has no more than these.
-    lasts: Vec<u16>,
+    values: Values,
+    /// Where each begins.
+    begins: Marks,
+    /// How many rows there are.
+    len: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    /// In the order of the tree.
+    Ranked(Vec<u32>),
+    /// Numbers that go up, in parts of as many as a block has rows.
+    Numbered(Vec<Part>),
+}
+
+/// The numbers that begin alike.
+#[derive(Debug, Clone)]
+struct Part {
+    /// Which part it is.
+    of: u32,
+    /// How many numbers there are in those before.
+    before: usize,
+    numbers: Lows,
+}
+
+#[derive(Debug, Clone)]
+enum Lows {
+    List(Vec<u16>),
+    Marks(Marks),
 }
 
 impl Runs {
-    /// Those of an order, of which all rows of one number lie side by side.
-    pub(super) fn of(sorted: &Sorted, number: impl Fn(usize) -> u32) -> Runs {
-        let mut runs = Runs::default();
+    /// Those of an order, of which all rows of one number lie side by side; in the order of numbers, or of the tree.
+    pub(super) fn of(sorted: &Sorted, is_ranked: bool, number: impl Fn(usize) -> u32) -> Runs {
+        let (mut numbers, mut begins) = (Vec::new(), Bits::none());
         for (place, row) in sorted.rows().iter().enumerate() {
             let number = number(usize::from(*row));
-            match runs.lasts.last_mut() {
-                Some(last) if runs.numbers.last() == Some(&number) => *last = place as u16,
-                _ => {
-                    runs.numbers.push(number);
-                    runs.lasts.push(place as u16);
-                }
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+                begins.insert(place);
             }
         }
-        runs.numbers.shrink_to_fit();
-        runs.lasts.shrink_to_fit();
-        runs
+        let values = if is_ranked {
+            numbers.shrink_to_fit();
+            Values::Ranked(numbers)
+        } else {
+            Values::Numbered(parts(&numbers))
+        };
+        Runs { values, begins: Marks::of(begins), len: sorted.rows().len() }
     }
 
-    /// The places between two places of the list of numbers.
-    fn places(&self, numbers: Range<usize>) -> (usize, usize) {
-        let end = |until: usize| until.checked_sub(1).map_or(0, |last| usize::from(self.lasts[last]) + 1);
-        (end(numbers.start), end(numbers.end))
+    /// The places of the values between two.
+    fn places(&self, from: usize, to: usize) -> (usize, usize) {
+        let begin = |value: usize| self.begins.at(value).unwrap_or(self.len);
+        (begin(from), begin(to))
     }
 
-    /// The run behind the numbers that come before it; those in it lie side by side.
-    pub(super) fn part(&self, before: impl Fn(u32) -> bool, inside: impl Fn(u32) -> bool) -> (usize, usize) {
-        let begin = self.numbers.partition_point(|n| before(*n));
-        let len = self.numbers[begin..].partition_point(|n| inside(*n));
-        self.places(begin..begin + len)
+    /// The run behind the values that come before it; those in it lie side by side. For the order of the tree.
+    pub(super) fn ranked(&self, before: impl Fn(u32) -> bool, inside: impl Fn(u32) -> bool) -> (usize, usize) {
+        let Values::Ranked(numbers) = &self.values else { return (0, 0) };
+        let from = numbers.partition_point(|n| before(*n));
+        let len = numbers[from..].partition_point(|n| inside(*n));
+        if len == 0 { (0, 0) } else { self.places(from, from + len) }
     }
 
-    /// The runs of the rows whose number passes; runs side by side are one.
-    pub(super) fn all(&self, passes: impl Fn(u32) -> bool) -> Vec<(usize, usize)> {
-        let mut found = Vec::new();
-        let mut begin = None;
-        for (i, number) in self.numbers.iter().enumerate() {
-            match (passes(*number), begin) {
-                (true, None) => begin = Some(i),
-                (false, Some(from)) => {
-                    found.push(self.places(from..i));
-                    begin = None;
-                }
-                _ => {}
+    /// The runs of some numbers.
+    pub(super) fn some(&self, wanted: &[u32]) -> Vec<(usize, usize)> {
+        let Values::Numbered(parts) = &self.values else { return Vec::new() };
+        let run = |number: &u32| {
+            let (of, low) = (number / ROWS as u32, *number as usize % ROWS);
+            let part = &parts[parts.binary_search_by_key(&of, |part| part.of).ok()?];
+            let place = part.before + part.numbers.place(low)?;
+            Some(self.places(place, place + 1))
+        };
+        wanted.iter().filter_map(run).collect()
+    }
+
+    /// The runs of many numbers; none where there are too many of them for so many rows.
+    pub(super) fn many(&self, wanted: &Numbers) -> Option<Vec<(usize, usize)>> {
+        let mut found: Vec<u16> = Vec::new();
+        match &self.values {
+            Values::Ranked(numbers) => {
+                found
+                    .extend(numbers.iter().enumerate().filter(|(_, n)| wanted.has(**n)).map(|(value, _)| value as u16));
             }
+            Values::Numbered(parts) => parts.iter().for_each(|part| part.find(wanted, &mut found)),
         }
-        found.extend(begin.map(|from| self.places(from..self.numbers.len())));
-        found
+        if found.len() > self.len / DENSE {
+            return None;
+        }
+        // Those side by side are one run.
+        let mut runs = Vec::with_capacity(found.len());
+        let mut open = None;
+        let groups = found.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        let ends = groups.flat_map(|group| [usize::from(group[0]), usize::from(group[group.len() - 1]) + 1]);
+        self.begins.at_all(ends, |place| match open.take() {
+            None => open = Some(place),
+            Some(from) => runs.push((from, place)),
+        });
+        // The last value ends with the rows.
+        runs.extend(open.map(|from| (from, self.len)));
+        Some(runs)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.numbers.capacity() * 4 + self.lasts.capacity() * 2
+        let values = match &self.values {
+            Values::Ranked(numbers) => numbers.capacity() * 4,
+            Values::Numbered(parts) => parts.iter().map(Part::bytes).sum(),
+        };
+        values + self.begins.bytes()
+    }
+}
+
+fn parts(numbers: &[u32]) -> Vec<Part> {
+    let mut before = 0;
+    let part = |numbers: &[u32]| {
+        let lows: Vec<u16> = numbers.iter().map(|n| (*n as usize % ROWS) as u16).collect();
+        let part = Part { of: numbers[0] / ROWS as u32, before, numbers: Lows::of(lows) };
+        before += numbers.len();
+        part
+    };
+    numbers.chunk_by(|a, b| a / ROWS as u32 == b / ROWS as u32).map(part).collect()
+}
+
+impl Part {
+    /// Adds the places of those numbers that are wanted.
+    fn find(&self, wanted: &Numbers, found: &mut Vec<u16>) {
+        let words = wanted.words(self.of as usize * WORDS, WORDS);
+        let is_wanted = |low: usize| words.get(low / 64).is_some_and(|word| word >> (low % 64) & 1 == 1);
+        match &self.numbers {
+            Lows::List(lows) => {
+                let hits = lows.iter().enumerate().filter(|(_, low)| is_wanted(usize::from(**low)));
+                found.extend(hits.map(|(place, _)| (self.before + place) as u16));
+            }
+            Lows::Marks(marks) => {
+                let mut before = self.before;
+                for (own, wanted) in marks.words().iter().zip(words) {
+                    let mut hits = own & wanted;
+                    while hits != 0 {
+                        let below = own & ((hits & hits.wrapping_neg()) - 1);
+                        found.push((before + below.count_ones() as usize) as u16);
+                        hits &= hits - 1;
+                    }
+                    before += own.count_ones() as usize;
+                }
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Part>()
+            + match &self.numbers {
+                Lows::List(lows) => lows.capacity() * 2,
+                Lows::Marks(marks) => marks.bytes(),
+            }
+    }
+}
+
+impl Lows {
+    fn of(lows: Vec<u16>) -> Lows {
+        if lows.len() <= MOST_LISTED {
+            return Lows::List(lows);
+        }
+        let mut bits = Bits::none();
+        lows.iter().for_each(|low| bits.insert(usize::from(*low)));
+        Lows::Marks(Marks::of(bits))
+    }
+
+    fn place(&self, low: usize) -> Option<usize> {
+        match self {
+            Lows::List(lows) => lows.binary_search(&(low as u16)).ok(),
+            Lows::Marks(marks) => marks.place(low),
+        }
     }
 }
 
@@ -72,29 +195,68 @@ impl Runs {
 mod tests {
     use super::*;
 
-    #[test]
-    fn runs_are_where_the_rows_are() {
-        let numbers = [7, 3, 3, 9, 7, 12, 3, 40];
+    /// Few and many numbers that begin alike, a gap, and several rows of one number.
+    fn numbers() -> Vec<u32> {
+        let rows = ROWS as u32;
+        let few = [3 * rows + 1, 3 * rows + 9, 5 * rows, 5 * rows + 1];
+        let many = (0..20).flat_map(|n| [n * 3, n * 3, rows + n * n % 50]);
+        many.chain(few).chain([7, 7, few[0]]).collect()
+    }
+
+    fn runs(numbers: &[u32], is_ranked: bool, rank: impl Fn(u32) -> u32) -> (Sorted, Runs) {
         let mut sorted = Sorted::default();
-        sorted.put_in(numbers.len(), |row| numbers[row]);
-        let runs = Runs::of(&sorted, |row| numbers[row]);
-        let plain = |passes: &dyn Fn(u32) -> bool| -> Vec<u32> {
-            let mut found: Vec<u32> = numbers.into_iter().filter(|n| passes(*n)).collect();
-            found.sort_unstable();
-            found
-        };
-        let rows = |found: &[(usize, usize)]| -> Vec<u32> {
-            let places = found.iter().flat_map(|(from, to)| &sorted.rows()[*from..*to]);
-            places.map(|row| numbers[usize::from(*row)]).collect()
-        };
-        for (from, to) in [(0, 100), (3, 4), (4, 12), (13, 40), (40, 41), (41, 50), (0, 3), (7, 7)] {
-            let inside = |n: u32| (from..to).contains(&n);
-            assert_eq!(rows(&[runs.part(|n| n < from, |n| n < to)]), plain(&inside), "{from} to {to}");
-            assert_eq!(rows(&runs.all(inside)), plain(&inside), "{from} to {to}");
+        sorted.put_in(numbers.len(), |row| (rank(numbers[row]), numbers[row]));
+        let runs = Runs::of(&sorted, is_ranked, |row| numbers[row]);
+        (sorted, runs)
+    }
+
+    fn rows(numbers: &[u32], sorted: &Sorted, found: &[(usize, usize)]) -> Vec<u32> {
+        let places = found.iter().flat_map(|(from, to)| &sorted.rows()[*from..*to]);
+        places.map(|row| numbers[usize::from(*row)]).collect()
+    }
+
+    fn plain(numbers: &[u32], passes: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut found: Vec<u32> = numbers.iter().copied().filter(|n| passes(*n)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn numbers_are_where_their_rows_are() {
+        let numbers = numbers();
+        let (sorted, runs) = runs(&numbers, false, |n| n);
+        let last = *numbers.iter().max().expect("some");
+        for number in 0..=last + 1 {
+            let found = rows(&numbers, &sorted, &runs.some(&[number]));
+            assert_eq!(found, plain(&numbers, |n| n == number), "{number}");
         }
-        let odd = |n: u32| n % 2 == 1;
-        assert_eq!(rows(&runs.all(odd)), plain(&odd));
-        assert_eq!(runs.all(odd).len(), 1, "3, 7 and 9 lie side by side");
-        assert_eq!(Runs::of(&Sorted::default(), |_| 0).part(|_| false, |_| true), (0, 0));
+        for step in 1..=last {
+            let wanted = Numbers::of((0..=last).filter(|n| n % step == 0).collect());
+            let right = plain(&numbers, |n| wanted.has(n));
+            assert_eq!(rows(&numbers, &sorted, &runs.some(wanted.list())), right, "{step}");
+            match runs.many(&wanted) {
+                Some(found) => assert_eq!(rows(&numbers, &sorted, &found), right, "{step}"),
+                None => assert!(right.len() > numbers.len() / DENSE, "{step}"),
+            }
+        }
+        let none = Runs::of(&Sorted::default(), false, |_| 0);
+        assert_eq!((none.some(&[0]), none.many(&Numbers::only(0))), (vec![], Some(vec![])));
+    }
+
+    #[test]
+    fn parts_of_the_tree_are_where_their_rows_are() {
+        let numbers = numbers();
+        let rank = |n: u32| 10_000 - n;
+        let (sorted, runs) = runs(&numbers, true, rank);
+        for (from, to) in [(0, 10_001), (9_000, 9_900), (9_993, 9_994), (9_950, 10_001), (4, 5)] {
+            let run = runs.ranked(|n| rank(n) < from, |n| rank(n) < to);
+            let mut found = rows(&numbers, &sorted, &[run]);
+            found.reverse();
+            assert_eq!(found, plain(&numbers, |n| (from..to).contains(&rank(n))), "{from} to {to}");
+        }
+        let wanted = Numbers::of(vec![3, 7, 9, 5 * ROWS as u32]);
+        let mut found = rows(&numbers, &sorted, &runs.many(&wanted).expect("they are few"));
+        found.reverse();
+        assert_eq!(found, plain(&numbers, |n| wanted.has(n)));
     }
 }
