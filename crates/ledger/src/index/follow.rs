@@ -38,6 +38,8 @@ pub(crate) type Shown<'a> = &'a dyn Fn(TaskField) -> Read<'a>;
 pub(crate) trait Record: Send {
     /// What tells this record from others.
     fn identity(&self) -> Result<String>;
+    /// Makes ready what the first who ask would have to wait for.
+    fn read_ahead(&self) -> Result<()>;
     /// The newest revision, and the newest task's number.
     fn newest(&self) -> Result<(Rev, i64)>;
     /// Every tenant with its locator.
@@ -257,6 +259,9 @@ impl Shared {
         let mut last_checkpoint = Instant::now();
         let mut quiet = 0;
         let mut built = self.build(record, true);
+        if let Err(e) = record.read_ahead() {
+            tracing::debug!(error = %e, "nothing was read ahead");
+        }
         loop {
             let mut waiting = locked(&self.waiting);
             let calm = !waiting.lost && !waiting.wrong && waiting.changes <= MOST_WAITING;
@@ -514,6 +519,10 @@ mod tests {
     impl Record for Trouble {
         fn identity(&self) -> Result<String> {
             Ok("none".to_owned())
+        }
+
+        fn read_ahead(&self) -> Result<()> {
+            Ok(())
         }
 
         fn newest(&self) -> Result<(Rev, i64)> {

@@ -27,6 +27,10 @@ impl Record for Feed {
         schema::identity(&self.conn)
     }
 
+    fn read_ahead(&self) -> Result<()> {
+        Db { conn: &self.conn, words: &self.words }.read_ahead().sql()
+    }
+
     fn newest(&self) -> Result<(Rev, i64)> {
         let counters = tx::counters(&self.conn)?;
         Ok((counters.rev, counters.task.0))

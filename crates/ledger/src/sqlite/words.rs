@@ -10,6 +10,9 @@ use rusqlite::{Connection, Result, Row, ToSql};
 /// How many of each sort are kept; beyond that all are forgotten, and read again. The machines of the largest ledgers that
 /// we mean to serve fit; they take some 100 MB then, beside a gigabyte of index.
 const KEPT: usize = 1 << 19;
+/// How many of each sort are read ahead, and how many of them at a time.
+const READ_AHEAD: i64 = KEPT as i64 / 4 * 3;
+const PART: usize = 1000;
 
 /// What is known of the numbers of one file. Nothing is ever changed or removed there, so what was durable once may be
 /// remembered by everybody. What the running transaction gave out is taken back with it: the writer forgets all then.
@@ -70,6 +73,17 @@ impl Db<'_> {
         })
     }
 
+    /// Reads the words and names that came last before anybody asks: after a restart each would be looked up by itself, which
+    /// takes longer than all else about a row.
+    pub(super) fn read_ahead(&self) -> Result<()> {
+        let mut words = self.conn.prepare("SELECT id, word FROM words ORDER BY id DESC LIMIT ?")?;
+        let found = words.query_map([READ_AHEAD], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        self.words.texts.fill(found)?;
+        let mut names = self.conn.prepare("SELECT id, ref, type, name FROM named ORDER BY id DESC LIMIT ?")?;
+        let named = |r: &Row<'_>| Ok((r.get(0)?, Named { id: r.get(1)?, kind: r.get(2)?, name: r.get(3)? }));
+        self.words.named.fill(names.query_map([READ_AHEAD], named)?)
+    }
+
     fn word<T>(&self, id: i64, read: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
         self.row("SELECT word FROM words WHERE id = ?", id, read)
     }
@@ -103,7 +117,46 @@ impl<T: Clone> Known<T> {
         Ok(found)
     }
 
+    /// Takes many in, a part at a time, so that nobody waits for all of them.
+    fn fill(&self, mut found: impl Iterator<Item = Result<(i64, T)>>) -> Result<()> {
+        loop {
+            let part: Vec<_> = found.by_ref().take(PART).collect::<Result<_>>()?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            self.0.write().unwrap_or_else(PoisonError::into_inner).extend(part);
+        }
+    }
+
     fn clear(&self) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn what_was_read_ahead_is_not_looked_up() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let conn = schema::open_writer(&dir.path().join("ledger.db")).expect("a ledger");
+        let words = Words::default();
+        let db = Db { conn: &conn, words: &words };
+        let count = 2 * PART as i64 + 1;
+        conn.execute_batch("BEGIN")?;
+        for n in 1..=count {
+            conn.execute("INSERT INTO words (id, word) VALUES (?1, 'word ' || ?1)", [n])?;
+            conn.execute("INSERT INTO named (id, ref, type, name) VALUES (?1, 'r' || ?1, 'host', 'n' || ?1)", [n])?;
+        }
+        db.read_ahead()?;
+        conn.execute_batch("ROLLBACK")?;
+        for n in 1..=count {
+            let named = Named { id: format!("r{n}"), kind: "host".to_owned(), name: format!("n{n}") };
+            assert_eq!((db.text(n)?, db.named(n)?), (format!("word {n}"), named));
+        }
+        assert!(db.text(count + 1).is_err(), "it was never there");
+        Ok(())
     }
 }
