@@ -1,7 +1,7 @@
 //! Questions to the index: a page of rows with its total, and counts.
 
+use hashbrown::HashMap;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use domain::query::{Field, Filter, Group, Page, Query};
@@ -12,7 +12,6 @@ use super::page::page;
 use super::question::ByUuid;
 use super::rows::{Rows, id as id_of};
 use super::{Index, Place};
-use crate::counted_groups;
 
 /// How many questions' counts are kept.
 const KEPT: usize = 256;
@@ -145,7 +144,7 @@ impl<F: Field> Index<F> {
         Ok(match columns[..] {
             [] => Some(vec![Group { values: Vec::new(), count: self.total(scope, filter, &rows) }]),
             [column] => Some(self.grouped(&rows, column)),
-            [a, b] => Some(counted_groups(self.grouped_by_two(&rows, a, b))),
+            [a, b] => Some(self.grouped_by_two(&rows, a, b)),
             _ => None,
         })
     }
@@ -195,7 +194,7 @@ impl<F: Field> Index<F> {
     fn grouped(&self, rows: &Rows<'_, F>, column: usize) -> Vec<Group> {
         let dictionary = &self.dictionaries[column];
         let some = (0..).zip(self.count_codes(rows, column)).filter(|(_, count)| *count > 0);
-        // As `counted_groups` has it; thousands of groups are put in order before they are made into values.
+        // As `counted_groups` has it. Thousands of groups are put in order before they are made into values.
         let mut groups: Vec<_> =
             some.map(|(number, count)| (Reverse(count), dictionary.sorted_by(number), number)).collect();
         groups.sort_unstable();
@@ -210,8 +209,13 @@ impl<F: Field> Index<F> {
             let mut count = |a, b, count| *counts.entry((a, b)).or_default() += count;
             block.codes[a].count_with(&block.codes[b], found, &mut count);
         }
-        let value = |column: usize, number: u32| self.dictionaries[column].value(number);
-        let group = |((x, y), count): ((u32, u32), u64)| Group { values: vec![value(a, x), value(b, y)], count };
-        counts.into_iter().map(group).collect()
+        let (a, b) = (&self.dictionaries[a], &self.dictionaries[b]);
+        let mut groups: Vec<_> = counts
+            .into_iter()
+            .map(|((x, y), count)| (Reverse(count), (a.sorted_by(x), x), (b.sorted_by(y), y)))
+            .collect();
+        groups.sort_unstable();
+        let group = |(Reverse(count), (_, x), (_, y))| Group { values: vec![a.value(x), b.value(y)], count };
+        groups.into_iter().map(group).collect()
     }
 }

@@ -198,8 +198,8 @@ impl Codes {
     /// How many of the rows have each number, added to what is there.
     pub(super) fn count(&self, rows: &Set, counts: &mut [u64]) {
         match (&self.finder, rows) {
-            (Finder::Sets(sets), Set::Bits(bits, _)) => {
-                let mut rest = bits.len();
+            (Finder::Sets(sets), Set::Bits(bits, len)) => {
+                let mut rest = *len;
                 for (number, set) in sets {
                     let common = set.common(bits);
                     counts[*number as usize] += common as u64;
@@ -213,10 +213,11 @@ impl Codes {
 
     /// How many of the rows have each number together with each of another column.
     pub(super) fn count_with(&self, other: &Codes, rows: &Set, count: &mut impl FnMut(u32, u32, u64)) {
-        let (Finder::Sets(own), Finder::Sets(others), Set::Bits(bits, _)) = (&self.finder, &other.finder, rows) else {
+        let (Finder::Sets(own), Finder::Sets(others), Set::Bits(bits, len)) = (&self.finder, &other.finder, rows)
+        else {
             return rows.each(|row| count(self.get(row), other.get(row), 1));
         };
-        let mut rest = bits.len();
+        let mut rest = *len;
         for (number, set) in own {
             match set {
                 Set::List(rows) => {

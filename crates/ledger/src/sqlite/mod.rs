@@ -3,6 +3,7 @@
 
 mod bind;
 mod check;
+mod credentials;
 mod error;
 mod feed;
 mod filter;
@@ -42,6 +43,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use self::load::Loader;
 
+use self::credentials::{Asked, Credentials};
 use self::error::{Sql, unavailable};
 use self::words::{Db, Words};
 use self::writer::{Job, Observer, Writer};
@@ -69,6 +71,7 @@ pub struct SqliteLedger {
     head: watch::Receiver<Head>,
     transactions: Arc<AtomicU64>,
     observer: Arc<OnceLock<Observer>>,
+    credentials: Arc<Credentials>,
     /// What answers lists of tasks; none where the record does it itself.
     index: Option<Arc<Follower>>,
 }
@@ -116,9 +119,11 @@ impl SqliteLedger {
         let transactions = Arc::new(AtomicU64::new(0));
         let observer = Arc::new(OnceLock::new());
         let (jobs, queue) = mpsc::channel(WAITING);
+        let credentials = Arc::new(Credentials::default());
         let writer = Writer {
             conn,
             remembered: Default::default(),
+            credentials: credentials.clone(),
             head,
             transactions: transactions.clone(),
             observer: observer.clone(),
@@ -140,6 +145,7 @@ impl SqliteLedger {
             head: newest,
             transactions,
             observer,
+            credentials,
             index,
         })
     }
@@ -157,6 +163,7 @@ impl SqliteLedger {
     /// `internal` when the writer had broken down.
     pub async fn close(&self) -> Result<()> {
         drop(locked(&self.jobs).take());
+        self.credentials.changed();
         if let Ok(all) = self.readers.permits.acquire_many(READERS).await {
             all.forget();
             self.readers.permits.close();
@@ -204,6 +211,29 @@ impl SqliteLedger {
             let _ = tokio::time::timeout(PATIENCE, progress.wait_for(IndexProgress::is_settled)).await;
         }
         Some(index)
+    }
+
+    /// A record, if it is there and in the scope.
+    async fn asked_for(&self, scope: &Scope, asked: Asked) -> Result<Option<Stored<Record>>> {
+        let (kind, column, value) = match &asked {
+            Asked::Id(kind, id) => (*kind, "id", rows::uuid(*id)),
+            Asked::Key(kind, key) => (*kind, "\"key\"", rusqlite::types::Value::Text(key.clone())),
+        };
+        // Who calls is asked for before there is a scope.
+        let kept = Credentials::keep(kind) && scope.is_everything();
+        if let Some(known) = self.credentials.get(&asked).filter(|_| kept) {
+            return Ok(Some(known));
+        }
+        let (scope, epoch) = (scope.clone(), self.credentials.epoch());
+        let read = self.read(move |db| match read::record(&db, kind, column, &value)? {
+            Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(Some(found)),
+            _ => Ok(None),
+        });
+        let found = read.await?;
+        if let Some(found) = found.as_ref().filter(|_| kept) {
+            self.credentials.put(asked, epoch, found.clone());
+        }
+        Ok(found)
     }
 
     /// Reads on a thread that may block, inside one snapshot.
@@ -311,21 +341,12 @@ impl Ledger for SqliteLedger {
     }
 
     async fn record(&self, scope: &Scope, kind: RecordKind, id: Uuid) -> Result<Stored<Record>> {
-        let scope = scope.clone();
-        self.read(move |db| match read::record(&db, kind, "id", &rows::uuid(id))? {
-            Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(found),
-            _ => Err(Error::not_found(kind.name(), id)),
-        })
-        .await
+        let found = self.asked_for(scope, Asked::Id(kind, id)).await?;
+        found.ok_or_else(|| Error::not_found(kind.name(), id))
     }
 
     async fn record_by_key(&self, scope: &Scope, kind: RecordKind, key: &str) -> Result<Option<Stored<Record>>> {
-        let (scope, key) = (scope.clone(), rusqlite::types::Value::Text(key.to_owned()));
-        self.read(move |db| match read::record(&db, kind, "\"key\"", &key)? {
-            Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(Some(found)),
-            _ => Ok(None),
-        })
-        .await
+        self.asked_for(scope, Asked::Key(kind, key.to_owned())).await
     }
 
     async fn records(

@@ -9,6 +9,7 @@ use domain::backup::Backup;
 use domain::query::{Filter, Order, Page, Query, TaskField};
 use domain::record::{Record, RecordKind};
 use domain::task::{Event, TaskRef, TaskSpec};
+use domain::tenant::Tenant;
 use domain::{Code, Result, Scope, Uuid};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -473,4 +474,34 @@ async fn a_long_queue_is_not_read_to_its_end() {
     }
     let due = plan("SELECT id FROM task_status s WHERE s.deadline <= ?1 ORDER BY s.deadline, s.id");
     assert!(due.contains("task_status_deadline") && !due.contains("TEMP B-TREE FOR ORDER BY"), "{due}");
+}
+
+#[tokio::test]
+async fn who_calls_is_known_as_they_are_now() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, ledger) = world(&path).await;
+    let tenant = w.root.child(w.id(), 99, "New", w.moment.now)?;
+    let all = everything();
+    let read = || w.ledger.get::<Tenant>(&all, tenant.id);
+    assert_eq!(refusal(read().await), Code::NotFound);
+    w.commit(vec![Write::Put(Box::new(tenant.clone().into()), Expect::New)]).await?;
+    for name in ["One", "Two", "Three"] {
+        let found = read().await?;
+        let renamed = |expect| {
+            let tenant = Tenant { name: name.to_owned(), ..found.value.clone() };
+            vec![Write::Put(Box::new(tenant.into()), expect)]
+        };
+        assert_eq!(refusal(w.commit(renamed(Expect::New)).await), Code::AlreadyExists);
+        assert_eq!(read().await?, found, "what is refused changes nothing");
+        w.commit(renamed(Expect::Rev(found.rev))).await?;
+        // Once from the file and once from memory.
+        for _ in 0..2 {
+            assert_eq!(read().await?.value.name, name);
+        }
+    }
+    w.commit(vec![Write::Remove(RecordKind::Tenant, tenant.id)]).await?;
+    assert_eq!(refusal(read().await), Code::NotFound);
+    ledger.close().await?;
+    assert_eq!(refusal(w.ledger.get::<Tenant>(&everything(), Uuid::nil()).await), Code::Unavailable);
+    Ok(())
 }

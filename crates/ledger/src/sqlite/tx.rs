@@ -10,6 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
 use super::bind::{self, Bind};
+use super::credentials::Credentials;
 use super::error::Sql;
 use super::filter::locators;
 use super::names::Numbers;
@@ -28,12 +29,14 @@ pub(super) struct SqlTx<'a> {
     remembered: &'a Remembered,
     /// What the index must learn when this is durable, in the order in which it happened.
     pub(super) changes: Vec<Change>,
+    /// Whether a record may be another of those that [`Credentials`] keeps.
+    pub(super) credentials: bool,
 }
 
 impl<'a> SqlTx<'a> {
     /// The transaction that was begun on the connection just now.
     pub(super) fn new(conn: &'a Connection, counters: Counters, remembered: &'a Remembered) -> SqlTx<'a> {
-        SqlTx { conn, counters, remembered, changes: Vec::new() }
+        SqlTx { conn, counters, remembered, changes: Vec::new(), credentials: false }
     }
 
     fn db(&self) -> Db<'a> {
@@ -238,6 +241,7 @@ impl Tx for SqlTx<'_> {
             marks(columns.len()),
             updates.join(", ")
         );
+        self.credentials |= Credentials::keep(record.kind());
         self.run(&sql, params_from_iter(values))?;
         if let Record::Tenant(tenant) = record {
             self.changes.push(Change::Tenant(tenant.id, tenant.locator.clone()));
@@ -246,6 +250,7 @@ impl Tx for SqlTx<'_> {
     }
 
     fn remove_record(&mut self, kind: RecordKind, id: Uuid) -> Result<()> {
+        self.credentials |= Credentials::keep(kind);
         self.run(&format!("DELETE FROM {} WHERE id = ?", rows::table(kind)), [rows::uuid(id)]).map(drop)
     }
 

@@ -10,6 +10,7 @@ use domain::{Error, Moment, Result, Scope};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::credentials::Credentials;
 use super::error::{Sql, unavailable};
 use super::remembered::Remembered;
 use super::tx::{SqlTx, counters, set_counters};
@@ -50,6 +51,8 @@ pub(super) struct Writer {
     pub(super) transactions: Arc<AtomicU64>,
     /// Who wants to know of each write to the disk.
     pub(super) observer: Arc<OnceLock<Observer>>,
+    /// What is kept of who calls.
+    pub(super) credentials: Arc<Credentials>,
     /// What learns of every commit; none where the record answers everything itself.
     pub(super) index: Option<Arc<Follower>>,
 }
@@ -129,6 +132,7 @@ impl Writer {
         failed = failed.or(before.clone().err());
         if before.as_ref().is_ok_and(|before| before.rev != self.head.borrow().rev) {
             self.remembered.clear();
+            self.credentials.changed();
             if let Some(index) = &self.index {
                 index.lost_track();
             }
@@ -154,6 +158,9 @@ impl Writer {
             // Whoever holds this sees record and index at the same revision.
             let gate = self.index.as_ref().map(|index| index.gate());
             self.conn.execute_batch("COMMIT").sql()?;
+            if tx.credentials {
+                self.credentials.changed();
+            }
             if let Some(index) = &self.index {
                 index.committed(tx.counters.rev, std::mem::take(&mut tx.changes));
             }
@@ -197,6 +204,8 @@ impl Writer {
 
     fn roll_back(&self) {
         self.remembered.clear();
+        // What could not be said to be durable may be so all the same.
+        self.credentials.changed();
         if self.conn.is_autocommit() {
             return;
         }
