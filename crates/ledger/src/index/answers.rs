@@ -1,11 +1,11 @@
 //! Questions to the index: a page of rows with its total, and counts.
 
-use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::sync::{Arc, PoisonError};
 
 use domain::query::{Field, Filter, Group, Page, Query};
 use domain::{Result, Scope, Uuid};
+use hashbrown::HashMap;
 
 use super::dictionary::Numbers;
 use super::page::page;
