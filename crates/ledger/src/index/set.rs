@@ -1,6 +1,8 @@
 //! Some rows of a block: few as a list, many as bits. Most questions find few rows in most blocks, and to make and to read
 //! through bits for all rows takes longer than to find them.
 
+use std::borrow::Cow;
+
 use super::bits::{Bits, ROWS};
 
 /// More rows than this are held as bits.
@@ -131,6 +133,18 @@ impl Set {
         }
     }
 
+    /// The same as bits, for those who ask about one row after the other.
+    pub(super) fn bits(&self) -> Cow<'_, Bits> {
+        match self {
+            Set::List(_) => {
+                let mut bits = Bits::none();
+                self.add_to(&mut bits);
+                Cow::Owned(bits)
+            }
+            Set::Bits(bits, _) => Cow::Borrowed(bits),
+        }
+    }
+
     /// How many rows both have.
     pub(super) fn common(&self, bits: &Bits) -> usize {
         match self {
@@ -164,6 +178,7 @@ mod tests {
         let mut sets = [Set::List(rows), Set::Bits(bits, 5)];
         for set in &mut sets {
             assert_eq!((set.len(), set.has(6), set.has(7)), (5, true, false));
+            assert_eq!(set.bits().iter().collect::<Vec<_>>(), shown(set));
             assert_eq!(shown(&set.beside(6, true)), [1, 5]);
             assert_eq!(shown(&set.beside(6, false)), [64, 100]);
             assert_eq!(shown(&set.beside(7, false)), [64, 100]);

@@ -1,11 +1,14 @@
 //! Walking along an order over times or numbers through all blocks at once: each block has its rows sorted already, and
 //! most blocks lie wholly before or behind a place, so little of them is looked at.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use domain::query::{Field, Value};
 
+use super::bits::Bits;
 use super::block::{BASE, Block};
 use super::numbers::{self, Lane};
 use super::page::{Term, along, compare_rows, compare_to_key};
@@ -33,6 +36,7 @@ struct Run<'r, 'i, F: Field> {
     column: usize,
     descending: bool,
     entries: Entries<'r>,
+    wanted: OnceCell<Option<Cow<'r, Bits>>>,
     first: i64,
     last: i64,
 }
@@ -248,7 +252,8 @@ impl<'r, 'i, F: Field> Run<'r, 'i, F> {
         descending: bool,
         entries: Entries<'r>,
     ) -> Option<Self> {
-        let mut run = Run { rows, number, block, column, descending, entries, first: 0, last: 0 };
+        let mut run =
+            Run { rows, number, block, column, descending, entries, wanted: OnceCell::new(), first: 0, last: 0 };
         let held = |place: &usize| run.holds(*place);
         let (first, last) = ((0..run.len()).find(held)?, (0..run.len()).rev().find(held)?);
         (run.first, run.last) = (run.value(first), run.value(last));
@@ -316,8 +321,8 @@ impl<'r, 'i, F: Field> Run<'r, 'i, F> {
         wanted as u64
     }
 
-    fn wanted(&self) -> Option<&'r Set> {
-        self.rows.set(self.number)
+    fn wanted(&self) -> Option<&Bits> {
+        self.wanted.get_or_init(|| self.rows.set(self.number).map(Set::bits)).as_deref()
     }
 
     /// The first place from here on where something is in its place.
