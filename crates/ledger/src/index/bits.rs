@@ -13,6 +13,13 @@ impl Bits {
         Bits(Box::new([0; WORDS]))
     }
 
+    /// These rows.
+    pub(super) fn of(rows: &[u16]) -> Bits {
+        let mut bits = Bits::none();
+        rows.iter().for_each(|row| bits.insert(usize::from(*row)));
+        bits
+    }
+
     /// The rows before `end`.
     pub(super) fn before(end: usize) -> Bits {
         let mut bits = Bits::none();

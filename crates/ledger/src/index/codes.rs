@@ -47,6 +47,17 @@ pub(super) enum Ranking {
     Tree,
 }
 
+impl Finder {
+    /// For a column of too many values for sets, of which so many rows are in order already.
+    fn of_many(order: Sorted, ranking: Ranking, packed: &Packed) -> Finder {
+        if ranking == Ranking::None {
+            return Finder::Nothing;
+        }
+        let runs = Runs::of(&order, ranking == Ranking::Tree, |row| packed.get(row));
+        Finder::Order(order, Box::new(runs))
+    }
+}
+
 /// A column.
 #[derive(Debug, Clone)]
 pub(super) struct Codes {
@@ -83,12 +94,7 @@ impl Codes {
                     Some(i) => sets[i].1.insert(row),
                     None if number == ABSENT => {}
                     None if sets.len() < MOST_SETS => sets.push((number, Set::List(vec![row as u16]))),
-                    None if self.ranking == Ranking::None => self.finder = Finder::Nothing,
-                    None => {
-                        let order = Sorted::default();
-                        let runs = Runs::of(&order, self.ranking == Ranking::Tree, |_| ABSENT);
-                        self.finder = Finder::Order(order, Box::new(runs));
-                    }
+                    None => self.finder = Finder::of_many(Sorted::default(), self.ranking, &self.packed),
                 }
             }
             Finder::Order(sorted, _) => sorted.moves(row),
@@ -283,14 +289,7 @@ impl Codes {
                 last = match sets.iter().position(|(n, _)| *n == number) {
                     Some(i) => i,
                     None if sets.len() == MOST_SETS => {
-                        codes.finder = match ranking {
-                            Ranking::None => Finder::Nothing,
-                            _ => {
-                                let order = order.unwrap_or_default();
-                                let runs = Runs::of(&order, ranking == Ranking::Tree, |row| packed.get(row));
-                                Finder::Order(order, Box::new(runs))
-                            }
-                        };
+                        codes.finder = Finder::of_many(order.unwrap_or_default(), ranking, &packed);
                         codes.packed = packed;
                         return codes;
                     }

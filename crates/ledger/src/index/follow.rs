@@ -259,7 +259,7 @@ impl Shared {
         let mut last_checkpoint = Instant::now();
         let mut quiet = 0;
         let mut built = self.build(record, true);
-        if let Err(e) = record.read_ahead() {
+        if built && let Err(e) = record.read_ahead() {
             tracing::debug!(error = %e, "nothing was read ahead");
         }
         loop {

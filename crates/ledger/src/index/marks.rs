@@ -6,6 +6,7 @@ use super::bits::{Bits, ROWS};
 /// Words of which one count stands for all before them.
 const STEP: usize = if cfg!(all(test, debug_assertions)) { 1 } else { 16 };
 
+/// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     bits: Bits,
@@ -40,10 +41,8 @@ impl Marks {
     /// The one at a place, from the first.
     pub(super) fn at(&self, place: usize) -> Option<usize> {
         let step = self.before.partition_point(|before| usize::from(*before) <= place) - 1;
-        let rest = place - usize::from(self.before[step]);
-        let words = self.words().iter().enumerate().skip(step * STEP);
-        let mut rest = rest;
-        for (i, word) in words {
+        let mut rest = place - usize::from(self.before[step]);
+        for (i, word) in self.words().iter().enumerate().skip(step * STEP) {
             match rest.checked_sub(word.count_ones() as usize) {
                 Some(further) => rest = further,
                 None => return Some(i * 64 + nth(*word, rest)),

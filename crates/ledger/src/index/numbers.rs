@@ -186,14 +186,8 @@ impl Numeric {
             (Values::Few(rows), _) => Lane::Loose(rows.keys().map(|r| usize::from(*r)).collect()),
             (_, Order::Natural) => Lane::Natural(len),
             (values, Order::Sorted(sorted)) => {
-                let is_absent = |row: usize| values.get(row, base) == ABSENT;
-                // Rows without a value are few and come first.
-                let some = sorted
-                    .rows()
-                    .first()
-                    .is_some_and(|row| is_absent(usize::from(*row)) || sorted.has_moved(usize::from(*row)));
-                let end = if some { sorted.rows().len() } else { 0 };
-                Lane::Sorted(sorted, sorted.place(0, end, is_absent))
+                let begin = sorted.place(0, sorted.rows().len(), |row| values.get(row, base) == ABSENT);
+                Lane::Sorted(sorted, begin)
             }
         }
     }

@@ -74,15 +74,15 @@ impl Runs {
 
     /// The run behind the values that come before it; those in it lie side by side. For the order of the tree.
     pub(super) fn ranked(&self, before: impl Fn(u32) -> bool, inside: impl Fn(u32) -> bool) -> (usize, usize) {
-        let Values::Ranked(numbers) = &self.values else { return (0, 0) };
+        let Values::Ranked(numbers) = &self.values else { panic!("an order of numbers has no parts of the tree") };
         let from = numbers.partition_point(|n| before(*n));
         let len = numbers[from..].partition_point(|n| inside(*n));
         if len == 0 { (0, 0) } else { self.places(from, from + len) }
     }
 
-    /// The runs of some numbers.
+    /// The runs of some numbers, in an order of numbers.
     pub(super) fn some(&self, wanted: &[u32]) -> Vec<(usize, usize)> {
-        let Values::Numbered(parts) = &self.values else { return Vec::new() };
+        let Values::Numbered(parts) = &self.values else { panic!("in the order of the tree numbers lie by rank") };
         let run = |number: &u32| {
             let (of, low) = (number / ROWS as u32, *number as usize % ROWS);
             let part = &parts[parts.binary_search_by_key(&of, |part| part.of).ok()?];
@@ -178,9 +178,7 @@ impl Lows {
         if lows.len() <= MOST_LISTED {
             return Lows::List(lows);
         }
-        let mut bits = Bits::none();
-        lows.iter().for_each(|low| bits.insert(usize::from(*low)));
-        Lows::Marks(Marks::of(bits))
+        Lows::Marks(Marks::of(Bits::of(&lows)))
     }
 
     fn place(&self, low: usize) -> Option<usize> {

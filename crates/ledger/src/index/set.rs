@@ -23,9 +23,7 @@ impl Set {
         if rows.len() <= MOST_LISTED {
             return Set::List(rows);
         }
-        let mut bits = Bits::none();
-        rows.iter().for_each(|r| bits.insert(usize::from(*r)));
-        Set::Bits(bits, rows.len())
+        Set::Bits(Bits::of(&rows), rows.len())
     }
 
     /// None if there are none.
@@ -136,11 +134,7 @@ impl Set {
     /// The same as bits, for those who ask about one row after the other.
     pub(super) fn bits(&self) -> Cow<'_, Bits> {
         match self {
-            Set::List(_) => {
-                let mut bits = Bits::none();
-                self.add_to(&mut bits);
-                Cow::Owned(bits)
-            }
+            Set::List(rows) => Cow::Owned(Bits::of(rows)),
             Set::Bits(bits, _) => Cow::Borrowed(bits),
         }
     }
@@ -168,8 +162,7 @@ mod tests {
     #[test]
     fn a_list_and_bits_are_the_same_set() {
         let rows: Vec<u16> = vec![1, 5, 6, 64, 100];
-        let mut bits = Bits::none();
-        rows.iter().for_each(|r| bits.insert(usize::from(*r)));
+        let bits = Bits::of(&rows);
         let shown = |set: &Set| {
             let mut all = Vec::new();
             set.each(|row| all.push(row));

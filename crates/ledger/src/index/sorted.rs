@@ -90,14 +90,17 @@ impl Sorted {
 
     /// The first place from which on rows are not `less`. Moved rows are stepped over: what they say is no more true.
     pub(super) fn place(&self, from: usize, to: usize, less: impl Fn(usize) -> bool) -> usize {
+        let held = |place: usize, end: usize| (place..end).find(|p| !self.has_moved(usize::from(self.rows[*p])));
+        // Often nothing comes before: most blocks have a value in every row, or lie wholly behind what is looked for.
+        if held(from, to).is_some_and(|first| !less(usize::from(self.rows[first]))) {
+            return from;
+        }
         let (mut low, mut high) = (from, to);
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut probe = middle;
-            while probe < high && self.has_moved(usize::from(self.rows[probe])) {
-                probe += 1;
-            }
-            if probe < high && less(usize::from(self.rows[probe])) {
+            if let Some(probe) = held(middle, high)
+                && less(usize::from(self.rows[probe]))
+            {
                 low = probe + 1;
             } else {
                 high = middle;

@@ -215,15 +215,16 @@ impl SqliteLedger {
 
     /// A record, if it is there and in the scope.
     async fn asked_for(&self, scope: &Scope, asked: Asked) -> Result<Option<Stored<Record>>> {
-        let (kind, column, value) = match &asked {
-            Asked::Id(kind, id) => (*kind, "id", rows::uuid(*id)),
-            Asked::Key(kind, key) => (*kind, "\"key\"", rusqlite::types::Value::Text(key.clone())),
-        };
+        let (Asked::Id(kind, _) | Asked::Key(kind, _)) = asked;
         // Who calls is asked for before there is a scope.
         let kept = Credentials::keep(kind) && scope.is_everything();
-        if let Some(known) = self.credentials.get(&asked).filter(|_| kept) {
+        if kept && let Some(known) = self.credentials.get(&asked) {
             return Ok(Some(known));
         }
+        let (column, value) = match &asked {
+            Asked::Id(_, id) => ("id", rows::uuid(*id)),
+            Asked::Key(_, key) => ("\"key\"", rusqlite::types::Value::Text(key.clone())),
+        };
         let (scope, epoch) = (scope.clone(), self.credentials.epoch());
         let read = self.read(move |db| match read::record(&db, kind, column, &value)? {
             Some(found) if read::sees(&db, &scope, found.value.tenant())? => Ok(Some(found)),

@@ -68,8 +68,7 @@ impl Db<'_> {
     /// The policy or resource with this number.
     pub(super) fn named(&self, id: i64) -> Result<Named> {
         self.words.named.get(id, || {
-            let sql = "SELECT ref, type, name FROM named WHERE id = ?";
-            self.row(sql, id, |r| Ok(Named { id: r.get(0)?, kind: r.get(1)?, name: r.get(2)? }))
+            self.row("SELECT id, ref, type, name FROM named WHERE id = ?", id, numbered).map(|(_, named)| named)
         })
     }
 
@@ -80,8 +79,7 @@ impl Db<'_> {
         let found = words.query_map([READ_AHEAD], |r| Ok((r.get(0)?, r.get(1)?)))?;
         self.words.texts.fill(found)?;
         let mut names = self.conn.prepare("SELECT id, ref, type, name FROM named ORDER BY id DESC LIMIT ?")?;
-        let named = |r: &Row<'_>| Ok((r.get(0)?, Named { id: r.get(1)?, kind: r.get(2)?, name: r.get(3)? }));
-        self.words.named.fill(names.query_map([READ_AHEAD], named)?)
+        self.words.named.fill(names.query_map([READ_AHEAD], numbered)?)
     }
 
     fn word<T>(&self, id: i64, read: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
@@ -91,6 +89,11 @@ impl Db<'_> {
     fn row<T>(&self, sql: &str, id: impl ToSql, read: impl FnOnce(&Row<'_>) -> Result<T>) -> Result<T> {
         self.conn.prepare_cached(sql)?.query_row([id], read)
     }
+}
+
+/// A policy or resource with its number, from the columns id, ref, type, name.
+fn numbered(row: &Row<'_>) -> Result<(i64, Named)> {
+    Ok((row.get(0)?, Named { id: row.get(1)?, kind: row.get(2)?, name: row.get(3)? }))
 }
 
 /// What numbers of one sort stand for.
