@@ -38,6 +38,19 @@ impl Bits {
         &*self.0
     }
 
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut *self.0
+    }
+
+    /// Those from a row on, as the bits of one word.
+    pub(super) fn window(&self, row: usize) -> u64 {
+        let word = |n: usize| self.0.get(n).copied().unwrap_or_default();
+        match row % 64 {
+            0 => word(row / 64),
+            by => word(row / 64) >> by | word(row / 64 + 1) << (64 - by),
+        }
+    }
+
     pub(super) fn has(&self, row: usize) -> bool {
         self.0[row / 64] >> (row % 64) & 1 == 1
     }

@@ -14,6 +14,8 @@ const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
 /// Up to so many values are looked up one by one in an order: as many machines as a page shows, and then some. That costs
 /// less than looking at all rows.
 const MOST_LOOKUPS: usize = 256;
+/// Up to so many rows are looked at one by one where many values are wanted; to find the rows of these takes as long.
+const MOST_ASKED: usize = if cfg!(all(test, debug_assertions)) { 20 } else { 8192 };
 
 /// The numbers of the rows, as narrow as they fit. Rows behind the end have no value.
 #[derive(Debug, Clone)]
@@ -136,26 +138,25 @@ impl Codes {
                 let (wanted, others): (Vec<_>, Vec<_>) = sets.iter().partition(|(n, _)| wanted.has(*n));
                 keep_sets(bits, len, &wanted, &others);
             }
-            Finder::Order(sorted, runs) => match self.found(runs, wanted, tree) {
-                Some(found) => sorted.keep_runs(bits, len, &found, passes),
-                None => self.packed.keep(bits, wanted),
-            },
-            Finder::Nothing => self.packed.keep(bits, wanted),
+            Finder::Order(sorted, runs) if wanted.list().len() <= MOST_LOOKUPS => {
+                sorted.keep_runs(bits, len, &self.found(runs, wanted, tree), passes);
+            }
+            Finder::Order(sorted, runs) if bits.len() > MOST_ASKED => {
+                sorted.keep_places(bits, len, &runs.many(wanted), passes);
+            }
+            Finder::Order(..) | Finder::Nothing => self.packed.keep(bits, wanted),
         }
     }
 
-    /// Where the rows with these numbers lie in the order; none where it costs less to look at each row.
-    fn found(&self, runs: &Runs, wanted: &Numbers, tree: &[u32]) -> Option<Vec<(usize, usize)>> {
-        if wanted.list().len() > MOST_LOOKUPS {
-            return runs.many(wanted);
-        }
+    /// Where the rows with these numbers lie in the order.
+    fn found(&self, runs: &Runs, wanted: &Numbers, tree: &[u32]) -> Vec<(usize, usize)> {
         if self.ranking != Ranking::Tree {
-            return Some(runs.some(wanted.list()));
+            return runs.some(wanted.list());
         }
         let mut ranks: Vec<(u32, u32)> = wanted.list().iter().map(|n| (rank(tree, *n), *n)).collect();
         ranks.sort_unstable();
         let ranked = |number: u32| (rank(tree, number), number);
-        Some(ranks.into_iter().map(|one| runs.ranked(|n| ranked(n) < one, |n| ranked(n) == one)).collect())
+        ranks.into_iter().map(|one| runs.ranked(|n| ranked(n) < one, |n| ranked(n) == one)).collect()
     }
 
     /// The rows whose number is among these, if they are few and found without looking at others.
@@ -163,7 +164,7 @@ impl Codes {
         match &self.finder {
             Finder::Sets(sets) if !wanted.has(ABSENT) => few_of(sets.iter().filter(|(n, _)| wanted.has(*n))),
             Finder::Order(sorted, runs) if wanted.list().len() <= MOST_LOOKUPS => {
-                sorted.few(len, &self.found(runs, wanted, tree)?, |row| wanted.has(self.get(row)))
+                sorted.few(len, &self.found(runs, wanted, tree), |row| wanted.has(self.get(row)))
             }
             _ => None,
         }

@@ -3,26 +3,23 @@
 
 use super::bits::{Bits, ROWS};
 
-/// Words of which one count stands for all before them.
-const STEP: usize = if cfg!(all(test, debug_assertions)) { 1 } else { 16 };
-
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
     bits: Bits,
-    /// How many there are before each step.
+    /// How many there are before each word.
     before: Box<[u16]>,
 }
 
 impl Marks {
     pub(super) fn of(bits: Bits) -> Marks {
         let mut count = 0;
-        let each = |words: &[u64]| {
+        let each = |word: &u64| {
             let before = count as u16;
-            count += ones(words);
+            count += word.count_ones();
             before
         };
-        let before = bits.words().chunks(STEP).map(each).collect();
+        let before = bits.words().iter().map(each).collect();
         Marks { bits, before }
     }
 
@@ -32,38 +29,37 @@ impl Marks {
 
     /// The place of one of them: how many come before it.
     pub(super) fn place(&self, one: usize) -> Option<usize> {
-        let (word, step) = (one / 64, one / 64 / STEP);
-        let words = &self.words()[step * STEP..word];
-        let below = self.words()[word] & ((1 << (one % 64)) - 1);
-        self.bits.has(one).then(|| usize::from(self.before[step]) + ones(words) + below.count_ones() as usize)
+        let below = self.words()[one / 64] & ones_below(one as u32 % 64);
+        self.bits.has(one).then(|| self.before(one / 64) + below.count_ones() as usize)
+    }
+
+    /// How many there are before a word.
+    pub(super) fn before(&self, word: usize) -> usize {
+        usize::from(self.before[word])
     }
 
     /// The one at a place, from the first.
     pub(super) fn at(&self, place: usize) -> Option<usize> {
-        let step = self.before.partition_point(|before| usize::from(*before) <= place) - 1;
-        let mut rest = place - usize::from(self.before[step]);
-        for (i, word) in self.words().iter().enumerate().skip(step * STEP) {
-            match rest.checked_sub(word.count_ones() as usize) {
-                Some(further) => rest = further,
-                None => return Some(i * 64 + nth(*word, rest)),
-            }
-        }
-        None
+        let word = self.before.partition_point(|before| usize::from(*before) <= place) - 1;
+        let (bits, rest) = (self.words()[word], place - self.before(word));
+        (rest < bits.count_ones() as usize).then(|| word * 64 + nth(bits, rest))
     }
 
-    /// Those at some places, which go up.
-    pub(super) fn at_all(&self, places: impl Iterator<Item = usize>, mut found: impl FnMut(usize)) {
-        let mut words = self.words().iter().zip((0..).step_by(64));
-        // The word in which the last one was, and how many come before it and in it.
-        let (mut word, mut first, mut before, mut inside) = (0, 0, 0, 0);
-        for place in places {
-            while place - before >= inside {
-                let Some((next, at)) = words.next() else { return };
-                before += inside;
-                (word, first, inside) = (*next, at, next.count_ones() as usize);
-            }
-            found(first + nth(word, place - before));
+    /// From each of the chosen ones - by their places - up to the next one of all.
+    pub(super) fn spread(&self, chosen: &Bits) -> Bits {
+        let mut spread = Bits::none();
+        // Whether the last one before a word was chosen.
+        let mut open = 0;
+        let words = self.words().iter().zip(&self.before).zip(spread.words_mut());
+        for ((word, before), inside) in words {
+            let all = ones_below(word.count_ones());
+            let flags = chosen.window(usize::from(*before)) & all;
+            // What is in or out turns at the ones whose flag is another than that of the one before.
+            let turns = (flags ^ (flags << 1 | open)) & all;
+            *inside = up_to_each(laid_on(turns, *word)) ^ open.wrapping_neg();
+            open = *inside >> 63;
         }
+        spread
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -71,8 +67,30 @@ impl Marks {
     }
 }
 
-fn ones(words: &[u64]) -> usize {
-    words.iter().map(|word| word.count_ones() as usize).sum()
+/// So many bits from the lowest.
+fn ones_below(count: u32) -> u64 {
+    u64::MAX.checked_shr(64 - count).unwrap_or_default()
+}
+
+/// The bits of a word that stand where these say: the first for the lowest one of it.
+fn laid_on(mut which: u64, word: u64) -> u64 {
+    let (mut rest, mut laid) = (word, 0);
+    while which != 0 {
+        let lowest = rest & rest.wrapping_neg();
+        laid |= lowest & (which & 1).wrapping_neg();
+        which >>= 1;
+        rest ^= lowest;
+    }
+    laid
+}
+
+/// In each bit whether an odd number of bits is set in it and below.
+fn up_to_each(word: u64) -> u64 {
+    let mut all = word;
+    for by in [1, 2, 4, 8, 16, 32] {
+        all ^= all << by;
+    }
+    all
 }
 
 /// Which bit of a word is the one behind `n` others; there are more than so many.
@@ -115,9 +133,24 @@ mod tests {
             assert_eq!((marks.place(*one), marks.at(place)), (Some(place), Some(*one)));
         }
         assert_eq!((marks.place(2), marks.at(all.len())), (None, None));
-        let mut found = Vec::new();
-        marks.at_all([0, 2, 2, 5, 6, 7].into_iter(), |one| found.push(one));
-        assert_eq!(found, [0, 63, 63, 100, ROWS - 1]);
         assert_eq!(Marks::of(Bits::none()).at(0), None);
+    }
+
+    #[test]
+    fn each_chosen_one_is_spread_up_to_the_next() {
+        let all = [2, 3, 63, 64, 70, 71, 100, ROWS - 1];
+        let mut bits = Bits::none();
+        all.iter().for_each(|n| bits.insert(*n));
+        let marks = Marks::of(bits);
+        for choice in 0..1_u32 << all.len() {
+            let is_chosen = |place: usize| choice >> place & 1 == 1;
+            let mut chosen = Bits::none();
+            (0..all.len()).filter(|place| is_chosen(*place)).for_each(|place| chosen.insert(place));
+            let spread = marks.spread(&chosen);
+            for n in 0..ROWS {
+                let before = all.partition_point(|one| *one <= n);
+                assert_eq!(spread.has(n), before > 0 && is_chosen(before - 1), "{n} of {choice:b}");
+            }
+        }
     }
 }

@@ -8,8 +8,6 @@ use super::sorted::Sorted;
 
 /// Of so many numbers side by side, more than this are held as bits.
 const MOST_LISTED: usize = if cfg!(all(test, debug_assertions)) { 4 } else { 4096 };
-/// If the wanted values are more than one for so many rows, to look at each row costs less than to find theirs.
-const DENSE: usize = if cfg!(all(test, debug_assertions)) { 2 } else { 12 };
 const WORDS: usize = ROWS / 64;
 
 /// The values of an order, one behind the other.
@@ -92,31 +90,19 @@ impl Runs {
         wanted.iter().filter_map(run).collect()
     }
 
-    /// The runs of many numbers; none where there are too many of them for so many rows.
-    pub(super) fn many(&self, wanted: &Numbers) -> Option<Vec<(usize, usize)>> {
-        let mut found: Vec<u16> = Vec::new();
+    /// The places of the rows of many numbers.
+    pub(super) fn many(&self, wanted: &Numbers) -> Bits {
+        let mut values = Bits::none();
         match &self.values {
             Values::Ranked(numbers) => {
-                found
-                    .extend(numbers.iter().enumerate().filter(|(_, n)| wanted.has(**n)).map(|(value, _)| value as u16));
+                let hits = numbers.iter().enumerate().filter(|(_, number)| wanted.has(**number));
+                hits.for_each(|(value, _)| values.insert(value));
             }
-            Values::Numbered(parts) => parts.iter().for_each(|part| part.find(wanted, &mut found)),
+            Values::Numbered(parts) => parts.iter().for_each(|part| part.find(wanted, &mut values)),
         }
-        if found.len() > self.len / DENSE {
-            return None;
-        }
-        // Those side by side are one run.
-        let mut runs = Vec::with_capacity(found.len());
-        let mut open = None;
-        let groups = found.chunk_by(|a, b| a.checked_add(1) == Some(*b));
-        let ends = groups.flat_map(|group| [usize::from(group[0]), usize::from(group[group.len() - 1]) + 1]);
-        self.begins.at_all(ends, |place| match open.take() {
-            None => open = Some(place),
-            Some(from) => runs.push((from, place)),
-        });
-        // The last value ends with the rows.
-        runs.extend(open.map(|from| (from, self.len)));
-        Some(runs)
+        let mut places = self.begins.spread(&values);
+        places.keep(&Bits::before(self.len));
+        places
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -141,24 +127,22 @@ fn parts(numbers: &[u32]) -> Vec<Part> {
 
 impl Part {
     /// Adds the places of those numbers that are wanted.
-    fn find(&self, wanted: &Numbers, found: &mut Vec<u16>) {
+    fn find(&self, wanted: &Numbers, found: &mut Bits) {
         let words = wanted.words(self.of as usize * WORDS, WORDS);
         let is_wanted = |low: usize| words.get(low / 64).is_some_and(|word| word >> (low % 64) & 1 == 1);
         match &self.numbers {
             Lows::List(lows) => {
                 let hits = lows.iter().enumerate().filter(|(_, low)| is_wanted(usize::from(**low)));
-                found.extend(hits.map(|(place, _)| (self.before + place) as u16));
+                hits.for_each(|(place, _)| found.insert(self.before + place));
             }
             Lows::Marks(marks) => {
-                let mut before = self.before;
-                for (own, wanted) in marks.words().iter().zip(words) {
+                for (word, (own, wanted)) in marks.words().iter().zip(words).enumerate() {
                     let mut hits = own & wanted;
                     while hits != 0 {
                         let below = own & ((hits & hits.wrapping_neg()) - 1);
-                        found.push((before + below.count_ones() as usize) as u16);
+                        found.insert(self.before + marks.before(word) + below.count_ones() as usize);
                         hits &= hits - 1;
                     }
-                    before += own.count_ones() as usize;
                 }
             }
         }
@@ -213,6 +197,10 @@ mod tests {
         places.map(|row| numbers[usize::from(*row)]).collect()
     }
 
+    fn many(runs: &Runs, wanted: &Numbers) -> Vec<(usize, usize)> {
+        runs.many(wanted).iter().map(|place| (place, place + 1)).collect()
+    }
+
     fn plain(numbers: &[u32], passes: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut found: Vec<u32> = numbers.iter().copied().filter(|n| passes(*n)).collect();
         found.sort_unstable();
@@ -232,13 +220,10 @@ mod tests {
             let wanted = Numbers::of((0..=last).filter(|n| n % step == 0).collect());
             let right = plain(&numbers, |n| wanted.has(n));
             assert_eq!(rows(&numbers, &sorted, &runs.some(wanted.list())), right, "{step}");
-            match runs.many(&wanted) {
-                Some(found) => assert_eq!(rows(&numbers, &sorted, &found), right, "{step}"),
-                None => assert!(right.len() > numbers.len() / DENSE, "{step}"),
-            }
+            assert_eq!(rows(&numbers, &sorted, &many(&runs, &wanted)), right, "{step}");
         }
         let none = Runs::of(&Sorted::default(), false, |_| 0);
-        assert_eq!((none.some(&[0]), none.many(&Numbers::only(0))), (vec![], Some(vec![])));
+        assert_eq!((none.some(&[0]), none.many(&Numbers::only(0)).len()), (vec![], 0));
     }
 
     #[test]
@@ -253,7 +238,7 @@ mod tests {
             assert_eq!(found, plain(&numbers, |n| (from..to).contains(&rank(n))), "{from} to {to}");
         }
         let wanted = Numbers::of(vec![3, 7, 9, 5 * ROWS as u32]);
-        let mut found = rows(&numbers, &sorted, &runs.many(&wanted).expect("they are few"));
+        let mut found = rows(&numbers, &sorted, &many(&runs, &wanted));
         found.reverse();
         assert_eq!(found, plain(&numbers, |n| wanted.has(n)));
     }

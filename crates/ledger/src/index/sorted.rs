@@ -148,6 +148,18 @@ impl Sorted {
                 at = *to;
             }
         }
+        self.keep_held(bits, len, kept, passes);
+    }
+
+    /// Of these rows, keeps those at some places of the order and the loose ones that pass.
+    pub(super) fn keep_places(&self, bits: &mut Bits, len: usize, places: &Bits, passes: impl Fn(usize) -> bool) {
+        let mut kept = Bits::none();
+        places.iter().for_each(|place| kept.insert(usize::from(self.rows[place])));
+        self.keep_held(bits, len, kept, passes);
+    }
+
+    /// Of these rows, keeps those that the order holds and names, and the loose ones that pass.
+    fn keep_held(&self, bits: &mut Bits, len: usize, mut kept: Bits, passes: impl Fn(usize) -> bool) {
         if let Some(moved) = &self.is_moved {
             kept.drop_all(moved);
         }
