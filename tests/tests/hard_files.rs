@@ -89,7 +89,7 @@ fn same_below(left: &Path, right: &Path) -> u64 {
 /// What a backup says that was done.
 fn done(task: &api::Task) -> BackupDone {
     let payload = task.result.as_ref().expect("a result").payload.clone();
-    serde_json::from_value(payload).expect("what a backup says")
+    serde_json::from_value(payload.into_value()).expect("what a backup says")
 }
 
 /// Runs the policy of a machine by the command line, which waits for it however long it takes, and gives the task.
@@ -240,7 +240,8 @@ async fn folders_are_backed_up_as_deep_as_a_path_reaches_and_the_first_beyond_is
     assert!(verified.out.contains("done"), "{verified}");
     let said = place.cli(&["restore", &id, "--to", &target.display().to_string(), "--json"]).good();
     let task: api::Task = serde_json::from_str(&said.out).expect("the task");
-    let made: RecoveryDone = serde_json::from_value(task.result.expect("a result").payload).expect("what it says");
+    let made: RecoveryDone =
+        serde_json::from_value(task.result.expect("a result").payload.into_value()).expect("what it says");
     // Of what lies deeper there than here, one folder is named.
     let unwritten: Vec<_> = made.unwritten.iter().map(|unread| unread.path.clone()).collect();
     assert_eq!(unwritten, [below(&within(&target, &source), restored + 1).display().to_string()]);

@@ -39,7 +39,7 @@ impl Plan {
         let invalid = |why: String| Box::new(agent_error("invalidTask", why));
         let argument = json_of("work", &assign.work_json).map_err(|e| invalid(e.to_string()))?;
         let uuid = uuid_of("uuid", &assign.uuid).map_err(|e| invalid(e.to_string()))?;
-        let spec = TaskSpec { argument, ..TaskSpec::new(uuid, &assign.r#type, "", Uuid::nil()) };
+        let spec = TaskSpec { argument: argument.into(), ..TaskSpec::new(uuid, &assign.r#type, "", Uuid::nil()) };
         let create = assign.create_repository;
         let mut commands = Vec::new();
         let (mut hand_over, mut place) = (None, String::new());

@@ -2,9 +2,8 @@
 
 use domain::activity::ActivityView;
 use domain::task::State;
-use domain::{Timestamp, Uuid};
+use domain::{Document, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::names::ActivityState;
@@ -44,8 +43,9 @@ pub struct Activity {
     /// Free labels.
     pub tags: Vec<String>,
     /// What people and dashboards want to know.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub context: Value,
+    #[serde(default, skip_serializing_if = "Document::is_null")]
+    #[schema(value_type = Value)]
+    pub context: Document,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it began.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::task::{self, Priority, ResultCode, State};
-use domain::{SignedDuration, Timestamp, Uuid};
+use domain::{Document, SignedDuration, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -70,11 +70,13 @@ pub struct Task {
     /// Whether it is the first, full backup of its archive.
     pub seeding: bool,
     /// What the executor needs to know.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub argument: Value,
+    #[serde(default, skip_serializing_if = "Document::is_null")]
+    #[schema(value_type = Value)]
+    pub argument: Document,
     /// What people and dashboards want to know.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub context: Value,
+    #[serde(default, skip_serializing_if = "Document::is_null")]
+    #[schema(value_type = Value)]
+    pub context: Document,
     /// What limits its life.
     pub rules: Rules,
     /// How often it was handed out.
@@ -153,8 +155,9 @@ pub struct TaskResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<TaskError>,
     /// What the work produced.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub payload: Value,
+    #[serde(default, skip_serializing_if = "Document::is_null")]
+    #[schema(value_type = Value)]
+    pub payload: Document,
 }
 
 impl From<&task::TaskResult> for TaskResult {

@@ -219,8 +219,8 @@ impl<'w> Life<'w> {
         spec.policy =
             plan.map(|p| Named { id: p.id.to_string(), kind: policy_kind.to_owned(), name: p.name.to_owned() });
         spec.affinity = Affinity { agent: Some(thing.agent.clone()), cluster: None };
-        spec.argument = argument(world, kind, thing, random);
-        spec.context = context(kind, thing, plan, manual, random);
+        spec.argument = argument(world, kind, thing, random).into();
+        spec.context = context(kind, thing, plan, manual, random).into();
         spec.rules = rules(end, run);
         spec
     }
@@ -235,7 +235,7 @@ impl<'w> Life<'w> {
                 let (from, to) = (clock.at(started + n * length), clock.at(started + (n + 1) * length));
                 let kind = ["snapshot", "transfer", "cleanup"][usize::try_from(n).unwrap_or_default()];
                 let mut spec = ActivitySpec::new(self.random.uuid(time(from)), kind);
-                spec.context = json!({ "part": n + 1, "of": count });
+                spec.context = json!({ "part": n + 1, "of": count }).into();
                 let step = Activity::create(ActivityId(0), task, spec, time(from))?;
                 let step = step.apply(task, ActivityEvent::Start, time(from))?;
                 let progress = Progress { current: 100, total: 100, ..Progress::default() };

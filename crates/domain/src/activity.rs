@@ -1,11 +1,9 @@
 //! Activities: steps inside a task, in a tree. Each task has one root activity that the server owns; it shows the task
 //! itself, so nothing of it but its identity is stored.
 
-use serde_json::Value;
-
 use crate::error::{Code, Error, Result};
 use crate::task::{Executor, Outcome, Progress, ResultCode, State, Task, TaskId, TaskResult, limits};
-use crate::{Timestamp, Uuid, named_enum};
+use crate::{Document, Timestamp, Uuid, named_enum};
 
 /// The integer identity of an activity, in order of creation; numbered apart from tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +38,7 @@ pub struct ActivitySpec {
     /// Free labels.
     pub tags: Vec<String>,
     /// What people want to know; null = nothing.
-    pub context: Value,
+    pub context: Document,
 }
 
 impl ActivitySpec {
@@ -53,7 +51,7 @@ impl ActivitySpec {
             parent: None,
             sustainable: false,
             tags: Vec::new(),
-            context: Value::Null,
+            context: Document::default(),
         }
     }
 
@@ -437,7 +435,7 @@ impl ActivityView {
 
     /// What people want to know; the root has its task's.
     #[must_use]
-    pub fn context(&self) -> &Value {
+    pub fn context(&self) -> &Document {
         match &self.activity.body {
             Body::Root => &self.task.spec.context,
             Body::Step(spec, _) => &spec.context,

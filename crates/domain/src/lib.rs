@@ -8,6 +8,7 @@ pub mod audit;
 pub mod backup;
 pub mod caller;
 pub mod channel;
+mod document;
 pub mod error;
 pub mod foresee;
 pub mod identity;
@@ -28,6 +29,7 @@ pub mod token;
 pub mod work;
 
 pub use caller::{Actor, ActorKind, Caller, Right, Role, Scope};
+pub use document::Document;
 pub use error::{Code, Error, Result, if_found};
 pub use jiff::{SignedDuration, Timestamp};
 pub use shared::Shared;

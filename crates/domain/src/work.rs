@@ -539,7 +539,7 @@ mod tests {
     use crate::policy::settings::Compression;
 
     fn spec(kind: &str, argument: Value) -> TaskSpec {
-        TaskSpec { argument, ..TaskSpec::new(Uuid::nil(), kind, "agents", Uuid::nil()) }
+        TaskSpec { argument: argument.into(), ..TaskSpec::new(Uuid::nil(), kind, "agents", Uuid::nil()) }
     }
 
     #[test]

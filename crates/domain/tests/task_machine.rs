@@ -266,7 +266,7 @@ fn wishes_that_make_no_sense_are_refused_by_field() {
     assert_eq!(field(|s| s.rules.cancellable = true), "cancellable");
     assert_eq!(field(|s| s.rules.max_assign_count = 0), "max_assign_count");
     assert_eq!(field(|s| s.rules.ack_timeout = SignedDuration::ZERO), "ack_timeout");
-    assert_eq!(field(|s| s.context = serde_json::json!("x".repeat(300_000))), "context");
+    assert_eq!(field(|s| s.context = serde_json::json!("x".repeat(300_000)).into()), "context");
 }
 
 /// Every state with every event: what it leads to stands in docs/concepts/states.md; here only what must never change.

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 
 use domain::activity::{Activity, ActivitySpec, ActivityStatus, Body, Step};
 use domain::record::Record;
-use domain::task::{Affinity, Assignment, Completion, Executor, Phase, Rules, Run, Status, Task, TaskSpec};
+use domain::task::{Affinity, Assignment, Completion, Executor, Phase, Rules, Run, Status, Task, TaskResult, TaskSpec};
 use domain::{Error, Result};
 use serde::Serialize;
 
@@ -97,7 +97,7 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
         }
         Phase::Completed(done) => {
             let Completion { executor, assigned_at, started_at, lease, completed_at, result } = &**done;
-            line.json("result", Some(result))?;
+            line.result(result)?;
             line.json("executor", executor.as_ref())?;
             line.opt("lease", lease.as_ref().map(|l| &l.0));
             line.opt("assigned_at", *assigned_at);
@@ -119,8 +119,8 @@ fn task_line(rev: Rev, task: &Task) -> Result<String> {
     line.flag("seeding", *seeding);
     line.add("queue", queue);
     line.add("priority", priority);
-    line.json("argument", (!argument.is_null()).then_some(argument))?;
-    line.json("context", (!context.is_null()).then_some(context))?;
+    line.json("argument", (!argument.is_null()).then_some(&**argument))?;
+    line.json("context", (!context.is_null()).then_some(&**context))?;
     line.json("tags", (!tags.is_empty()).then_some(tags))?;
     line.opt("workflow", *workflow_id);
     line.add("tenant", tenant);
@@ -161,7 +161,7 @@ fn activity_line(activity: &Activity) -> Result<String> {
                 Step::Completed { started_at, completed_at, result } => {
                     line.opt("started_at", *started_at);
                     line.add("completed_at", completed_at);
-                    line.json("result", Some(result))?;
+                    line.result(result)?;
                 }
             }
             line.json("executor", Some(executor))?;
@@ -171,7 +171,7 @@ fn activity_line(activity: &Activity) -> Result<String> {
             line.opt("parent", *parent);
             line.flag("sustainable", *sustainable);
             line.json("tags", (!tags.is_empty()).then_some(tags))?;
-            line.json("context", (!context.is_null()).then_some(context))?;
+            line.json("context", (!context.is_null()).then_some(&**context))?;
         }
     }
     line.add("created_at", created_at);
@@ -205,6 +205,12 @@ impl Line {
             self.add(name, json(value)?);
         }
         Ok(())
+    }
+
+    /// What it produced is shown as what it says: how it is written may be of another time.
+    fn result(&mut self, result: &TaskResult) -> Result<()> {
+        let payload = result.payload.clone().into_value().into();
+        self.json("result", Some(&TaskResult { payload, ..result.clone() }))
     }
 
     fn assignment(&mut self, assignment: &Assignment) -> Result<()> {

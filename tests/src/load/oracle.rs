@@ -392,7 +392,7 @@ fn in_domain(task: &api::Task) -> Task {
                 code: task.result.as_ref().expect("what is over has a result").code,
                 error: None,
                 warnings: Vec::new(),
-                payload: serde_json::Value::Null,
+                payload: domain::Document::default(),
             },
         })),
     };

@@ -137,7 +137,7 @@ pub(crate) fn reasons(error: &TaskError) -> Vec<String> {
 
 /// What a task of our own agents did, in a line.
 pub(crate) fn payload(task: &Task) -> Option<String> {
-    let value = &task.result.as_ref()?.payload;
+    let value = &*task.result.as_ref()?.payload;
     let skipped = |listed: &[Unread], total: u64, verb: &str| match total.max(listed.len() as u64) {
         0 => String::new(),
         n => format!("; {} could not be {verb}", counted(n, "path", "paths")),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::named_enum;
+use crate::{Document, named_enum};
 
 named_enum! {
     /// How it ended. The order is the one in which vendors compare them (Acronis 4.2).
@@ -111,8 +111,8 @@ pub struct TaskResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<TaskError>,
     /// What the work produced; null = nothing.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub payload: Value,
+    #[serde(default, deserialize_with = "Document::as_written", skip_serializing_if = "Document::is_null")]
+    pub payload: Document,
 }
 
 impl TaskResult {
@@ -124,12 +124,17 @@ impl TaskResult {
         };
         let (domain, reason) = (SCHEDULER_DOMAIN.to_owned(), why.name().to_owned());
         let error = TaskError { domain, code: reason, message, context, ..TaskError::default() };
-        TaskResult { code, error: Some(error), warnings: Vec::new(), payload: Value::Null }
+        TaskResult { code, error: Some(error), warnings: Vec::new(), payload: Document::default() }
     }
 
     /// A result the server sets.
     pub(crate) fn server(code: ResultCode, reason: &str, message: String) -> TaskResult {
-        TaskResult { code, error: Some(TaskError::server(reason, message)), warnings: Vec::new(), payload: Value::Null }
+        TaskResult {
+            code,
+            error: Some(TaskError::server(reason, message)),
+            warnings: Vec::new(),
+            payload: Document::default(),
+        }
     }
 }
 
@@ -162,6 +167,6 @@ impl Outcome {
             }
             (_, error) => error,
         };
-        TaskResult { code: self.code.result(), error, warnings: self.warnings, payload: self.payload }
+        TaskResult { code: self.code.result(), error, warnings: self.warnings, payload: self.payload.into() }
     }
 }

@@ -1,11 +1,10 @@
 //! What was wished: the part of a task that is written once.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::tenant::MAX_NAME;
-use crate::{SignedDuration, Uuid, named_enum};
+use crate::{Document, SignedDuration, Uuid, named_enum};
 
 /// The task types that Backstay's own agents carry out. The set of types is open; others are carried out by others.
 pub mod kind {
@@ -211,9 +210,9 @@ pub struct TaskSpec {
     /// How urgent it is.
     pub priority: Priority,
     /// What the executor needs to know; null = nothing.
-    pub argument: Value,
+    pub argument: Document,
     /// What people and dashboards want to know; null = nothing.
-    pub context: Value,
+    pub context: Document,
     /// Free labels.
     pub tags: Vec<String>,
     /// The workflow it belongs to.
@@ -256,8 +255,8 @@ impl TaskSpec {
             seeding: false,
             queue: queue.to_owned(),
             priority: Priority::Normal,
-            argument: Value::Null,
-            context: Value::Null,
+            argument: Document::default(),
+            context: Document::default(),
             tags: Vec::new(),
             workflow_id: None,
             tenant,
@@ -351,7 +350,7 @@ fn at_most(field: &str, value: &str, max: usize) -> Result<()> {
     Ok(())
 }
 
-fn json(field: &str, value: &Value) -> Result<()> {
+fn json(field: &str, value: &serde_json::Value) -> Result<()> {
     if !value.is_null() && value.to_string().len() > limits::JSON {
         return Err(Error::invalid(field, format!("'{field}' is larger than {} KiB", limits::JSON / 1024)));
     }

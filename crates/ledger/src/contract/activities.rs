@@ -43,7 +43,7 @@ pub(super) async fn reports_on_steps(w: &mut World) -> Result<()> {
     let root = w.steps(task.id).await?.remove(0);
     let mut spec = ActivitySpec::new(w.id(), "read");
     spec.tags = vec!["x".into(), "y".into()];
-    spec.context = json!({"path": "/home"});
+    spec.context = json!({"path": "/home"}).into();
     let step = w.step(task.id, &lease, spec.clone()).await?;
     assert_eq!((step.state(), step.parent()), (State::Started, Some(root.activity.id)));
     let again = w.step(task.id, &lease, spec.clone()).await?;

@@ -399,7 +399,7 @@ pub(super) async fn a_repository_stays_while_anything_needs_it(w: &mut World) ->
     for queue in [AGENT_QUEUE, GATED_QUEUE] {
         let rules = Rules { heartbeat_interval: Some(seconds(10)), cancellable: true, ..Rules::default() };
         let argument = json!(PruneWork { repository: place });
-        let spec = TaskSpec { queue: queue.into(), argument, rules, ..w.spec(kind::PRUNE) };
+        let spec = TaskSpec { queue: queue.into(), argument: argument.into(), rules, ..w.spec(kind::PRUNE) };
         let task = w.create(spec).await?;
         assert_eq!(refusal(w.commit(remove()).await), Code::InUse, "it waits");
         let mut claim = w.claim("agent", 1);
@@ -413,8 +413,8 @@ pub(super) async fn a_repository_stays_while_anything_needs_it(w: &mut World) ->
     }
     // Somebody else's executors may speak of it as they like, and other repositories do not count.
     let argument = json!(PruneWork { repository: place });
-    w.create(TaskSpec { queue: "theirs".into(), argument, ..w.spec(kind::PRUNE) }).await?;
-    w.create(TaskSpec { argument: json!(PruneWork { repository: w.id() }), ..w.spec(kind::PRUNE) }).await?;
+    w.create(TaskSpec { queue: "theirs".into(), argument: argument.into(), ..w.spec(kind::PRUNE) }).await?;
+    w.create(TaskSpec { argument: json!(PruneWork { repository: w.id() }).into(), ..w.spec(kind::PRUNE) }).await?;
     assert_eq!(w.commit(remove()).await?.written, vec![Written::Removed(1)]);
     Ok(())
 }

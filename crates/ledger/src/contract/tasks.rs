@@ -37,8 +37,8 @@ pub(super) async fn a_wish_is_kept_to_the_last_field(w: &mut World) -> Result<()
     let mut spec = w.spec("Sicherung Ä");
     spec.seeding = true;
     spec.priority = Priority::AboveNormal;
-    spec.argument = json!({"deep": [[[{"n": 0.1, "u": u64::MAX, "e": 1e-300, "f": 1.0, "t": "\u{0}é\"\\"}]]]});
-    spec.context = json!("only text");
+    spec.argument = json!({"deep": [[[{"n": 0.1, "u": u64::MAX, "e": 1e-300, "f": 1.0, "t": "\u{0}é\"\\"}]]]}).into();
+    spec.context = json!("only text").into();
     spec.tags = vec!["a".into(), "B c".into(), "\u{0}\n\"'".into()];
     spec.workflow_id = Some(i64::MIN);
     spec.issuer = Issuer { id: "client".into(), cluster_id: "group".into() };

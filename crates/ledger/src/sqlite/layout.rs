@@ -182,8 +182,9 @@ async fn a_task_takes_few_bytes() -> Result<()> {
         spec.argument = json!({
             "archive": spec.uuid, "paths": ["/home", "/srv/data"], "includes": [], "excludes": ["*.tmp"],
             "repository": w.acme.id,
-        });
-        spec.context = json!({ "title": format!("Running backup of 'machine-{n}'"), "run_mode": "scheduled" });
+        })
+        .into();
+        spec.context = json!({ "title": format!("Running backup of 'machine-{n}'"), "run_mode": "scheduled" }).into();
         spec.resource = Some(Named {
             id: format!("01900000-0000-7000-8000-{:012}", n % 20),
             kind: "machine".into(),

@@ -10,11 +10,12 @@ use domain::task::{
     Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Phase, Priority, Progress, Rules,
     Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
 };
-use domain::{Code, Error, Result, Shared, SignedDuration, Timestamp, Uuid};
+use domain::{Code, Document, Error, Result, Shared, SignedDuration, Timestamp, Uuid};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, Type, Value, ValueRef};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::pack;
 use super::words::Db;
@@ -277,8 +278,8 @@ impl<'r> Columns<'r> {
             seeding: self.get()?,
             queue: self.word(db)?.ok_or_else(|| self.wrong("it is missing"))?,
             priority: self.ordinal(Priority::from_ordinal)?,
-            argument: serde_json::Value::Null,
-            context: serde_json::Value::Null,
+            argument: Document::default(),
+            context: Document::default(),
             tenant: self.uuid()?,
             tags: self.tags(db)?,
             workflow_id: self.get()?,
@@ -291,9 +292,9 @@ impl<'r> Columns<'r> {
             rules: self.rules(db)?,
         };
         let created_at = self.time()?;
-        if let Some(Wish { argument, context, parent_entity }) = self.document::<Wish<serde_json::Value, Entity>>()? {
-            spec.argument = argument.unwrap_or_default();
-            spec.context = context.unwrap_or_default();
+        if let Some(Wish { argument, context, parent_entity }) = self.document::<Wish<Box<RawValue>, Entity>>()? {
+            spec.argument = argument.map(Document::written).unwrap_or_default();
+            spec.context = context.map(Document::written).unwrap_or_default();
             spec.parent_entity = parent_entity;
         }
         Ok(Task { id, spec: Arc::new(spec), created_at, status: Shared::new(self.status(db)?) })
@@ -372,15 +373,15 @@ impl<'r> Columns<'r> {
             parent: parent.map(ActivityId),
             sustainable: self.get()?,
             tags: self.tags(db)?,
-            context: serde_json::Value::Null,
+            context: Document::default(),
         };
         let state = self.ordinal(State::from_ordinal)?;
         let executor = self.executor(db)?;
         let (started_at, completed_at) = (self.opt_time()?, self.opt_time()?);
         let updated_at = self.time()?;
-        let detail = self.document::<Detail<serde_json::Value, Progress, TaskResult>>()?;
+        let detail = self.document::<Detail<Box<RawValue>, Progress, TaskResult>>()?;
         let (context, progress, result) = detail.map_or((None, None, None), |d| (d.context, d.progress, d.result));
-        spec.context = context.unwrap_or_default();
+        spec.context = context.map(Document::written).unwrap_or_default();
         let step = match (state, started_at, completed_at, result) {
             (State::Enqueued, _, None, None) => Step::Enqueued,
             (State::Started, Some(started_at), None, None) => Step::Started { started_at },

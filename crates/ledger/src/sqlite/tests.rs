@@ -192,7 +192,7 @@ async fn a_full_disk_is_said_plainly() -> Result<()> {
     let mut callers = JoinSet::new();
     for n in 0..10 {
         let mut spec = TaskSpec::new(Uuid::from_u128(n), "backup", "q", w.acme.id);
-        spec.argument = noise(n, 100_000).into();
+        spec.argument = serde_json::Value::from(noise(n, 100_000)).into();
         let (ledger, moment) = (ledger.clone(), w.moment);
         callers.spawn(async move {
             ledger.commit(&Scope::everything(), moment, vec![Write::CreateTask(Box::new(spec))]).await

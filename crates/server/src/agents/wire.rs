@@ -96,7 +96,7 @@ pub(super) fn report(report: v1::Report) -> Result<Report, Malformed> {
         report::Event::Abandoned(v1::Abandoned { reason }) => ReportEvent::Abandoned { reason },
         report::Event::ActivityCreated(v1::ActivityCreated { uuid, r#type, context_json }) => {
             let spec = ActivitySpec::new(uuid_of("uuid", &uuid)?, &r#type);
-            ReportEvent::ActivityCreated(ActivitySpec { context: json_of("context", &context_json)?, ..spec })
+            ReportEvent::ActivityCreated(ActivitySpec { context: json_of("context", &context_json)?.into(), ..spec })
         }
         report::Event::ActivityProgress(v1::ActivityProgress { uuid, progress }) => ReportEvent::ActivityProgress {
             activity: uuid_of("uuid", &uuid)?,

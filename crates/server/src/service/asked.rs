@@ -26,10 +26,10 @@ impl Asked {
         if !self.issuer.is_empty() {
             spec.issuer.id = self.issuer;
         }
-        if let (Value::Object(argument), false) = (&mut spec.argument, self.request.is_null()) {
+        if let (Value::Object(argument), false) = (&mut *spec.argument, self.request.is_null()) {
             argument.insert(REQUEST.to_owned(), self.request);
         }
-        if let (Value::Object(context), false) = (&mut spec.context, self.client.is_empty()) {
+        if let (Value::Object(context), false) = (&mut *spec.context, self.client.is_empty()) {
             context.insert(CLIENT.to_owned(), self.client.into());
         }
     }

@@ -157,7 +157,8 @@ impl Service {
         spec.context = json!({
             "title": format!("Restoring {what} of '{}' to '{}'", backup.resource_name, request.to),
             "run_mode": "manual",
-        });
+        })
+        .into();
         spec.argument = json!(RecoveryWork {
             backup: backup.id,
             repository: backup.repository,
@@ -169,7 +170,8 @@ impl Service {
             device: request.overwrite_device,
             reboot_if_needed: false,
             place: None,
-        });
+        })
+        .into();
         self.begin_for(caller, scope, spec, backup.policy, &resource).await
     }
 

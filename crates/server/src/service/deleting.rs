@@ -123,8 +123,8 @@ impl Service {
     ) -> Result<TaskSpec> {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind, AGENT_QUEUE, one.tenant);
         spec.argument =
-            json!(ForgetWork { repository: one.repository, archive: one.archive, points, reasons: Vec::new() });
-        spec.context = json!({ "title": title, "run_mode": "manual" });
+            json!(ForgetWork { repository: one.repository, archive: one.archive, points, reasons: Vec::new() }).into();
+        spec.context = json!({ "title": title, "run_mode": "manual" }).into();
         spec.priority = Priority::BelowNormal;
         spec.rules = own_rules();
         spec.started_by = Some(caller.name.clone());

@@ -103,12 +103,13 @@ impl Service {
         };
         let (key, context) = new.context;
         let spec = TaskSpec {
-            argument: json!(work),
+            argument: json!(work).into(),
             context: json!({
                 "title": format!("Importing the image '{}'", resource.name),
                 "run_mode": "manual",
                 key: context,
-            }),
+            })
+            .into(),
             resource: Some(named_resource(&resource)),
             issuer: Issuer { id: caller.issuer_id(), ..Issuer::default() },
             started_by: Some(caller.name.clone()),

@@ -80,9 +80,9 @@ impl Service {
             settings: policy.map_or(none, |policy| settings_for(policy, &resource)),
         };
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::BACKUP, AGENT_QUEUE, resource.tenant);
-        spec.argument = json!(work);
+        spec.argument = json!(work).into();
         spec.argument[OwnTerms::MEMBER] = json!(OwnTerms { keep: wish.keep, apart: by_hand });
-        spec.context = json!({ "title": format!("Backing up '{}'", resource.name), "run_mode": "manual" });
+        spec.context = json!({ "title": format!("Backing up '{}'", resource.name), "run_mode": "manual" }).into();
         spec.seeding = self.has_no_backup(resource.id).await?;
         spec.policy = policy.map(|p| Named { id: p.id.to_string(), kind: p.kind.clone(), name: p.name.clone() });
         spec.resource = Some(named_resource(&resource));
@@ -190,9 +190,9 @@ impl Service {
             let Some(one) = backups.first() else { continue };
             let resource = resources.get(&one.resource);
             let mut spec = TaskSpec::new(Uuid::now_v7(), kind::RETENTION, AGENT_QUEUE, one.tenant);
-            spec.argument = json!(ForgetWork { repository, archive, points, reasons: Vec::new() });
+            spec.argument = json!(ForgetWork { repository, archive, points, reasons: Vec::new() }).into();
             let title = format!("Removing backups of '{}' whose time is over", one.resource_name);
-            spec.context = json!({ "title": title, "run_mode": "scheduled" });
+            spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
             spec.priority = Priority::BelowNormal;
             let named = || Named { id: one.resource.to_string(), kind: String::new(), name: one.resource_name.clone() };
             spec.resource = Some(resource.map_or_else(named, named_resource));

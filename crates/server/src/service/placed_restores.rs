@@ -57,9 +57,9 @@ impl Service {
         let tenant = self.tenant_for(resource.as_ref().map_or(backup.tenant, |r| r.tenant), &agent).await?;
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::RECOVERY, AGENT_QUEUE, tenant);
         let place = Some(Place { root, name: name.clone(), numbered });
-        spec.argument = json!(RecoveryWork { place, ..work_on(&backup) });
+        spec.argument = json!(RecoveryWork { place, ..work_on(&backup) }).into();
         let title = format!("Restoring everything of '{}' to '{name}' on '{}'", backup.resource_name, agent.name);
-        spec.context = json!({ "title": title, "run_mode": "manual" });
+        spec.context = json!({ "title": title, "run_mode": "manual" }).into();
         let of_backup =
             || Named { id: backup.resource.to_string(), kind: String::new(), name: backup.resource_name.clone() };
         spec.resource = Some(resource.as_ref().map_or_else(of_backup, named_resource));

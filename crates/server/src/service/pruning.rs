@@ -73,9 +73,9 @@ impl Service {
         let known = if_found(self.ledger.get::<Agent>(&Scope::everything(), agent).await)?;
         let tenant = known.map_or(repository.tenant, |agent| agent.value.tenant);
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::PRUNE, AGENT_QUEUE, tenant);
-        spec.argument = json!(PruneWork { repository: repository.id });
+        spec.argument = json!(PruneWork { repository: repository.id }).into();
         let title = format!("Giving back space in the repository '{}'", repository.name);
-        spec.context = json!({ "title": title, "run_mode": "scheduled" });
+        spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
         spec.priority = Priority::Low;
         let agent = Some(agent).filter(|agent| self.hub.online(*agent));
         spec.affinity = Affinity { agent: agent.map(|agent| agent.to_string()), cluster: None };

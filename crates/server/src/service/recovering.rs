@@ -146,8 +146,9 @@ impl Service {
         spec.context = json!({
             "title": format!("Restoring {what} of '{}' to {whither} on '{}'", backup.resource_name, resource.name),
             "run_mode": "manual",
-        });
-        spec.argument = json!(work);
+        })
+        .into();
+        spec.argument = json!(work).into();
         spec.priority = Priority::AboveNormal;
         spec.resource = Some(named_resource(resource));
         if let Some(id) = backup.policy {

@@ -101,11 +101,13 @@ impl Service {
             snapshot: backup.snapshot.clone(),
             paths: wish.paths,
             download: file.id,
-        });
+        })
+        .into();
         spec.context = json!({
             "title": format!("Fetching '{}' out of a backup of '{}'", file.name, backup.resource_name),
             "run_mode": "manual",
-        });
+        })
+        .into();
         let of_backup =
             || Named { id: backup.resource.to_string(), kind: String::new(), name: backup.resource_name.clone() };
         spec.resource = Some(resource.as_ref().map_or_else(of_backup, named_resource));

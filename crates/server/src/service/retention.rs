@@ -250,8 +250,8 @@ fn tasks(policy: &Policy, owner: &Owner, archive: Uuid, mut going: Vec<(Backup, 
 /// The task for the agent that makes the backups.
 fn removal(title: String, work: &ForgetWork, policy: &Policy, owner: &Owner) -> TaskSpec {
     let mut spec = TaskSpec::new(Uuid::now_v7(), kind::RETENTION, AGENT_QUEUE, owner.tenant);
-    spec.argument = json!(work);
-    spec.context = json!({ "title": title, "run_mode": "scheduled" });
+    spec.argument = json!(work).into();
+    spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
     spec.priority = Priority::BelowNormal;
     let type_ = policy_type(policy, kind::RETENTION).to_owned();
     spec.policy = Some(Named { id: policy.id.to_string(), kind: type_, name: policy.name.clone() });

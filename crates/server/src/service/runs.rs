@@ -12,7 +12,7 @@ use domain::query::{Filter, RecordField, Test, Value};
 use domain::resource::{Registration, Resource};
 use domain::task::{Affinity, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
-use domain::{Caller, Code, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
+use domain::{Caller, Code, Document, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
 use ledger::{Expect, Stored, Write, Written};
 use serde_json::json;
 
@@ -76,7 +76,7 @@ pub(super) struct Wish {
     pub(super) uuid: Uuid,
     pub(super) priority: Priority,
     pub(super) tags: Vec<String>,
-    pub(super) context: serde_json::Value,
+    pub(super) context: Document,
     pub(super) workflow_id: Option<i64>,
     pub(super) issuer: Issuer,
     pub(super) rules: Rules,
@@ -89,7 +89,7 @@ impl Wish {
             uuid: Uuid::now_v7(),
             priority: Priority::Normal,
             tags: Vec::new(),
-            context: serde_json::Value::Null,
+            context: Document::default(),
             workflow_id: None,
             issuer: Issuer { id: caller.issuer_id(), ..Issuer::default() },
             rules: Rules::default(),
@@ -353,7 +353,7 @@ impl Service {
             // There may be a limit, and there may be a run before this one.
             spec.queue = GATED_QUEUE.to_owned();
         }
-        spec.argument = json!(work);
+        spec.argument = json!(work).into();
         // An archive may begin though there are backups in others.
         spec.seeding = self.has_no_backup(resource.id).await?;
         spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
@@ -384,12 +384,12 @@ impl Service {
                 spec.workflow_id = wish.workflow_id;
                 spec.issuer = wish.issuer;
                 spec.rules = backup_rules(&wish.rules);
-                if let serde_json::Value::Object(theirs) = wish.context {
+                if let serde_json::Value::Object(theirs) = wish.context.into_value() {
                     context.extend(theirs);
                 }
             }
         }
-        spec.context = context.into();
+        spec.context = serde_json::Value::from(context).into();
         Ok(spec)
     }
 

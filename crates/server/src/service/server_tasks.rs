@@ -19,7 +19,7 @@ const SERVER: &str = "server";
 /// A task that the server carries out itself; people know it by its title.
 pub(super) fn server_task(caller: &Caller, kind: &str, tenant: Uuid, title: &str) -> TaskSpec {
     let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, tenant);
-    spec.context = json!({ "title": title, "run_mode": "manual" });
+    spec.context = json!({ "title": title, "run_mode": "manual" }).into();
     spec.started_by = Some(caller.name.clone());
     spec.issuer.id = caller.issuer_id();
     spec
@@ -32,7 +32,7 @@ pub(super) fn named_policy(policy: &Policy) -> Named {
 
 /// Such a task that a vendor's API asks for, done with the commit that makes it.
 pub(super) fn told_by(mut spec: TaskSpec, asked: &Asked) -> impl Iterator<Item = Write> {
-    spec.argument = json!({});
+    spec.argument = json!({}).into();
     asked.clone().write_into(&mut spec);
     done(spec)
 }

@@ -45,9 +45,9 @@ impl Service {
         let backup = self.backup(caller, backup).await?;
         let resource = self.live_resource(scope, backup.resource).await.map_err(|e| e.field("resource"))?;
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind::VERIFICATION, AGENT_QUEUE, resource.tenant);
-        spec.argument = json!(verification_of(&backup, wish.files, wish.seed));
+        spec.argument = json!(verification_of(&backup, wish.files, wish.seed)).into();
         let title = format!("Verifying the backup of '{}'", backup.resource_name);
-        spec.context = json!({ "title": title, "run_mode": "manual" });
+        spec.context = json!({ "title": title, "run_mode": "manual" }).into();
         self.begin_for(caller, scope, spec, backup.policy, &resource).await
     }
 

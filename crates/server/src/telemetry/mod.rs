@@ -253,7 +253,7 @@ impl Telemetry {
         self.completed.get_or_create(&Ended { r#type, result: result.code.name() }).inc();
         if r#type == kind::BACKUP && result.error.is_none() {
             // Of workers that are not ours, the payload may be anything.
-            let Ok(done) = BackupDone::deserialize(&result.payload) else { return };
+            let Ok(done) = BackupDone::deserialize(&*result.payload) else { return };
             for (stage, bytes) in [("read", done.size), ("stored", done.added)] {
                 self.backup_bytes.get_or_create(&Bytes { stage }).inc_by(bytes);
             }

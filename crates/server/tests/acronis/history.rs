@@ -140,8 +140,12 @@ fn wish(world: &World, i: usize) -> TaskSpec {
         agent: pick(&[None, Some("e-1".to_owned()), None], i, 2),
         cluster: pick(&[None, None, Some("c-1".to_owned()), None], i, 1),
     };
-    spec.context = pick(&[Value::Null, json!({ "suite": "o365", "n": i }), json!({ "title": "as sent" })], i, 2);
-    spec.argument = pick(&[Value::Null, json!([1, null, ""])], i, 1);
+    spec.context = pick(
+        &[Value::Null.into(), json!({ "suite": "o365", "n": i }).into(), json!({ "title": "as sent" }).into()],
+        i,
+        2,
+    );
+    spec.argument = pick(&[Value::Null.into(), json!([1, null, ""]).into()], i, 1);
     spec.rules = Rules {
         cancellable: true,
         sustainable: i.is_multiple_of(2),
@@ -211,7 +215,7 @@ async fn live(world: &World, clock: &mut Moment, i: usize) {
     if i.is_multiple_of(3) {
         let mut scan = ActivitySpec::new(Uuid::now_v7(), "scan");
         scan.tags = vec![format!("step {}", i % 2)];
-        scan.context = json!({ "HasChildren": true });
+        scan.context = json!({ "HasChildren": true }).into();
         let step = ActivityRef::Uuid(scan.uuid);
         let create = |spec: ActivitySpec, start| Write::CreateActivity {
             task,

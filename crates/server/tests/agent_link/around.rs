@@ -29,8 +29,8 @@ fn command(when: When) -> Command {
 /// A backup with these settings.
 fn backup(world: &World, settings: Settings) -> TaskSpec {
     let spec = world.backup();
-    let work: BackupWork = serde_json::from_value(spec.argument.clone()).expect("a backup's argument");
-    TaskSpec { argument: json!(BackupWork { settings, ..work }), ..spec }
+    let work: BackupWork = serde_json::from_value(spec.argument.clone().into_value()).expect("a backup's argument");
+    TaskSpec { argument: json!(BackupWork { settings, ..work }).into(), ..spec }
 }
 
 /// What the jobs were that children were given: their types, and the points of the run of commands.
@@ -124,8 +124,12 @@ async fn backups_are_verified_and_forgotten_by_tasks_of_their_own() {
 
     let work =
         VerificationWork { backup: backup.id, repository: backup.repository, snapshot: "abc".into(), sample: None };
-    let spec =
-        TaskSpec { kind: kind::VERIFICATION.into(), argument: json!(work), uuid: Uuid::now_v7(), ..world.backup() };
+    let spec = TaskSpec {
+        kind: kind::VERIFICATION.into(),
+        argument: json!(work).into(),
+        uuid: Uuid::now_v7(),
+        ..world.backup()
+    };
     let id = world.create(spec).await;
     let task = world.completed(id).await;
     let result = task.result().expect("it is over");
@@ -133,16 +137,16 @@ async fn backups_are_verified_and_forgotten_by_tasks_of_their_own() {
         (result.code, result.error.as_ref().map(|e| e.code.as_str())),
         (ResultCode::Error, Some("repositoryDamaged"))
     );
-    let done: VerificationDone = serde_json::from_value(result.payload.clone()).expect("its payload");
+    let done: VerificationDone = serde_json::from_value(result.payload.clone().into_value()).expect("its payload");
     assert_eq!((done.damaged_total, done.damaged[0].path.as_str()), (1, "/home/a"));
 
     let points = vec![Point { backup: backup.id, snapshot: "abc".into(), because: Vec::new() }];
     let work = ForgetWork { repository: backup.repository, archive: backup.archive, points, reasons: Vec::new() };
-    let spec = TaskSpec { kind: kind::BACKUP_DELETION.into(), argument: json!(work), ..world.backup() };
+    let spec = TaskSpec { kind: kind::BACKUP_DELETION.into(), argument: json!(work).into(), ..world.backup() };
     let id = world.create(spec).await;
     let task = world.completed(id).await;
     let result = task.result().expect("it is over");
-    let done: ForgetDone = serde_json::from_value(result.payload.clone()).expect("its payload");
+    let done: ForgetDone = serde_json::from_value(result.payload.clone().into_value()).expect("its payload");
     assert_eq!((result.code, done), (ResultCode::Ok, ForgetDone { removed: 1, ..ForgetDone::default() }));
     assert_eq!(jobs(&world), ["backup", "verify", "forget"]);
     assert_eq!(world.jobs()[2]["snapshots"], json!(["abc"]));

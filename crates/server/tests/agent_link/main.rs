@@ -57,7 +57,7 @@ async fn a_backup_goes_from_the_queue_to_a_record() {
         result.warnings[0].message,
         "One entry was not backed up, or not as it should be; the payload lists them."
     );
-    let done: BackupDone = serde_json::from_value(result.payload.clone()).expect("its payload");
+    let done: BackupDone = serde_json::from_value(result.payload.clone().into_value()).expect("its payload");
     assert_eq!((done.unreadable_total, done.unreadable[0].path.as_str()), (1, "/home/a"));
     let progress = task.status.progress.as_ref().expect("progress");
     assert_eq!((progress.current, progress.total, progress.bytes_processed), (100, 100, 50));

@@ -186,7 +186,8 @@ impl World {
             full: false,
             volume: false,
             settings: Settings { excludes: vec!["*.tmp".into()], ..Settings::default() },
-        });
+        })
+        .into();
         spec.resource = Some(Named { id: Uuid::from_u128(2).to_string(), kind: String::new(), name: "host".into() });
         spec.rules = Rules {
             cancellable: true,

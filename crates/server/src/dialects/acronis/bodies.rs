@@ -105,8 +105,8 @@ impl NewTask {
         spec.started_by = body.text("startedByUser")?;
         spec.workflow_id = body.id("workflowId")?;
         spec.tags = body.texts("tags")?.unwrap_or_default();
-        spec.context = body.any("context");
-        spec.argument = body.any("argument");
+        spec.context = body.any("context").into();
+        spec.argument = body.any("argument").into();
         spec.rules = Rules {
             cancellable: body.flag("cancellable")?,
             sustainable: body.flag("sustainable")?,
@@ -222,7 +222,7 @@ impl NewActivity {
         spec.parent = body.id("parentActivityId")?.map(ActivityId);
         spec.sustainable = body.flag("sustainable")?;
         spec.tags = body.texts("tags")?.unwrap_or_default();
-        spec.context = body.any("context");
+        spec.context = body.any("context").into();
         spec.validate().map_err(in_dialect)?;
         let start = match body.text("state")?.as_deref() {
             None | Some("enqueued") => false,

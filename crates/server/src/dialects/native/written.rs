@@ -95,7 +95,7 @@ mod tests {
         let mut made_later = first.clone();
         made_later.created_at = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(1);
         let mut wish = (*first.spec).clone();
-        wish.context = json!({"title": "another"});
+        wish.context = json!({"title": "another"}).into();
         let other_wish = Task { spec: Arc::new(wish), ..first.clone() };
         // At the same place.
         let other = task(7 + 4_096);
@@ -112,7 +112,7 @@ mod tests {
     fn what_is_long_is_not_kept() {
         let written = Written::default();
         let mut spec = (*task(1).spec).clone();
-        spec.context = json!({"title": "x".repeat(LONGEST)});
+        spec.context = json!({"title": "x".repeat(LONGEST)}).into();
         let long = Task { spec: Arc::new(spec), ..task(1) };
         assert!(!Arc::ptr_eq(&written.json(&long), &written.json(&long)));
         assert_eq!(written.json(&long).get(), plain(&long));

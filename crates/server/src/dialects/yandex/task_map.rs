@@ -109,7 +109,7 @@ mod tests {
             code,
             error: (!error.is_empty()).then(|| TaskError::server("x", error)),
             warnings: warnings.iter().map(|w| TaskError::server("x", *w)).collect(),
-            payload: serde_json::Value::Null,
+            payload: serde_json::Value::Null.into(),
         }
     }
 

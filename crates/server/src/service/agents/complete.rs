@@ -255,8 +255,8 @@ fn follow_up(
     argument: serde_json::Value,
 ) -> TaskSpec {
     TaskSpec {
-        argument,
-        context: json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: "scheduled" }),
+        argument: argument.into(),
+        context: json!({ RUN_KEYS[0]: title, RUN_KEYS[1]: "scheduled" }).into(),
         priority: Priority::BelowNormal,
         policy: made_by.spec.policy.clone(),
         resource: made_by.spec.resource.clone(),

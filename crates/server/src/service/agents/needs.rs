@@ -35,7 +35,7 @@ impl Service {
         let work = Work::of(&task.spec)?;
         let id = work.repository();
         let repository = self.access(id).await?;
-        let mut argument = task.spec.argument.clone();
+        let mut argument = task.spec.argument.clone().into_value();
         let mut create_repository = false;
         match work {
             Work::Backup(work) => {

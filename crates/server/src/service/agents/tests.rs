@@ -96,7 +96,8 @@ impl World {
             full: false,
             volume: false,
             settings: Settings::default(),
-        });
+        })
+        .into();
         spec.resource = Some(Named { id: self.resource.to_string(), kind: "bare_metal".into(), name: "host".into() });
         spec.rules = Rules {
             cancellable: true,
@@ -301,7 +302,7 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
     lost.argument["repository"] = json!(Uuid::from_u128(99));
     let lost = world.create(lost).await;
     let mut broken = world.backup();
-    broken.argument = json!("nonsense");
+    broken.argument = json!("nonsense").into();
     let broken = world.create(broken).await;
     let mut gone = world.backup();
     gone.kind = kind::RECOVERY.to_owned();
@@ -316,7 +317,8 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
         device: false,
         reboot_if_needed: false,
         place: None,
-    });
+    })
+    .into();
     let gone = world.create(gone).await;
     let good = world.create(world.backup()).await;
 

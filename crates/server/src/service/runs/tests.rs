@@ -221,7 +221,7 @@ fn full(task: &Task) -> bool {
 }
 
 fn points(task: &Task) -> Vec<String> {
-    let work: ForgetWork = read(task.spec.argument.clone());
+    let work: ForgetWork = read(task.spec.argument.clone().into_value());
     work.points.into_iter().map(|p| p.snapshot).collect()
 }
 
@@ -515,7 +515,7 @@ async fn after_a_good_backup_what_the_rules_let_go_is_removed() {
     assert_eq!(world.snapshots().await, ["s2", "s3"]);
     // The task tells of what went, and why.
     let told = world.tasks(kind::RETENTION).await.pop().and_then(|t| Some(t.result()?.payload.clone()));
-    let told: domain::work::ForgetDone = read(told.expect("a payload"));
+    let told: domain::work::ForgetDone = read(told.expect("a payload").into_value());
     assert_eq!(told.gone.len(), 1);
     assert_eq!(told.gone[0].because, ["it is not one of the newest 2 ones"]);
     let because: Vec<_> = world.backups().await.into_iter().map(|b| b.kept_because.join("; ")).collect();
@@ -666,7 +666,7 @@ async fn a_point_that_is_written_back_just_now_stays() {
     world.complete(0, &world.claim_one(0).await, Outcome::of(OutcomeCode::Ok)).await;
     let first = world.backups().await.remove(0);
     let mut recovery = TaskSpec::new(Uuid::now_v7(), kind::RECOVERY, "elsewhere", Uuid::nil());
-    recovery.argument = json!({"backup": first.id, "repository": REPOSITORY, "snapshot": "s1", "to": "/x"});
+    recovery.argument = json!({"backup": first.id, "repository": REPOSITORY, "snapshot": "s1", "to": "/x"}).into();
     let write = Write::CreateTask(Box::new(recovery));
     world.ledger.commit(&Scope::everything(), world.start, vec![write]).await.expect("a task");
     world.back_up(2).await;

@@ -2,7 +2,7 @@
 
 use domain::task::{Affinity, ResultCode, Task};
 use domain::tenant::Tenant;
-use domain::{Timestamp, task};
+use domain::{Document, Timestamp, task};
 use serde_json::json;
 
 use super::super::map;
@@ -108,7 +108,7 @@ fn what_is_left_out_may_be_null_or_empty() {
         "affinity": {"agentId": "", "clusterId": null}, "context": null, "tags": [], "heartBeatInterval": "0s"}));
     assert_eq!((spec.policy, spec.started_by, spec.affinity), (None, None, Affinity::default()));
     assert_eq!(spec.resource, Some(Named { id: "r".into(), ..Named::default() }));
-    assert_eq!((spec.context, spec.rules.heartbeat_interval), (Value::Null, None));
+    assert_eq!((spec.context, spec.rules.heartbeat_interval), (Document::default(), None));
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn an_activity_waits_or_begins_at_once() {
         parent: Some(ActivityId(900)),
         sustainable: true,
         tags: vec!["a".into()],
-        context: json!("text"),
+        context: json!("text").into(),
         ..ActivitySpec::new(Uuid::from_u128(1), "scan")
     };
     assert_eq!(all.spec(Uuid::max()), expected);

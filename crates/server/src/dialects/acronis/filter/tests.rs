@@ -58,7 +58,7 @@ fn task(id: i64, change: impl FnOnce(&mut TaskSpec)) -> Task {
 }
 
 fn completed(mut task: Task, at: Timestamp, code: ResultCode) -> Task {
-    let result = TaskResult { code, error: None, warnings: Vec::new(), payload: Json::Null };
+    let result = TaskResult { code, error: None, warnings: Vec::new(), payload: Json::Null.into() };
     task.status.phase = Phase::Completed(Box::new(Completion {
         executor: Some(Executor { id: "agent".to_owned(), cluster_id: String::new() }),
         assigned_at: None,

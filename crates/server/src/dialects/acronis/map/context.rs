@@ -36,7 +36,7 @@ impl<'a> Context<'a> {
 
     /// The context of a task and of its root activity.
     pub(super) fn filled(task: &'a Task, bytes: Option<Bytes>) -> Context<'a> {
-        let given = match &task.spec.context {
+        let given = match &*task.spec.context {
             Value::Null => None,
             Value::Object(given) => Some(given),
             other => return Context::AsGiven(other),

@@ -58,7 +58,7 @@ fn backup() -> TaskSpec {
     spec.started_by = Some("operator".into());
     spec.policy = Some(Named { id: POLICY.into(), kind: "backup".into(), name: "Nightly".into() });
     spec.resource = Some(Named { id: MACHINE.into(), kind: "bare_metal".into(), name: "srv-01".into() });
-    spec.context = json!({ "run_mode": "manual" });
+    spec.context = json!({ "run_mode": "manual" }).into();
     spec.rules = Rules {
         cancellable: true,
         heartbeat_interval: Some(SignedDuration::from_secs(10)),
@@ -209,7 +209,7 @@ fn a_running_task_shows_what_it_has_at_each_level() {
     // D38
     let mut spec = backup();
     spec.queue = "q1".into();
-    spec.argument = json!({"depth": 2});
+    spec.argument = json!({"depth": 2}).into();
     spec.tags = vec!["a".into()];
     spec.workflow_id = Some(7);
     spec.issuer = Issuer { id: "client-1".into(), cluster_id: "c".into() };
@@ -262,7 +262,7 @@ fn the_levels_of_a_task_are_those_of_the_contract() {
 fn the_levels_of_an_activity_are_those_of_the_contract() {
     // D38 and the list of what activities do not have (8.3)
     let mut spec = step();
-    (spec.context, spec.tags) = (json!({"path": "/home"}), vec!["a".into()]);
+    (spec.context, spec.tags) = (json!({"path": "/home"}).into(), vec!["a".into()]);
     let mut task = running(TaskSpec { workflow_id: Some(7), ..backup() });
     task.status.deleted_at = Some(at("2026-11-21T02:00:00Z"));
     let view =
@@ -349,7 +349,7 @@ fn activities_show_what_they_have_at_each_level() {
     let task = failed_backup();
     insta::assert_snapshot!("root_activity", levels(|lod| show_activity(&root_of(&task), lod)));
     let mut spec = step();
-    (spec.context, spec.tags, spec.sustainable) = (json!({"path": "/home"}), vec!["a".into()], true);
+    (spec.context, spec.tags, spec.sustainable) = (json!({"path": "/home"}).into(), vec!["a".into()], true);
     let view = report(&step_of(&running(backup()), spec), ActivityEvent::Start);
     let view = report(&view, ActivityEvent::Report(progress_of(3, 0)));
     insta::assert_snapshot!("child_activity", levels(|lod| show_activity(&view, lod)));

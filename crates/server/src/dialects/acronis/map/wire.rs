@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use domain::Uuid;
+use domain::{Document, Uuid};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -170,7 +170,7 @@ pub(super) struct Full {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TaskFull<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) argument: Option<&'a Value>,
+    pub(super) argument: Option<&'a Document>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) affinity: Option<Affinity<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -294,7 +294,7 @@ pub(super) struct TaskResult<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<ErrorObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) payload: Option<&'a Value>,
+    pub(super) payload: Option<&'a Document>,
 }
 
 /// Why something failed.

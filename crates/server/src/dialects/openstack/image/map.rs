@@ -72,7 +72,7 @@ fn input(task: &Task) -> Value {
 fn result(task: &Task) -> Value {
     match (task.standing(), task.result()) {
         (Standing::Success, Some(result)) => {
-            let mut shown = match &result.payload {
+            let mut shown = match &*result.payload {
                 Value::Object(members) => members.clone(),
                 Value::Null => Map::new(),
                 other => Map::from_iter([("payload".to_owned(), other.clone())]),

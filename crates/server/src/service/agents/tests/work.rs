@@ -16,7 +16,7 @@ impl World {
     /// Carries out a backup with this argument and payload.
     async fn backed_up(&self, agent: &AgentIdentity, work: BackupWork, code: OutcomeCode, done: BackupDone) -> Backup {
         let before = self.backups().await.len();
-        self.create(TaskSpec { argument: json!(work), ..self.backup() }).await;
+        self.create(TaskSpec { argument: json!(work).into(), ..self.backup() }).await;
         let on = self.claim_one(agent).await;
         self.report(agent, &on, ReportEvent::Started).await.expect("started");
         assert_eq!(self.report(agent, &on, completed(code, json!(done))).await, Ok(DURABLE));
@@ -27,12 +27,12 @@ impl World {
     }
 
     fn work(&self) -> BackupWork {
-        serde_json::from_value(self.backup().argument).expect("a backup's argument")
+        serde_json::from_value(self.backup().argument.into_value()).expect("a backup's argument")
     }
 
     fn forget(&self, kind: &str, points: Vec<Point>) -> TaskSpec {
         let argument = json!(ForgetWork { repository: self.repository, archive: ARCHIVE, points, reasons: Vec::new() });
-        TaskSpec { argument, kind: kind.to_owned(), ..self.backup() }
+        TaskSpec { argument: argument.into(), kind: kind.to_owned(), ..self.backup() }
     }
 
     async fn put(&self, record: impl Into<domain::record::Record>) {

@@ -19,7 +19,7 @@ fn a_backup_has_the_keys_that_dashboards_read() {
     done["_runtime"] = json!({"bytesProcessed": 7_340_032, "bytesSaved": 1_048_576});
     assert_eq!(show(&failed_backup(), Lod::Long)["context"], done);
     assert_eq!(show_activity(&root_of(&failed_backup()), Lod::Long)["context"], done);
-    let bare = TaskSpec { policy: None, resource: None, started_by: None, context: Value::Null, ..backup() };
+    let bare = TaskSpec { policy: None, resource: None, started_by: None, context: Value::Null.into(), ..backup() };
     assert_eq!(context(bare), json!({"title": "Running backup", "IsProcessRoot": true, "runMode": "scheduled"}));
 }
 
@@ -28,13 +28,13 @@ fn nothing_that_the_issuer_gave_is_overwritten() {
     // D55
     let given = json!({"title": "Mine", "IsProcessRoot": false, "runMode": "x", "run_mode": "y", "suite": "o365",
         "MachineName": null, "UserName": "someone", "isLegacy": true});
-    let shown = context(TaskSpec { context: given.clone(), ..backup() });
+    let shown = context(TaskSpec { context: given.clone().into(), ..backup() });
     for (key, value) in given.as_object().expect("an object was given") {
         assert_eq!(shown[key], *value, "{key}");
     }
     assert_eq!(shown["PlanName"], "Nightly");
     for other in [json!("text"), json!([1]), json!(false)] {
-        assert_eq!(context(TaskSpec { context: other.clone(), ..backup() }), other);
+        assert_eq!(context(TaskSpec { context: other.clone().into(), ..backup() }), other);
     }
 }
 
@@ -42,7 +42,7 @@ fn nothing_that_the_issuer_gave_is_overwritten() {
 fn the_mode_of_a_run_is_the_schedulers_word_or_follows_from_who_started_it() {
     // D55
     let mode = |given: Value, by: Option<&str>| {
-        let shown = context(TaskSpec { context: given, started_by: by.map(Into::into), ..backup() });
+        let shown = context(TaskSpec { context: given.into(), started_by: by.map(Into::into), ..backup() });
         (shown["runMode"].as_str().map(str::to_owned), shown.get("run_mode").is_some())
     };
     assert_eq!(mode(json!({"run_mode": "scheduled"}), Some("operator")), (Some("scheduled".into()), false));
@@ -55,7 +55,7 @@ fn the_mode_of_a_run_is_the_schedulers_word_or_follows_from_who_started_it() {
 fn other_tasks_have_a_title_that_fits_them() {
     // D55
     let title = |kind: &str| {
-        let shown = context(TaskSpec { kind: kind.into(), context: Value::Null, ..backup() });
+        let shown = context(TaskSpec { kind: kind.into(), context: Value::Null.into(), ..backup() });
         assert_eq!((shown.get("BackupPlanName"), &shown["PlanName"]), (None, &json!("Nightly")));
         shown["title"].as_str().map(str::to_owned).unwrap_or_default()
     };
