@@ -252,11 +252,12 @@ impl Dictionary {
             // These are found without looking at others.
             Pattern::Is(_) | Pattern::IsUuid(_) => return,
         };
-        let holds = |text: &str| match pattern {
-            Pattern::StartsWith(_) => text.starts_with(part.as_str()),
-            Pattern::EndsWith(_) => text.ends_with(part.as_str()),
-            Pattern::Same(_) => text == part.as_str(),
-            _ => text.contains(part.as_str()),
+        // Of values that have it somewhere.
+        let holds = |value: &[u8]| match pattern {
+            Pattern::StartsWith(_) => value.starts_with(part.as_bytes()),
+            Pattern::EndsWith(_) => value.ends_with(part.as_bytes()),
+            Pattern::Same(_) => value == part.as_bytes(),
+            _ => true,
         };
         if part.is_empty() && matches!(pattern, Pattern::Same(_)) {
             return;
@@ -272,12 +273,12 @@ impl Dictionary {
             while self.of_folded.get(folded).is_some_and(|n| *n < number) {
                 folded += 1;
             }
-            if self.of_folded.get(folded) != Some(&number) && holds(text(self.raw(number))) {
+            if self.of_folded.get(folded) != Some(&number) && holds(self.raw(number)) {
                 found.push(number);
             }
         });
         self.folded.containing(part.as_bytes(), behind, |place| {
-            if holds(text(self.folded.get(place))) {
+            if holds(self.folded.get(place)) {
                 found.push(self.of_folded[place]);
             }
         });
