@@ -1,5 +1,7 @@
 //! Sets of rows inside one block.
 
+use super::words;
+
 /// Rows in a block. Small in tests, so that a few hundred tasks fill several.
 pub(super) const ROWS: usize = if cfg!(all(test, debug_assertions)) { 128 } else { 1 << 16 };
 const WORDS: usize = ROWS / 64;
@@ -64,17 +66,17 @@ impl Bits {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|w| w.count_ones() as usize).sum()
+        words::count(&*self.0)
     }
 
     /// How many rows both have.
     pub(super) fn common(&self, other: &Bits) -> usize {
-        self.0.iter().zip(&*other.0).map(|(a, b)| (a & b).count_ones() as usize).sum()
+        words::common(&*self.0, &*other.0)
     }
 
     /// How many rows all three have.
     pub(super) fn common_of_three(&self, b: &Bits, c: &Bits) -> usize {
-        self.0.iter().zip(&*b.0).zip(&*c.0).map(|((a, b), c)| (a & b & c).count_ones() as usize).sum()
+        words::common_of_three(&*self.0, &*b.0, &*c.0)
     }
 
     pub(super) fn keep(&mut self, other: &Bits) {

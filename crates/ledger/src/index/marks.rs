@@ -2,6 +2,7 @@
 //! the beginning.
 
 use super::bits::{Bits, ROWS};
+use super::words;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ impl Marks {
         Marks { bits, before }
     }
 
-    pub(super) fn words(&self) -> &[u64] {
+    fn words(&self) -> &[u64] {
         self.bits.words()
     }
 
@@ -33,8 +34,13 @@ impl Marks {
         self.bits.has(one).then(|| self.before(one / 64) + below.count_ones() as usize)
     }
 
+    /// Adds the places of the wanted ones, whose words these are, counted from `first`.
+    pub(super) fn find(&self, wanted: &[u64], found: &mut Bits, first: usize) {
+        words::places(self.words(), wanted, &self.before, found.words_mut(), first);
+    }
+
     /// How many there are before a word.
-    pub(super) fn before(&self, word: usize) -> usize {
+    fn before(&self, word: usize) -> usize {
         usize::from(self.before[word])
     }
 

@@ -27,6 +27,7 @@ mod set;
 mod sorted;
 mod tree;
 mod walk;
+mod words;
 
 use std::sync::Mutex;
 

@@ -136,14 +136,7 @@ impl Part {
                 hits.for_each(|(place, _)| found.insert(self.before + place));
             }
             Lows::Marks(marks) => {
-                for (word, (own, wanted)) in marks.words().iter().zip(words).enumerate() {
-                    let mut hits = own & wanted;
-                    while hits != 0 {
-                        let below = own & ((hits & hits.wrapping_neg()) - 1);
-                        found.insert(self.before + marks.before(word) + below.count_ones() as usize);
-                        hits &= hits - 1;
-                    }
-                }
+                marks.find(words, found, self.before);
             }
         }
     }
