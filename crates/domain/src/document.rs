@@ -4,15 +4,17 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::Shared;
+
 /// A JSON value; null stands for none. Clones share it until one is changed.
 #[derive(Clone, Default)]
-pub struct Document(Option<Arc<Parts>>);
+pub struct Document(Option<Shared<Parts>>);
 
 /// At least one of the two is there, and both say the same.
 #[derive(Clone)]
@@ -27,8 +29,19 @@ impl Parts {
     }
 }
 
-/// The value that a text stands for. Numbers that no machine holds are the only JSON that is not read; a text with some
-/// is shown as it is.
+/// Two that were written alike are equal without a look.
+impl PartialEq for Parts {
+    fn eq(&self, other: &Parts) -> bool {
+        let alike = match (&self.written, &other.written) {
+            (Some(a), Some(b)) => a.get() == b.get(),
+            _ => false,
+        };
+        alike || self.value() == other.value()
+    }
+}
+
+/// The value that a text stands for. A text that cannot be held, for one because of a number beyond all that are, is shown
+/// as it is.
 fn parsed(json: &RawValue) -> Value {
     let mut reader = serde_json::Deserializer::from_str(json.get());
     // Whoever wrote it down was not limited either.
@@ -42,7 +55,7 @@ impl Document {
     pub fn written(json: Box<RawValue>) -> Document {
         match json.get() {
             "null" => Document::default(),
-            _ => Document(Some(Arc::new(Parts { written: Some(json), value: OnceLock::new() }))),
+            _ => Document(Some(Shared::new(Parts { written: Some(json), value: OnceLock::new() }))),
         }
     }
 
@@ -62,15 +75,8 @@ impl Document {
 
     /// What it holds.
     #[must_use]
-    pub fn into_value(self) -> Value {
-        let Some(parts) = self.0 else { return Value::Null };
-        match Arc::try_unwrap(parts) {
-            Ok(parts) => {
-                parts.value();
-                parts.value.into_inner().unwrap_or_default()
-            }
-            Err(shared) => shared.value().clone(),
-        }
+    pub fn into_value(mut self) -> Value {
+        std::mem::take(&mut *self)
     }
 }
 
@@ -78,7 +84,7 @@ impl From<Value> for Document {
     fn from(value: Value) -> Document {
         match value {
             Value::Null => Document::default(),
-            value => Document(Some(Arc::new(Parts { written: None, value: value.into() }))),
+            value => Document(Some(Shared::new(Parts { written: None, value: value.into() }))),
         }
     }
 }
@@ -93,25 +99,20 @@ impl Deref for Document {
 
 impl DerefMut for Document {
     fn deref_mut(&mut self) -> &mut Value {
-        let none = || Arc::new(Parts { written: None, value: Value::Null.into() });
-        let parts = Arc::make_mut(self.0.get_or_insert_with(none));
+        let none = || Shared::new(Parts { written: None, value: Value::Null.into() });
+        let parts = &mut **self.0.get_or_insert_with(none);
         parts.value();
         parts.written = None;
         parts.value.get_mut().expect("it was made above")
     }
 }
 
-/// Two that were written alike are equal without a look.
 impl PartialEq for Document {
     fn eq(&self, other: &Document) -> bool {
-        let same = match (&self.0, &other.0) {
-            (Some(a), Some(b)) => {
-                let written = || Some((a.written.as_ref()?.get(), b.written.as_ref()?.get()));
-                Arc::ptr_eq(a, b) || written().is_some_and(|(a, b)| a == b)
-            }
-            _ => false,
-        };
-        same || **self == **other
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.is_null() && other.is_null(),
+        }
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) fn common_of_three(a: &[u64], b: &[u64], c: &[u64]) -> usize {
     count
 }
 
-/// Shows the places, among those set in `all`, of those that are wanted; `before[n]` are set before word `n`.
+/// Adds the places, among the bits set in `all` and counted from `first`, of those that are wanted; `before[n]` are set before
+/// word `n`.
 #[multiversion(targets("x86_64+avx2+bmi1+popcnt"))]
 pub(super) fn places(all: &[u64], wanted: &[u64], before: &[u16], found: &mut [u64], first: usize) {
     for ((all, wanted), before) in all.iter().zip(wanted).zip(before) {
