@@ -89,8 +89,6 @@ pub(crate) trait Tx {
     fn remove_record(&mut self, kind: RecordKind, id: Uuid) -> Result<()>;
     /// The locator of a tenant, if it exists.
     fn locator(&mut self, tenant: Uuid) -> Result<Option<String>>;
-    /// Whether anything belongs to the tenant: another tenant below it, a task, or a record.
-    fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool>;
     /// Whether a tenant, resource or policy that was not deleted belongs to the tenant.
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool>;
     /// Whether a policy stores in the repository, or a recovery point lies in it, also one that is being deleted.
@@ -531,12 +529,12 @@ impl Commit<'_> {
     }
 
     fn remove(&mut self, kind: RecordKind, id: Uuid) -> Result<Written> {
+        if kind == RecordKind::Tenant {
+            // Rows of tasks have its number, which may never come to stand for another.
+            return Err(Error::invalid("kind", "a tenant stays known when it is deleted: write it with 'deleted_at'"));
+        }
         match self.tx.record(kind, id)? {
             Some(stored) if self.owns(stored.value.tenant())? => {
-                if kind == RecordKind::Tenant && self.tx.tenant_in_use(id)? {
-                    return Err(Error::new(Code::InUse, format!("the tenant '{id}' still owns something"))
-                        .hint("remove what belongs to it first; deleted tasks count until they are purged"));
-                }
                 if kind == RecordKind::Repository {
                     self.check_unused(id)?;
                 }

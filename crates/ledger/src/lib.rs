@@ -100,7 +100,7 @@ pub enum Write {
     },
     /// Writes a record whole. `updated_at` is stamped by the ledger.
     Put(Box<Record>, Expect),
-    /// Removes a record; removing one that is not there is no error.
+    /// Removes a record; removing one that is not there is no error. A tenant is deleted by a mark, and never removed.
     Remove(RecordKind, Uuid),
     /// Removes tasks, with their activities, that were deleted before this time.
     Purge(Timestamp),

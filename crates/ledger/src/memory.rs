@@ -472,15 +472,6 @@ impl Tx for MemoryTx<'_> {
         Ok(self.state.tenant(tenant).map(|t| t.locator.clone()))
     }
 
-    fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool> {
-        let owns = |record: &Record| match record {
-            Record::Tenant(t) => t.parent == Some(tenant),
-            other => other.tenant() == tenant,
-        };
-        Ok(self.state.tasks.values().any(|(_, t)| t.spec.tenant == tenant)
-            || self.state.records.values().any(|r| owns(&r.value)))
-    }
-
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool> {
         let holds = |record: &Record| match record {
             Record::Tenant(t) => t.parent == Some(tenant) && t.deleted_at.is_none(),

@@ -33,7 +33,8 @@ impl Remembered {
 
     /// After a part was rolled back, in which these changes were made.
     pub(super) fn rolled_back(&self, mark: Mark, changes: &[Change]) {
-        if self.names.given() != mark.given {
+        // The number of a tenant goes to the next one, too.
+        if self.names.given() != mark.given || changes.iter().any(|c| matches!(c, Change::Tenant(..))) {
             self.names.clear();
             self.words.clear();
         }
@@ -129,6 +130,25 @@ mod tests {
             assert_eq!(word(id).as_deref(), Some(text));
             assert_eq!(id.map(|id| db.text(id).expect("it is there")).as_deref(), Some(text));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_number_of_a_tenant_that_was_rolled_back_is_read_anew() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let conn = schema::open_writer(&dir.path().join("ledger.db"))?;
+        let remembered = Remembered::default();
+        for id in [Uuid::from_u128(1), Uuid::from_u128(2)] {
+            let mark = remembered.mark();
+            let sql = "INSERT INTO tenants (id, tenant, created_at, updated_at, rev, number, locator, body)
+                       VALUES (?1, ?1, 0, 0, 1, 2, '/1/2/', '{}')";
+            conn.execute_batch("BEGIN").sql()?;
+            conn.execute(sql, [id.to_string()]).sql()?;
+            assert_eq!(remembered.db(&conn).tenant(2), Ok(id));
+            conn.execute_batch("ROLLBACK").sql()?;
+            remembered.rolled_back(mark, &[Change::Tenant(id, "/1/2/".to_owned())]);
+        }
+        assert!(remembered.db(&conn).tenant(2).is_err(), "there is none");
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use crate::{Rev, Stored};
 
 /// The columns of a task, from `tasks t` and `task_status s`, as [`Columns::task`] reads them.
 pub(super) const TASK_COLUMNS: &str = "t.id, t.uuid, t.type, t.seeding, t.queue, t.priority,
-     (SELECT id FROM tenants WHERE number = t.tenant), t.tags, t.workflow_id, t.issuer_id, t.issuer_cluster_id,
+     t.tenant, t.tags, t.workflow_id, t.issuer_id, t.issuer_cluster_id,
      t.started_by, t.policy, t.resource, t.affinity_agent, t.affinity_cluster, t.rules, t.created_at, t.wish,
      s.state, s.assign_count, s.cancel_requested, s.executor_id, s.executor_cluster_id, s.lease, s.last_report_at,
      s.enqueued_at, s.assigned_at, s.started_at, s.updated_at, s.completed_at, s.deleted_at, s.report";
@@ -280,7 +280,7 @@ impl<'r> Columns<'r> {
             priority: self.ordinal(Priority::from_ordinal)?,
             argument: Document::default(),
             context: Document::default(),
-            tenant: self.uuid()?,
+            tenant: self.known(|number| db.tenant(number))?.ok_or_else(|| self.wrong("it is missing"))?,
             tags: self.tags(db)?,
             workflow_id: self.get()?,
             issuer: Issuer { id: self.word(db)?.unwrap_or_default(), cluster_id: self.word(db)?.unwrap_or_default() },

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use domain::archive::Archive;
 use domain::backup::Backup;
+use domain::identity::User;
 use domain::query::{Filter, Order, Page, Query, TaskField};
 use domain::record::{Record, RecordKind};
 use domain::task::{Event, TaskRef, TaskSpec};
 use domain::tenant::Tenant;
-use domain::{Code, Result, Scope, Uuid};
+use domain::{Code, Result, Role, Scope, Uuid};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -480,16 +481,26 @@ async fn a_long_queue_is_not_read_to_its_end() {
 async fn who_calls_is_known_as_they_are_now() -> Result<()> {
     let (_dir, path) = folder();
     let (w, ledger) = world(&path).await;
-    let tenant = w.root.child(w.id(), 99, "New", w.moment.now)?;
+    let user = User {
+        id: w.id(),
+        tenant: w.acme.id,
+        login: "ops@example.com".into(),
+        name: "New".into(),
+        roles: vec![Role::Viewer],
+        password_hash: "$argon2id$x".into(),
+        created_at: w.moment.now,
+        updated_at: w.moment.now,
+        revoked_at: None,
+    };
     let all = everything();
-    let read = || w.ledger.get::<Tenant>(&all, tenant.id);
+    let read = || w.ledger.get::<User>(&all, user.id);
     assert_eq!(refusal(read().await), Code::NotFound);
-    w.commit(vec![Write::Put(Box::new(tenant.clone().into()), Expect::New)]).await?;
+    w.commit(vec![Write::Put(Box::new(user.clone().into()), Expect::New)]).await?;
     for name in ["One", "Two", "Three"] {
         let found = read().await?;
         let renamed = |expect| {
-            let tenant = Tenant { name: name.to_owned(), ..found.value.clone() };
-            vec![Write::Put(Box::new(tenant.into()), expect)]
+            let user = User { name: name.to_owned(), ..found.value.clone() };
+            vec![Write::Put(Box::new(user.into()), expect)]
         };
         assert_eq!(refusal(w.commit(renamed(Expect::New)).await), Code::AlreadyExists);
         assert_eq!(read().await?, found, "what is refused changes nothing");
@@ -499,7 +510,7 @@ async fn who_calls_is_known_as_they_are_now() -> Result<()> {
             assert_eq!(read().await?.value.name, name);
         }
     }
-    w.commit(vec![Write::Remove(RecordKind::Tenant, tenant.id)]).await?;
+    w.commit(vec![Write::Remove(RecordKind::User, user.id)]).await?;
     assert_eq!(refusal(read().await), Code::NotFound);
     ledger.close().await?;
     assert_eq!(refusal(w.ledger.get::<Tenant>(&everything(), Uuid::nil()).await), Code::Unavailable);

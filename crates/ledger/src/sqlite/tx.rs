@@ -258,18 +258,6 @@ impl Tx for SqlTx<'_> {
         self.one("SELECT locator FROM tenants WHERE id = ?", [rows::uuid(tenant)], |r| r.get(0))
     }
 
-    fn tenant_in_use(&mut self, tenant: Uuid) -> Result<bool> {
-        let mut ways = vec![
-            "EXISTS (SELECT 1 FROM tenants WHERE parent = ?1)".to_owned(),
-            "EXISTS (SELECT 1 FROM tasks WHERE tenant = (SELECT number FROM tenants WHERE id = ?1))".to_owned(),
-        ];
-        for kind in RecordKind::ALL.iter().filter(|k| **k != RecordKind::Tenant) {
-            ways.push(format!("EXISTS (SELECT 1 FROM {} WHERE tenant = ?1)", rows::table(*kind)));
-        }
-        let sql = format!("SELECT {}", ways.join(" OR "));
-        Ok(self.one(&sql, [rows::uuid(tenant)], |r| r.get(0))?.unwrap_or_default())
-    }
-
     fn tenant_holds(&mut self, tenant: Uuid) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM tenants WHERE parent = ?1 AND ended_at IS NULL)
                        OR EXISTS (SELECT 1 FROM resources WHERE tenant = ?1 AND ended_at IS NULL)

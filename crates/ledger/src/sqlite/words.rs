@@ -1,11 +1,14 @@
-//! What the numbers in rows stand for: words and names that stand once in the file (see [`names`](super::names)) are kept
-//! in memory as what they are made into, so that a row is read without looking up twenty of them.
+//! What the numbers in rows stand for: words and names that stand once in the file (see [`names`](super::names)), and
+//! tenants, are kept in memory as what they are made into, so that a row is read without looking up twenty of them.
 
 use std::sync::{PoisonError, RwLock};
 
+use domain::Uuid;
 use domain::task::{Named, Rules};
 use hashbrown::HashMap;
 use rusqlite::{Connection, Result, Row, ToSql};
+
+use super::rows::Columns;
 
 /// How many of each sort are kept; beyond that all are forgotten, and read again. The machines of the largest ledgers that
 /// we mean to serve fit; they take some 100 MB then, beside a gigabyte of index.
@@ -22,6 +25,7 @@ pub(super) struct Words {
     tags: Known<Vec<String>>,
     rules: Known<Rules>,
     named: Known<Named>,
+    tenants: Known<Uuid>,
 }
 
 impl Words {
@@ -31,6 +35,7 @@ impl Words {
         self.tags.clear();
         self.rules.clear();
         self.named.clear();
+        self.tenants.clear();
     }
 }
 
@@ -70,6 +75,13 @@ impl Db<'_> {
         self.words.named.get(id, || {
             self.row("SELECT id, ref, type, name FROM named WHERE id = ?", id, numbered).map(|(_, named)| named)
         })
+    }
+
+    /// The id of the tenant with this number.
+    pub(super) fn tenant(&self, number: i64) -> Result<Uuid> {
+        self.words
+            .tenants
+            .get(number, || self.row("SELECT id FROM tenants WHERE number = ?", number, |r| Columns::of(r).uuid()))
     }
 
     /// Reads the words and names that came last before anybody asks: after a restart each would be looked up by itself, which
