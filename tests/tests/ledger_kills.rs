@@ -48,7 +48,7 @@ async fn with_a_past(place: &Place, random: &mut Random, book: &mut Book) {
     let spec = |_| Write::CreateTask(Box::new(TaskSpec::new(random.uuid(), "backup", "past", Uuid::nil())));
     writes.extend((0..OLD).map(spec));
     ledger.commit(&all, then, writes).await.expect("the past");
-    let executor = Executor { id: "somebody".to_owned(), cluster_id: String::new() };
+    let executor = Executor { id: "somebody".into(), ..Executor::default() };
     let leases: Vec<_> = (0..OLD).map(|n| LeaseToken(format!("past-{n}"))).collect();
     let claim = Claim { queues: vec!["past".to_owned()], types: Vec::new(), executor, leases };
     let taken = ledger.commit(&all, then, vec![Write::Claim(claim)]).await.expect("tasks");

@@ -41,7 +41,7 @@ async fn make_tasks(place: &Place, tenants: [Uuid; 2]) {
     let claim = Claim {
         queues: vec!["elsewhere".to_owned()],
         types: Vec::new(),
-        executor: Executor { id: "somebody".to_owned(), cluster_id: String::new() },
+        executor: Executor { id: "somebody".into(), ..Executor::default() },
         leases: (0..2000).map(|n| LeaseToken(format!("lease-{n}"))).collect(),
     };
     let mut claimed: Vec<Task> = Vec::new();

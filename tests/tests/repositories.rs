@@ -13,7 +13,7 @@ use acceptance::fleet::Agent;
 use acceptance::machine::{Machine, Wish, result};
 use acceptance::place::said;
 use acceptance::tree::{But, assert_same, fill, within};
-use acceptance::{Place, Said, Up, free_port, is_root, noise, until};
+use acceptance::{Place, Said, Up, free_port, is_root, noise};
 use api::PolicyChange;
 use domain::task::ResultCode;
 use nix::sys::signal::Signal;

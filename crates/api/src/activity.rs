@@ -2,7 +2,7 @@
 
 use domain::activity::ActivityView;
 use domain::task::State;
-use domain::{Document, Timestamp, Uuid};
+use domain::{Document, Text, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -41,7 +41,8 @@ pub struct Activity {
     /// Whether it survives its task's return to the queue.
     pub sustainable: bool,
     /// Free labels.
-    pub tags: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub tags: Vec<Text>,
     /// What people and dashboards want to know.
     #[serde(default, skip_serializing_if = "Document::is_null")]
     #[schema(value_type = Value)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::task::{self, Priority, ResultCode, State};
-use domain::{Document, SignedDuration, Timestamp, Uuid};
+use domain::{Document, SignedDuration, Text, Timestamp, Uuid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -19,7 +19,8 @@ pub struct Task {
     pub uuid: Uuid,
     /// What sort of work; an open set. Known: `backup`, `recovery`, `file_recovery`.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Text,
     /// Where it is.
     #[schema(value_type = TaskState)]
     pub state: State,
@@ -50,7 +51,8 @@ pub struct Task {
     pub issuer: Option<Executor>,
     /// The person or program behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_by: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub started_by: Option<Text>,
     /// Who has it or had it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<Executor>,
@@ -58,12 +60,14 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// The queue it waits in.
-    pub queue: String,
+    #[schema(value_type = String)]
+    pub queue: Text,
     /// How urgent it is.
     #[schema(value_type = PriorityName)]
     pub priority: Priority,
     /// Free labels.
-    pub tags: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub tags: Vec<Text>,
     /// The workflow it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_id: Option<i64>,
@@ -317,13 +321,16 @@ impl From<&task::Message> for BlockerMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Named {
     /// Its id: a uuid for Backstay's own objects, free text for others'.
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: Text,
     /// Its type.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub kind: Option<Text>,
     /// Its name at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub name: Option<Text>,
 }
 
 impl From<&task::Named> for Named {
@@ -336,13 +343,16 @@ impl From<&task::Named> for Named {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ParentEntity {
     /// Its id.
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: Text,
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Text,
     /// A value that goes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub value: Option<Text>,
 }
 
 impl From<&task::Entity> for ParentEntity {
@@ -355,10 +365,12 @@ impl From<&task::Entity> for ParentEntity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Executor {
     /// Its id.
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: Text,
     /// Its group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_id: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub cluster_id: Option<Text>,
 }
 
 impl From<&task::Executor> for Executor {
@@ -372,10 +384,12 @@ impl From<&task::Executor> for Executor {
 pub struct Affinity {
     /// Only this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub agent: Option<Text>,
     /// Only agents of this group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub cluster: Option<Text>,
 }
 
 impl Affinity {
@@ -459,6 +473,6 @@ pub(crate) fn friendly(duration: SignedDuration) -> String {
     format!("{duration:#}")
 }
 
-fn set(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn set(text: &Text) -> Option<Text> {
+    (!text.is_empty()).then(|| text.clone())
 }

@@ -127,7 +127,7 @@ impl<'w> Life<'w> {
         let ended = clock.after(started, run);
 
         let spec = self.spec(kind, end, thing, created, ended - started);
-        let executor = Executor { id: thing.agent.clone(), cluster_id: String::new() };
+        let executor = Executor { id: thing.agent.as_str().into(), ..Executor::default() };
         let lease = LeaseToken(self.random.hex(32));
         let claim = |lease: &LeaseToken| Event::Claim { executor: executor.clone(), lease: lease.clone() };
         let mut life = Walk { task: Task::create(id, Arc::new(spec), time(created))?, root: None };
@@ -194,7 +194,7 @@ impl<'w> Life<'w> {
         let plan = kind.under_policy.then(|| &world.plans[thing.policy]);
         let mut spec = TaskSpec::new(random.uuid(time(created)), kind.name, kind.queue, world.tenants[thing.tenant].id);
         let manual = plan.is_none() || random.permille(80);
-        spec.started_by = manual.then(|| format!("{}.{}", random.pick(TEAMS), random.pick(TEAMS)));
+        spec.started_by = manual.then(|| format!("{}.{}", random.pick(TEAMS), random.pick(TEAMS)).into());
         spec.priority = random.weighted(&[
             (Priority::Normal, 80),
             (Priority::BelowNormal, 10),
@@ -204,21 +204,19 @@ impl<'w> Life<'w> {
         ]);
         if random.permille(300) {
             let first = random.below(TAGS.len() - 3);
-            spec.tags = TAGS[first..=first + random.below(3)].iter().map(|t| (*t).to_owned()).collect();
+            spec.tags = TAGS[first..=first + random.below(3)].iter().map(|t| (*t).into()).collect();
         }
         if random.permille(100) {
             spec.workflow_id = Some(random.below(1_000_000) as i64 + 1);
         }
         if random.permille(50) {
-            spec.issuer = Issuer { id: format!("portal-{}", random.below(40)), cluster_id: String::new() };
+            spec.issuer = Issuer { id: format!("portal-{}", random.below(40)).into(), cluster_id: "".into() };
         }
-        spec.resource =
-            Some(Named { id: thing.id.to_string(), kind: thing.kind.name().to_owned(), name: thing.name.clone() });
+        spec.resource = Some(Named::ours(thing.id, thing.kind.name(), &thing.name));
         // As the server itself names them: under the type `backup` stand the backups alone.
         let policy_kind = if kind.name == "backup" { "backup" } else { "policy.protection.total" };
-        spec.policy =
-            plan.map(|p| Named { id: p.id.to_string(), kind: policy_kind.to_owned(), name: p.name.to_owned() });
-        spec.affinity = Affinity { agent: Some(thing.agent.clone()), cluster: None };
+        spec.policy = plan.map(|p| Named::ours(p.id, policy_kind, p.name));
+        spec.affinity = Affinity { agent: Some(thing.agent.as_str().into()), cluster: None };
         spec.argument = argument(world, kind, thing, random).into();
         spec.context = context(kind, thing, plan, manual, random).into();
         spec.rules = rules(end, run);

@@ -3,7 +3,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::task::{Executor, Outcome, Progress, ResultCode, State, Task, TaskId, TaskResult, limits};
-use crate::{Document, Timestamp, Uuid, named_enum};
+use crate::{Document, Text, Timestamp, Uuid, named_enum};
 
 /// The integer identity of an activity, in order of creation; numbered apart from tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,13 +30,13 @@ pub struct ActivitySpec {
     /// Identity across systems.
     pub uuid: Uuid,
     /// The step, in a word.
-    pub kind: String,
+    pub kind: Text,
     /// The activity above; the root where none is named.
     pub parent: Option<ActivityId>,
     /// Whether it survives its task's return to the queue, if the task is sustainable too.
     pub sustainable: bool,
     /// Free labels.
-    pub tags: Vec<String>,
+    pub tags: Vec<Text>,
     /// What people want to know; null = nothing.
     pub context: Document,
 }
@@ -47,7 +47,7 @@ impl ActivitySpec {
     pub fn new(uuid: Uuid, kind: &str) -> ActivitySpec {
         ActivitySpec {
             uuid,
-            kind: kind.to_owned(),
+            kind: kind.into(),
             parent: None,
             sustainable: false,
             tags: Vec::new(),
@@ -426,7 +426,7 @@ impl ActivityView {
 
     /// Free labels; the root has its task's.
     #[must_use]
-    pub fn tags(&self) -> &[String] {
+    pub fn tags(&self) -> &[Text] {
         match &self.activity.body {
             Body::Root => &self.task.spec.tags,
             Body::Step(spec, _) => &spec.tags,

@@ -33,6 +33,8 @@ pub use document::Document;
 pub use error::{Code, Error, Result, if_found};
 pub use jiff::{SignedDuration, Timestamp};
 pub use shared::Shared;
+/// What many tasks say - types, queues, names, ids: shared instead of copied, and without memory of its own up to 23 bytes.
+pub use smol_str::SmolStr as Text;
 pub use uuid::Uuid;
 
 /// The moment at which something happens, as the server sees it.

@@ -15,8 +15,8 @@ prop_compose! {
         rows.into_iter().zip(1..).map(|((seed, when, name, run), id)| {
             let mut spec = TaskSpec::new(Uuid::from_u128(u128::from(seed) << 64 | id as u128), "backup", "q", Uuid::nil());
             spec.priority = Priority::ALL[usize::from(seed) % 5];
-            spec.started_by = (!name.is_empty()).then_some(name);
-            spec.tags = vec!["even".to_owned(), "odd".to_owned()].split_off(usize::from(seed) % 3);
+            spec.started_by = (!name.is_empty()).then_some(name.into());
+            spec.tags = vec!["even".into(), "odd".into()].split_off(usize::from(seed) % 3);
             let now = Timestamp::from_second(when).unwrap();
             let moment = domain::Moment { now, up_since: now };
             let task = Task::create(TaskId(id), Arc::new(spec), now).unwrap();

@@ -24,7 +24,7 @@ fn lease(n: u8) -> LeaseToken {
 }
 
 fn claim(n: u8) -> Event {
-    Event::Claim { executor: Executor { id: format!("agent {n}"), cluster_id: String::new() }, lease: lease(n) }
+    Event::Claim { executor: Executor { id: format!("agent {n}").into(), cluster_id: "".into() }, lease: lease(n) }
 }
 
 fn done(n: u8) -> Event {
@@ -260,8 +260,8 @@ fn wishes_that_make_no_sense_are_refused_by_field() {
         change(&mut spec);
         spec.validate().unwrap_err().field.unwrap()
     };
-    assert_eq!(field(|s| s.kind.clear()), "type");
-    assert_eq!(field(|s| s.queue = "q".repeat(65)), "queue");
+    assert_eq!(field(|s| s.kind = "".into()), "type");
+    assert_eq!(field(|s| s.queue = "q".repeat(65).into()), "queue");
     assert_eq!(field(|s| s.tags = vec!["t".into(); 33]), "tags");
     assert_eq!(field(|s| s.rules.cancellable = true), "cancellable");
     assert_eq!(field(|s| s.rules.max_assign_count = 0), "max_assign_count");

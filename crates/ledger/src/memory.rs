@@ -361,7 +361,7 @@ impl Tx for MemoryTx<'_> {
     fn lanes(&mut self, claim: &Claim) -> Result<Vec<(Lane, Clock)>> {
         let Executor { id, cluster_id } = &claim.executor;
         let open = |lane: &Lane| {
-            claim.queues.contains(&lane.queue)
+            claim.queues.iter().any(|queue| *queue == lane.queue)
                 && lane.agent.as_ref().is_none_or(|a| a == id)
                 && lane.cluster.as_ref().is_none_or(|c| c == cluster_id)
         };
@@ -397,7 +397,7 @@ impl Tx for MemoryTx<'_> {
 
     fn waiting(&mut self, lane: &Lane, types: &[String], scope: &Scope, limit: usize) -> Result<Vec<Place>> {
         let wanted = |task: &Task| {
-            (types.is_empty() || types.contains(&task.spec.kind)) && self.state.sees(scope, task.spec.tenant)
+            (types.is_empty() || types.iter().any(|t| *t == task.spec.kind)) && self.state.sees(scope, task.spec.tenant)
         };
         let mut found: Vec<_> = self.in_lane(lane).filter(|(task, _)| wanted(task)).map(|(_, place)| place).collect();
         found.sort();

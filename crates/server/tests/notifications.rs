@@ -199,7 +199,7 @@ impl World {
             ..TaskError::default()
         });
         let outcome = Outcome { error, ..Outcome::of(code) };
-        let executor = Executor { id: "w-1".into(), cluster_id: String::new() };
+        let executor = Executor { id: "w-1".into(), ..Executor::default() };
         let claim = Event::Claim { executor, lease: lease.clone() };
         let start = Event::Start { lease: lease.clone() };
         let done = Event::Complete { lease, outcome, progress: None };

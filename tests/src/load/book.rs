@@ -87,7 +87,9 @@ impl Wish {
 
     /// What a stored task has otherwise than it was wished.
     pub(super) fn differs(&self, task: &api::Task) -> Option<String> {
-        let named = |n: &Option<api::Named>| n.clone().map(|n| (n.id, n.name.unwrap_or_default()));
+        let named = |n: &Option<api::Named>| {
+            n.as_ref().map(|n| (n.id.to_string(), n.name.as_deref().unwrap_or_default().to_owned()))
+        };
         let pairs = [
             ("uuid", task.uuid == self.uuid),
             ("type", task.kind == self.kind),
@@ -96,7 +98,7 @@ impl Wish {
             ("tenant", task.tenant == self.tenant),
             ("resource", named(&task.resource) == self.resource),
             ("policy", named(&task.policy) == self.policy),
-            ("started_by", self.started_by.is_none() || task.started_by == self.started_by),
+            ("started_by", self.started_by.is_none() || task.started_by.as_deref() == self.started_by.as_deref()),
             ("workflow_id", task.workflow_id == self.workflow),
             ("tags", task.tags == self.tags),
             ("cancellable", task.rules.cancellable == self.cancellable),
@@ -201,7 +203,7 @@ impl Book {
             result: task.result().map(|r| r.code),
             cancel_requested: task.status.cancel_requested,
             assign_count: task.status.assign_count,
-            executor: task.executor().map(|e| e.id.clone()),
+            executor: task.executor().map(|e| e.id.to_string()),
             deleted: task.status.deleted_at.is_some(),
         };
         let (done, open) = (Vec::new(), Vec::new());

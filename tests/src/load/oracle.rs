@@ -368,7 +368,7 @@ fn in_domain(task: &api::Task) -> Task {
             name: n.name.clone().unwrap_or_default(),
         })
     };
-    let executor = task.executor.as_ref().map(|e| Executor { id: e.id.clone(), cluster_id: String::new() });
+    let executor = task.executor.as_ref().map(|e| Executor { id: e.id.clone(), ..Executor::default() });
     let lease = LeaseToken(String::new());
     let assignment = || Assignment {
         executor: executor.clone().expect("somebody has it"),
@@ -401,8 +401,7 @@ fn in_domain(task: &api::Task) -> Task {
     spec.priority = task.priority;
     spec.tags = task.tags.clone();
     spec.workflow_id = task.workflow_id;
-    spec.issuer =
-        Issuer { id: task.issuer.as_ref().map_or(String::new(), |i| i.id.clone()), cluster_id: String::new() };
+    spec.issuer = Issuer { id: task.issuer.as_ref().map_or("".into(), |i| i.id.clone()), ..Issuer::default() };
     spec.started_by = task.started_by.clone();
     spec.policy = named(&task.policy);
     spec.resource = named(&task.resource);

@@ -101,7 +101,7 @@ impl Shape {
             result: task.result.as_ref().map(|r| r.code),
             cancel_requested: task.cancel_requested,
             assign_count: task.assign_count,
-            executor: task.executor.as_ref().map(|e| e.id.clone()),
+            executor: task.executor.as_ref().map(|e| e.id.to_string()),
             deleted: task.deleted_at.is_some(),
         }
     }

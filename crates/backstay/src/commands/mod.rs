@@ -27,6 +27,7 @@ pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod user;
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -161,6 +162,6 @@ fn access_cell(revoked_at: Option<Timestamp>) -> Cell {
 }
 
 /// Several values in one cell.
-fn joined(texts: &[String]) -> Option<Cell> {
+fn joined(texts: &[impl Borrow<str>]) -> Option<Cell> {
     (!texts.is_empty()).then(|| Cell::from(texts.join(", ")))
 }

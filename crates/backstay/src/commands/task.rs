@@ -192,7 +192,7 @@ fn show(t: &Task, ctx: &Context) -> Result<ExitCode> {
     }
     let person = |n: &Option<api::Named>| {
         let n = n.as_ref()?;
-        Some(Cell::from(n.name.as_ref().map_or_else(|| n.id.clone(), |name| format!("{name} ({})", n.id))))
+        Some(Cell::from(n.name.as_ref().map_or_else(|| n.id.clone(), |name| format!("{name} ({})", n.id).into())))
     };
     let times = |at: Option<Timestamp>| at.map(|t| Cell::from(out.full_stamp(t)));
     let progress = t.progress.as_ref().filter(|_| t.state != State::Completed);

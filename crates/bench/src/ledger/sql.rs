@@ -104,7 +104,7 @@ pub(crate) fn row(rev: Rev, task: &Task) -> Vec<Datum> {
         let field = TaskField::ALL.iter().find(|f| f.name() == *name);
         row.push(match field {
             Some(TaskField::Tag) if task.spec.tags.is_empty() => Datum::Null,
-            Some(TaskField::Tag) => Datum::Texts(task.spec.tags.clone()),
+            Some(TaskField::Tag) => Datum::Texts(task.spec.tags.iter().map(ToString::to_string).collect()),
             Some(field) => field.read(task).single().map_or(Datum::Null, |c| datum(&c.to_value())),
             None => rest(name, rev, task),
         });

@@ -61,7 +61,8 @@ impl Sqlite {
             for (rev, task) in &some {
                 conn.prepare_cached(&insert)?.execute(params_from_iter(row(*rev, task)))?;
                 for tag in &task.spec.tags {
-                    conn.prepare_cached("INSERT OR IGNORE INTO task_tags VALUES (?, ?)")?.execute((tag, task.id.0))?;
+                    conn.prepare_cached("INSERT OR IGNORE INTO task_tags VALUES (?, ?)")?
+                        .execute((tag.as_str(), task.id.0))?;
                 }
             }
             if count / 500_000 != (count + some.len() as u64) / 500_000 {

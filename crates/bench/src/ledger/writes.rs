@@ -349,7 +349,7 @@ impl Writer {
         let like = &self.likes[usize::try_from(n).unwrap_or_default() % self.likes.len()];
         TaskSpec {
             uuid: Uuid::now_v7(),
-            queue: QUEUE.to_owned(),
+            queue: QUEUE.into(),
             priority: Priority::Normal,
             affinity: Affinity::default(),
             // Nothing runs out while we measure.
@@ -379,7 +379,7 @@ impl Writer {
         let claim = Claim {
             queues: vec![QUEUE.to_owned()],
             types: Vec::new(),
-            executor: Executor { id: format!("bench-{caller}"), cluster_id: String::new() },
+            executor: Executor { id: format!("bench-{caller}").into(), cluster_id: "".into() },
             leases,
         };
         let committed = self.commit(vec![Write::Claim(claim)]).await?;

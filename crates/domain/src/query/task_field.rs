@@ -2,6 +2,7 @@
 
 use super::field::fields;
 use super::{Cell, Field, FieldKind, Read};
+use crate::Text;
 use crate::task::{Named, Priority, ResultCode, Standing, State, Task};
 
 fields! {
@@ -172,6 +173,6 @@ impl Field for TaskField {
     }
 }
 
-fn part(named: &Option<Named>, get: impl Fn(&Named) -> &String) -> Read<'_> {
+fn part(named: &Option<Named>, get: impl Fn(&Named) -> &Text) -> Read<'_> {
     Read::text(named.as_ref().map_or("", |n| get(n).as_str()))
 }

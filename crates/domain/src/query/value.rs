@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, Uuid};
+use crate::{Text, Timestamp, Uuid};
 
 /// A value in a question or in a paging key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub enum Read<'a> {
     /// One value.
     One(Cell<'a>),
     /// Several texts, such as tags; never empty.
-    Many(&'a [String]),
+    Many(&'a [Text]),
 }
 
 impl Value {

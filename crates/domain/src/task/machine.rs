@@ -231,7 +231,7 @@ impl Task {
     /// The task loses its executor: it is cancelled if that was wished, tried again if attempts are left, and is
     /// abandoned otherwise.
     fn lose_executor(mut self, loss: Loss, now: Timestamp) -> Applied {
-        let who = self.executor().map_or_else(String::new, |e| e.id.clone());
+        let who = self.executor().map(|e| e.id.clone()).unwrap_or_default();
         let given_back = self.spec.rules.sustainable && matches!(loss, Loss::Abandoned(_));
         if given_back {
             // A sustainable task that is given back on purpose has used no attempt.

@@ -125,9 +125,7 @@ impl Variant {
             EventKind::Resume => Event::Resume { lease },
             EventKind::Complete => Event::Complete { lease, outcome: Outcome::of(OutcomeCode::Ok), progress: None },
             EventKind::Abandon => Event::Abandon { lease, reason: "restarted".into() },
-            EventKind::Claim => {
-                Event::Claim { executor: Executor { id: "a".into(), cluster_id: String::new() }, lease }
-            }
+            EventKind::Claim => Event::Claim { executor: Executor { id: "a".into(), ..Executor::default() }, lease },
             EventKind::Cancel => Event::Cancel { by: "operator".into() },
             EventKind::Solve => Event::Solve { blocker: Uuid::nil(), solution: answer.clone() },
             EventKind::Skip => Event::Skip {

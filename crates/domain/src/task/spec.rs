@@ -1,10 +1,11 @@
 //! What was wished: the part of a task that is written once.
 
 use serde::{Deserialize, Serialize};
+use smol_str::ToSmolStr;
 
 use crate::error::{Error, Result};
 use crate::tenant::MAX_NAME;
-use crate::{Document, SignedDuration, Uuid, named_enum};
+use crate::{Document, SignedDuration, Text, Uuid, named_enum};
 
 /// The task types that Backstay's own agents carry out. The set of types is open; others are carried out by others.
 pub mod kind {
@@ -78,32 +79,38 @@ named_enum! {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issuer {
     /// The client's id.
-    pub id: String,
+    pub id: Text,
     /// The client's group.
     #[serde(default)]
-    pub cluster_id: String,
+    pub cluster_id: Text,
 }
 
 /// Who carries a task out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executor {
     /// The agent's id.
-    pub id: String,
+    pub id: Text,
     /// The agent's group.
     #[serde(default)]
-    pub cluster_id: String,
+    pub cluster_id: Text,
 }
 
 /// Who may take a task; an absent part is no restriction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Affinity {
     /// Only this agent.
-    pub agent: Option<String>,
+    pub agent: Option<Text>,
     /// Only agents of this group.
-    pub cluster: Option<String>,
+    pub cluster: Option<Text>,
 }
 
 impl Affinity {
+    /// To this agent of ours, if there is one; to anybody otherwise.
+    #[must_use]
+    pub fn to(agent: Option<Uuid>) -> Affinity {
+        Affinity { agent: agent.map(|a| a.to_smolstr()), cluster: None }
+    }
+
     /// Whether this executor may take the task.
     #[must_use]
     pub fn admits(&self, executor: &Executor) -> bool {
@@ -116,26 +123,42 @@ impl Affinity {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// Its id; a uuid for our own objects, free text for others'.
-    pub id: String,
+    pub id: Text,
     /// Its type; empty when unknown.
     #[serde(rename = "type", default)]
-    pub kind: String,
+    pub kind: Text,
     /// Its name at that time; empty when unknown.
     #[serde(default)]
-    pub name: String,
+    pub name: Text,
+}
+
+impl Named {
+    /// A policy or resource of ours.
+    #[must_use]
+    pub fn ours(id: Uuid, kind: &str, name: &str) -> Named {
+        Named { id: id.to_smolstr(), kind: kind.into(), name: name.into() }
+    }
 }
 
 /// The thing a task hangs below in a vendor's model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entity {
     /// Its id.
-    pub id: String,
+    pub id: Text,
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Text,
     /// A value that goes with it.
     #[serde(default)]
-    pub value: String,
+    pub value: Text,
+}
+
+impl Entity {
+    /// A thing of ours.
+    #[must_use]
+    pub fn ours(id: Uuid, kind: &str, value: &str) -> Entity {
+        Entity { id: id.to_smolstr(), kind: kind.into(), value: value.into() }
+    }
 }
 
 /// Types of parent entities that a task is about though they are neither its resource nor its policy, by the names that
@@ -202,11 +225,11 @@ pub struct TaskSpec {
     /// Identity across systems; v7 when the server makes it.
     pub uuid: Uuid,
     /// The task type; open, see [`kind`].
-    pub kind: String,
+    pub kind: Text,
     /// Whether it is the first, full backup of its archive.
     pub seeding: bool,
     /// The queue it waits in.
-    pub queue: String,
+    pub queue: Text,
     /// How urgent it is.
     pub priority: Priority,
     /// What the executor needs to know; null = nothing.
@@ -214,7 +237,7 @@ pub struct TaskSpec {
     /// What people and dashboards want to know; null = nothing.
     pub context: Document,
     /// Free labels.
-    pub tags: Vec<String>,
+    pub tags: Vec<Text>,
     /// The workflow it belongs to.
     pub workflow_id: Option<i64>,
     /// The owner.
@@ -222,7 +245,7 @@ pub struct TaskSpec {
     /// Who created it.
     pub issuer: Issuer,
     /// The person or program behind it, as shown.
-    pub started_by: Option<String>,
+    pub started_by: Option<Text>,
     /// The policy it belongs to.
     pub policy: Option<Named>,
     /// The resource it is about.
@@ -251,9 +274,9 @@ impl TaskSpec {
     pub fn new(uuid: Uuid, kind: &str, queue: &str, tenant: Uuid) -> TaskSpec {
         TaskSpec {
             uuid,
-            kind: kind.to_owned(),
+            kind: kind.into(),
             seeding: false,
-            queue: queue.to_owned(),
+            queue: queue.into(),
             priority: Priority::Normal,
             argument: Document::default(),
             context: Document::default(),

@@ -19,18 +19,18 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use domain::task::{Priority, Task, TaskId, TaskSpec};
-use domain::{Result, Timestamp};
+use domain::{Result, Text, Timestamp};
 
 use super::Tx;
 
 /// Where tasks wait that the same executors may take, with the same urgency.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lane {
-    pub(crate) queue: String,
+    pub(crate) queue: Text,
     /// For this agent alone.
-    pub(crate) agent: Option<String>,
+    pub(crate) agent: Option<Text>,
     /// For agents of this group alone.
-    pub(crate) cluster: Option<String>,
+    pub(crate) cluster: Option<Text>,
     pub(crate) priority: Priority,
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use domain::task::{Affinity, Executor, Priority, ResultCode, State, TaskId};
-use domain::{Result, Scope};
+use domain::{Result, Scope, Text};
 use tokio::task::JoinSet;
 
 use super::world::{QUEUE, World, everything, seconds};
@@ -33,7 +33,7 @@ pub(super) async fn by_priority_then_by_age(w: &mut World) -> Result<()> {
 pub(super) async fn by_queue_and_type(w: &mut World) -> Result<()> {
     for (queue, kind) in [(QUEUE, "backup"), ("slow", "backup"), (QUEUE, "check"), ("slow", "check"), ("third", "x")] {
         let mut spec = w.spec(kind);
-        spec.queue = queue.to_owned();
+        spec.queue = queue.into();
         w.create(spec).await?;
     }
     let none = Claim { queues: vec![], ..w.claim("a1", 9) };
@@ -47,8 +47,8 @@ pub(super) async fn by_queue_and_type(w: &mut World) -> Result<()> {
 
 pub(super) async fn affinity_is_respected(w: &mut World) -> Result<()> {
     let only = |agent: Option<&str>, cluster: Option<&str>| Affinity {
-        agent: agent.map(str::to_owned),
-        cluster: cluster.map(str::to_owned),
+        agent: agent.map(Text::from),
+        cluster: cluster.map(Text::from),
     };
     for affinity in [only(Some("a2"), None), only(None, Some("c1")), only(Some("a1"), Some("c2")), only(None, None)] {
         let mut spec = w.spec("backup");

@@ -3,7 +3,7 @@
 
 use domain::query::{ActivityField, Direction, Filter, Group, Order, Page, Pattern, Query, TaskField, Test, Value};
 use domain::task::{Event, Named, Priority, State};
-use domain::{Code, Result};
+use domain::{Code, Result, Text};
 
 use super::world::{World, all, everything, refusal};
 use crate::Write;
@@ -66,7 +66,7 @@ pub(super) async fn pages_by_number(w: &mut World) -> Result<()> {
 pub(super) async fn absent_values_come_last(w: &mut World) -> Result<()> {
     for name in ["b", "", "a", ""] {
         let mut spec = w.spec("backup");
-        spec.policy = Some(Named { id: "p".into(), kind: String::new(), name: name.into() });
+        spec.policy = Some(Named { id: "p".into(), kind: "".into(), name: name.into() });
         w.create(spec).await?;
     }
     for (direction, expected) in [(Direction::Asc, [3, 1, 2, 4]), (Direction::Desc, [1, 3, 4, 2])] {
@@ -95,7 +95,7 @@ pub(super) async fn absent_values_come_last(w: &mut World) -> Result<()> {
 pub(super) async fn text_without_regard_to_case(w: &mut World) -> Result<()> {
     for name in ["Überraschung", "UBER", "straße 100%_", "İstanbul"] {
         let mut spec = w.spec("backup");
-        spec.resource = Some(Named { id: "r".into(), kind: String::new(), name: name.into() });
+        spec.resource = Some(Named { id: "r".into(), kind: "".into(), name: name.into() });
         w.create(spec).await?;
     }
     let find = |pattern| Ok(Query { filter: Filter::all().and(TaskField::ResourceName, any([pattern]))?, ..all() });
@@ -110,7 +110,7 @@ pub(super) async fn text_without_regard_to_case(w: &mut World) -> Result<()> {
 pub(super) async fn labels(w: &mut World) -> Result<()> {
     for tags in [vec!["a", "b"], vec![], vec!["b", "Cc"], vec!["\u{0}x", "\"q\\"]] {
         let mut spec = w.spec("backup");
-        spec.tags = tags.into_iter().map(str::to_owned).collect();
+        spec.tags = tags.into_iter().map(Text::from).collect();
         w.create(spec).await?;
     }
     let find = |test| Ok(Query { filter: Filter::all().and(TaskField::Tag, test)?, ..all() });
@@ -164,8 +164,8 @@ pub(super) async fn ids_in_any_letter_case(w: &mut World) -> Result<()> {
     let spellings = [id.to_string(), id.to_string().to_uppercase(), w.id().to_string()];
     for spelling in &spellings {
         let mut spec = w.spec("backup");
-        spec.resource = Some(domain::task::Named { id: spelling.clone(), ..Default::default() });
-        spec.tags = vec![spelling.clone()];
+        spec.resource = Some(domain::task::Named { id: spelling.clone().into(), ..Default::default() });
+        spec.tags = vec![spelling.clone().into()];
         w.create(spec).await?;
     }
     w.plain().await?;
@@ -180,7 +180,7 @@ pub(super) async fn ids_in_any_letter_case(w: &mut World) -> Result<()> {
 
 pub(super) async fn the_newest_of_each_resource(w: &mut World) -> Result<()> {
     let resources: Vec<domain::Uuid> = (0..100).map(|_| w.id()).collect();
-    let named = |id: String| Some(domain::task::Named { id, ..Default::default() });
+    let named = |id: String| Some(domain::task::Named { id: id.into(), ..Default::default() });
     for round in 0..3 {
         for (n, id) in resources.iter().enumerate() {
             let mut spec = w.spec(if round < 2 { "backup" } else { "check" });

@@ -9,7 +9,7 @@ use domain::task::{
     Affinity, Blocker, Entity, Event, Executor, LeaseToken, Message, Named, NotRun, Outcome, OutcomeCode, Priority,
     Progress, TaskId, TaskRef, TaskSpec,
 };
-use domain::{Scope, SignedDuration, Timestamp, Uuid};
+use domain::{Scope, SignedDuration, Text, Timestamp, Uuid};
 
 use super::records::one_of_each;
 use super::world::{QUEUE, World, seconds};
@@ -38,8 +38,8 @@ impl Dice {
         &from[self.roll(from.len())]
     }
 
-    fn word(&mut self) -> String {
-        (*self.pick(&["a", "A", "ab", "Ärger", "ß", "İx", "z\u{0}y", "%_", "long name of something"])).to_owned()
+    fn word(&mut self) -> Text {
+        (*self.pick(&["a", "A", "ab", "Ärger", "ß", "İx", "z\u{0}y", "%_", "long name of something"])).into()
     }
 
     fn optional<T>(&mut self, f: impl FnOnce(&mut Dice) -> T) -> Option<T> {
@@ -99,9 +99,9 @@ pub(super) fn resource(dice: &mut Dice) -> Uuid {
     Uuid::from_u128(0xabcd_ef00 + dice.roll(5) as u128)
 }
 
-fn resource_text(dice: &mut Dice) -> String {
+fn resource_text(dice: &mut Dice) -> Text {
     let text = resource(dice).to_string();
-    if dice.one_in(4) { text.to_uppercase() } else { text }
+    if dice.one_in(4) { text.to_uppercase().into() } else { text.into() }
 }
 
 /// A wish with anything in it.
@@ -114,18 +114,18 @@ pub(super) fn spec(dice: &mut Dice, w: &World) -> TaskSpec {
     spec.priority = *dice.pick(Priority::ALL);
     spec.tags = (0..dice.roll(3)).map(|_| dice.word()).collect();
     spec.workflow_id = dice.optional(|d| *d.pick(&[-1, 0, 5]));
-    spec.issuer.id = if dice.one_in(2) { dice.word() } else { String::new() };
+    spec.issuer.id = if dice.one_in(2) { dice.word() } else { Text::default() };
     spec.started_by = dice.optional(Dice::word);
     let named = |d: &mut Dice| Named {
         id: if d.one_in(4) { resource_text(d) } else { d.word() },
-        kind: if d.one_in(2) { d.word() } else { String::new() },
-        name: if d.one_in(3) { String::new() } else { d.word() },
+        kind: if d.one_in(2) { d.word() } else { Text::default() },
+        name: if d.one_in(3) { Text::default() } else { d.word() },
     };
     spec.policy = dice.optional(named);
     spec.resource = dice.optional(named);
     spec.parent_entity = dice.optional(named).map(|n| Entity { id: n.id, kind: n.kind, value: n.name });
     spec.affinity = Affinity {
-        agent: if dice.one_in(4) { Some(dice.pick(&["a1", "a2"]).to_string()) } else { None },
+        agent: if dice.one_in(4) { Some((*dice.pick(&["a1", "a2"])).into()) } else { None },
         cluster: if dice.one_in(4) { Some("c1".into()) } else { None },
     };
     let timeout = |d: &mut Dice| if d.one_in(3) { Some(seconds(5 + d.roll(90) as i64)) } else { None };
@@ -255,7 +255,7 @@ fn blockers(dice: &mut Dice) -> Vec<Blocker> {
 
 /// The record with another name and key, which may be taken.
 fn renamed(dice: &mut Dice, mut record: Record) -> Record {
-    let word = if dice.one_in(5) { String::new() } else { dice.word() };
+    let word: String = if dice.one_in(5) { String::new() } else { dice.word().into() };
     match &mut record {
         Record::Tenant(v) => v.name = word,
         Record::Resource(v) => (v.name, v.instance_id) = (word.clone(), word),
@@ -369,13 +369,15 @@ fn value<F: Field>(dice: &mut Dice, field: F, rows: &[F::Row]) -> Value {
         let row = dice.pick(rows);
         match field.read(row) {
             domain::query::Read::One(cell) => return cell.to_value(),
-            domain::query::Read::Many(texts) => return Value::Text(dice.pick(texts).clone()),
+            domain::query::Read::Many(texts) => return Value::Text(dice.pick(texts).to_string()),
             domain::query::Read::Absent => {}
         }
     }
     match field.kind() {
         FieldKind::Int => Value::Int(dice.roll(8) as i64 - 2),
-        FieldKind::Text | FieldKind::Texts => Value::Text(if dice.one_in(4) { String::new() } else { dice.word() }),
+        FieldKind::Text | FieldKind::Texts => {
+            Value::Text(if dice.one_in(4) { String::new() } else { dice.word().into() })
+        }
         FieldKind::Uuid => Value::Uuid(Uuid::from_u128(dice.roll(5) as u128)),
         FieldKind::Time => Value::Time(*dice.pick(&[Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX])),
         FieldKind::Bool => Value::Bool(dice.one_in(2)),

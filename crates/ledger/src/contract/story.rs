@@ -12,7 +12,7 @@ use crate::Expect;
 async fn tell(w: &mut World) -> Result<()> {
     let machine = w.put(resource(w, w.acme.id, "m1"), Expect::New).await?.value;
     let mut spec = w.spec("backup");
-    spec.resource = Some(domain::task::Named { id: machine.id.to_string(), kind: String::new(), name: machine.name });
+    spec.resource = Some(domain::task::Named::ours(machine.id, "", &machine.name));
     spec.rules.max_assign_count = 2;
     spec.rules.heartbeat_interval = Some(seconds(30));
     spec.tags = vec!["night".into()];

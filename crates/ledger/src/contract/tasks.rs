@@ -44,8 +44,8 @@ pub(super) async fn a_wish_is_kept_to_the_last_field(w: &mut World) -> Result<()
     spec.issuer = Issuer { id: "client".into(), cluster_id: "group".into() };
     spec.started_by = Some("Jo O'Neill".into());
     spec.policy = Some(Named { id: "p".into(), kind: "plan".into(), name: "Daily".into() });
-    spec.resource = Some(Named { id: "r".into(), kind: String::new(), name: String::new() });
-    spec.parent_entity = Some(Entity { id: String::new(), kind: String::new(), value: String::new() });
+    spec.resource = Some(Named { id: "r".into(), kind: "".into(), name: "".into() });
+    spec.parent_entity = Some(Entity { id: "".into(), kind: "".into(), value: "".into() });
     spec.affinity = Affinity { agent: Some("a1".into()), cluster: None };
     spec.rules = Rules {
         cancellable: true,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::task::{Affinity, Event, Priority, Task, TaskSpec};
 use domain::tenant::Tenant;
-use domain::{Code, Result, Scope, Uuid};
+use domain::{Code, Result, Scope, Text, Uuid};
 use proptest::prelude::*;
 
 use super::properties::{block_on, config};
@@ -128,8 +128,8 @@ pub(super) async fn queues_take_turns(w: &mut World) -> Result<()> {
 
 pub(super) async fn what_is_bound_takes_turns_with_the_rest(w: &mut World) -> Result<()> {
     let only = |agent: Option<&str>, cluster: Option<&str>| Affinity {
-        agent: agent.map(str::to_owned),
-        cluster: cluster.map(str::to_owned),
+        agent: agent.map(Text::from),
+        cluster: cluster.map(Text::from),
     };
     enqueue(w, w.acme.id, 3, |spec| spec.affinity = only(Some("a1"), None)).await?;
     plain(w, &w.acme, 3).await?;
@@ -193,7 +193,7 @@ pub(super) async fn a_refused_commit_uses_no_turn(w: &mut World) -> Result<()> {
     plain(w, &w.acme, 3).await?;
     plain(w, &w.other, 3).await?;
     let new = TaskSpec { tenant: w.eu.id, ..w.spec("backup") };
-    let wrong = TaskSpec { kind: String::new(), ..w.spec("backup") };
+    let wrong = TaskSpec { kind: "".into(), ..w.spec("backup") };
     let [new, wrong] = [new, wrong].map(|spec| Write::CreateTask(Box::new(spec)));
     let writes = vec![new, Write::Claim(w.claim("a1", 3)), wrong];
     assert_eq!(refusal(w.commit(writes).await), Code::InvalidField);

@@ -135,7 +135,7 @@ impl World {
         Claim {
             queues: vec![QUEUE.to_owned()],
             types: Vec::new(),
-            executor: Executor { id: executor.to_owned(), cluster_id: String::new() },
+            executor: Executor { id: executor.into(), ..Executor::default() },
             leases: (0..n).map(|_| self.lease()).collect(),
         }
     }

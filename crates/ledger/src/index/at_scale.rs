@@ -129,7 +129,7 @@ impl Values<'_> {
             let Place::Code(column) = self.index.place(field) else { panic!("a column of words") };
             let dictionary = &self.index.dictionaries[column];
             let value = dictionary.with(self.index.code(row, column), |read| match read {
-                Read::Many(texts) => texts.first().map(|text| Value::Text(text.clone())),
+                Read::Many(texts) => texts.first().map(|text| Value::Text(text.to_string())),
                 read => read.single().map(Cell::to_value),
             });
             if let Some(value) = value {

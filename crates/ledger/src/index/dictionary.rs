@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::Uuid;
 use domain::query::{Cell, Clause, Field, FieldKind, Pattern, Read, Test, Value, fold};
+use domain::{Text, Uuid};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::joined::Joined;
@@ -335,11 +335,11 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-fn texts(mut bytes: &[u8]) -> Vec<String> {
+fn texts(mut bytes: &[u8]) -> Vec<Text> {
     let mut texts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let length = (u32::from_be_bytes(*length) as usize).min(rest.len());
-        texts.push(text(&rest[..length]).to_owned());
+        texts.push(text(&rest[..length]).into());
         bytes = &rest[length..];
     }
     texts

@@ -4,7 +4,7 @@
 use domain::activity::{Activity, ActivitySpec, ActivityStatus, Step};
 use domain::query::nanos;
 use domain::task::{Entity, Named, Phase, Task, TaskResult};
-use domain::{Code, Error, Result, Timestamp, Uuid};
+use domain::{Code, Error, Result, Text, Timestamp, Uuid};
 use rusqlite::types::{ToSql, Value};
 
 use super::error::Sql;
@@ -180,7 +180,7 @@ pub(super) fn step(
     bind.put(activity.id.0)
 }
 
-fn tags(tags: &[String], numbers: Numbers<'_>) -> Result<Option<i64>> {
+fn tags(tags: &[Text], numbers: Numbers<'_>) -> Result<Option<i64>> {
     if tags.is_empty() {
         return Ok(None);
     }

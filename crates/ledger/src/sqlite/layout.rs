@@ -118,7 +118,7 @@ async fn a_refused_commit_leaves_no_word_behind() -> Result<()> {
     let mut spec = w.spec("never seen before");
     spec.resource = Some(Named { id: "r1".into(), kind: "machine".into(), name: "Web".into() });
     let mut invalid = w.spec("");
-    invalid.queue = String::new();
+    invalid.queue = "".into();
     let writes = [spec.clone(), invalid].map(|spec| Write::CreateTask(Box::new(spec)));
     assert_eq!(refusal(w.commit(writes.into()).await), Code::InvalidField);
     // The numbers of the words that were taken back go to others.
@@ -186,9 +186,9 @@ async fn a_task_takes_few_bytes() -> Result<()> {
         .into();
         spec.context = json!({ "title": format!("Running backup of 'machine-{n}'"), "run_mode": "scheduled" }).into();
         spec.resource = Some(Named {
-            id: format!("01900000-0000-7000-8000-{:012}", n % 20),
+            id: format!("01900000-0000-7000-8000-{:012}", n % 20).into(),
             kind: "machine".into(),
-            name: format!("machine-{}", n % 20),
+            name: format!("machine-{}", n % 20).into(),
         });
         Write::CreateTask(Box::new(spec))
     };

@@ -211,7 +211,7 @@ mod tests {
     fn done(id: i64, tenant: Uuid) -> (Task, Activity) {
         let lease = LeaseToken("l".to_owned());
         let claim =
-            Event::Claim { executor: Executor { id: "a1".to_owned(), ..Executor::default() }, lease: lease.clone() };
+            Event::Claim { executor: Executor { id: "a1".into(), ..Executor::default() }, lease: lease.clone() };
         let task = Task::create(TaskId(id), spec(tenant, 7), at(10).now).expect("a task");
         let task = task.apply(claim, at(11)).expect("claimed").task;
         let task = task.apply(Event::Start { lease: lease.clone() }, at(12)).expect("started").task;

@@ -66,7 +66,7 @@ impl Numbers<'_> {
 
     /// The number of a policy or resource as it is named.
     pub(super) fn named(&self, named: &Named) -> Result<i64> {
-        let Named { id, kind, name } = named;
+        let [id, kind, name] = [&*named.id, &*named.kind, &*named.name];
         let mut key = self.names.key.borrow_mut();
         key.clear();
         key.push(b'n');
@@ -109,7 +109,7 @@ mod tests {
     use crate::sqlite::schema;
 
     fn named(id: &str, kind: &str, name: &str) -> Named {
-        Named { id: id.to_owned(), kind: kind.to_owned(), name: name.to_owned() }
+        Named { id: id.into(), kind: kind.into(), name: name.into() }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::cmp::Reverse;
 
 use domain::query::nanos;
 use domain::task::{Priority, Task, TaskId};
-use domain::{Result, Scope, Timestamp, Uuid};
+use domain::{Result, Scope, Text, Timestamp, Uuid};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::error::{Sql, damaged};
 use super::filter::locators;
 use super::rows;
+use super::words::text;
 use crate::Claim;
 use crate::commit::{Clock, Lane, Place};
 
@@ -54,13 +55,13 @@ pub(super) fn lanes(conn: &Connection, claim: &Claim) -> Result<Vec<(Lane, Clock
     for queue in queues {
         let mut statement = conn.prepare_cached(LANES).sql()?;
         let executor = &claim.executor;
-        let mut rows = statement.query(params![queue, executor.id, executor.cluster_id]).sql()?;
+        let mut rows = statement.query(params![queue, &*executor.id, &*executor.cluster_id]).sql()?;
         while let Some(row) = rows.next().sql()? {
-            let bound = |column| row.get(column).map(|s: String| (!s.is_empty()).then_some(s)).sql();
+            let bound = |column| text(row, column).map(|text| (!text.is_empty()).then_some(text)).sql();
             let priority: i64 = row.get(5).sql()?;
             let priority = Priority::from_ordinal(priority)
                 .ok_or_else(|| damaged(format!("a queue has the priority {priority}, which is not known")))?;
-            let lane = Lane { queue: queue.clone(), agent: bound(3)?, cluster: bound(4)?, priority };
+            let lane = Lane { queue: queue.as_str().into(), agent: bound(3)?, cluster: bound(4)?, priority };
             found.push((lane, known(row)?.1));
         }
     }
@@ -86,12 +87,12 @@ pub(super) fn enqueue(conn: &Connection, lane: &Lane, task: &Task, place: Place)
         Some((id, _)) => id,
         None => {
             let (agent, cluster) = (bound(&lane.agent), bound(&lane.cluster));
-            let new = params![lane.queue, agent, cluster, lane.priority.ordinal()];
+            let new = params![&*lane.queue, agent, cluster, lane.priority.ordinal()];
             run(conn, "INSERT INTO lanes (queue, agent, cluster, priority, round) VALUES (?, ?, ?, ?, 0)", new)?;
             conn.last_insert_rowid()
         }
     };
-    let (kind, tenant) = (&task.spec.kind, rows::uuid(task.spec.tenant));
+    let (kind, tenant) = (&*task.spec.kind, rows::uuid(task.spec.tenant));
     run(
         conn,
         "INSERT INTO waiting (lane, type, round, joined, id, tenant) VALUES (?, ?, ?, ?, ?, ?)",
@@ -104,7 +105,7 @@ pub(super) fn dequeue(conn: &Connection, task: &Task) -> Result<()> {
     let Some(place) = one(conn, PLACE, params![lane, rows::uuid(task.spec.tenant), task.id.0], place)? else {
         return Ok(());
     };
-    run(conn, OUT, params![lane, task.spec.kind, place.round, place.joined.0, place.task.0])
+    run(conn, OUT, params![lane, &*task.spec.kind, place.round, place.joined.0, place.task.0])
 }
 
 pub(super) fn youngest(conn: &Connection, lane: &Lane, tenant: Uuid) -> Result<Option<Place>> {
@@ -228,7 +229,7 @@ fn distinct(types: &[String]) -> Vec<String> {
 
 /// A lane's number, and how far it has come.
 fn find(conn: &Connection, lane: &Lane) -> Result<Option<(i64, Clock)>> {
-    let key = params![lane.queue, bound(&lane.agent), bound(&lane.cluster), lane.priority.ordinal()];
+    let key = params![&*lane.queue, bound(&lane.agent), bound(&lane.cluster), lane.priority.ordinal()];
     conn.prepare_cached(LANE).and_then(|mut s| s.query_row(key, |row| Ok(known(row))).optional()).sql()?.transpose()
 }
 
@@ -245,7 +246,7 @@ fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
 }
 
 /// Bound to whom; empty for nobody.
-fn bound(to: &Option<String>) -> &str {
+fn bound(to: &Option<Text>) -> &str {
     to.as_deref().unwrap_or_default()
 }
 

@@ -108,7 +108,7 @@ mod tests {
             conn.execute_batch("SAVEPOINT caller").sql()?;
             let part = remembered.mark();
             let refused = numbers.word(&format!("refused {end}"))?;
-            assert_eq!(refused.map(|id| db.text(id).expect("it is there")), Some(format!("refused {end}")));
+            assert_eq!(refused.map(|id| db.text(id).expect("it is there")), Some(format!("refused {end}").into()));
             conn.execute_batch("ROLLBACK TO caller; RELEASE caller").sql()?;
             remembered.rolled_back(part, &[]);
             let (other, again) = (numbers.word(&format!("other {end}"))?, numbers.word(&format!("refused {end}"))?);
@@ -116,7 +116,7 @@ mod tests {
             for (id, expected) in [(other, format!("other {end}")), (again, format!("refused {end}"))] {
                 assert_eq!(
                     (word(id), id.map(|id| db.text(id).expect("it is there"))),
-                    (Some(expected.clone()), Some(expected))
+                    (Some(expected.clone()), Some(expected.into()))
                 );
             }
             conn.execute_batch(end).sql()?;

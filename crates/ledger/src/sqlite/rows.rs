@@ -10,7 +10,7 @@ use domain::task::{
     Affinity, Assignment, Blocker, Completion, Entity, Executor, Issuer, LeaseToken, Phase, Priority, Progress, Rules,
     Run, State, Status, Task, TaskId, TaskResult, TaskSpec,
 };
-use domain::{Code, Document, Error, Result, Shared, SignedDuration, Timestamp, Uuid};
+use domain::{Code, Document, Error, Result, Shared, SignedDuration, Text, Timestamp, Uuid};
 use rusqlite::Row;
 use rusqlite::types::{FromSql, Type, Value, ValueRef};
 use serde::de::DeserializeOwned;
@@ -218,11 +218,11 @@ impl<'r> Columns<'r> {
         id.map(|id| read(id).map_err(|e| self.wrong(format!("{id} stands for nothing: {e}")))).transpose()
     }
 
-    fn word(&mut self, db: Db<'_>) -> rusqlite::Result<Option<String>> {
+    fn word(&mut self, db: Db<'_>) -> rusqlite::Result<Option<Text>> {
         self.known(|id| db.text(id))
     }
 
-    fn tags(&mut self, db: Db<'_>) -> rusqlite::Result<Vec<String>> {
+    fn tags(&mut self, db: Db<'_>) -> rusqlite::Result<Vec<Text>> {
         Ok(self.known(|id| db.tags(id, |json| from_json(json).map_err(unread)))?.unwrap_or_default())
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use domain::query::{self, Read, TaskField};
 use domain::task::{ResultCode, Standing, State};
-use domain::{Result, Timestamp, Uuid};
+use domain::{Result, Text, Timestamp, Uuid};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -34,7 +34,7 @@ pub(super) struct Scanner {
 /// A word; a list of tags is one, too, and is taken apart when it is asked for as such.
 struct Word {
     text: String,
-    tags: OnceCell<Vec<String>>,
+    tags: OnceCell<Vec<Text>>,
 }
 
 impl Scanner {

@@ -3,8 +3,8 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use domain::Uuid;
 use domain::task::{Named, Rules};
+use domain::{Text, Uuid};
 use hashbrown::HashMap;
 use rusqlite::{Connection, Result, Row, ToSql};
 
@@ -21,8 +21,8 @@ const PART: usize = 1000;
 /// remembered by everybody. What the running transaction gave out is taken back with it: the writer forgets all then.
 #[derive(Default)]
 pub(super) struct Words {
-    texts: Known<String>,
-    tags: Known<Vec<String>>,
+    texts: Known<Text>,
+    tags: Known<Vec<Text>>,
     rules: Known<Rules>,
     named: Known<Named>,
     tenants: Known<Uuid>,
@@ -56,12 +56,12 @@ impl std::ops::Deref for Db<'_> {
 
 impl Db<'_> {
     /// The word with this number.
-    pub(super) fn text(&self, id: i64) -> Result<String> {
-        self.words.texts.get(id, || self.word(id, |r| r.get(0)))
+    pub(super) fn text(&self, id: i64) -> Result<Text> {
+        self.words.texts.get(id, || self.word(id, |r| text(r, 0)))
     }
 
     /// The list of tags with this number.
-    pub(super) fn tags(&self, id: i64, read: impl FnOnce(&str) -> Result<Vec<String>>) -> Result<Vec<String>> {
+    pub(super) fn tags(&self, id: i64, read: impl FnOnce(&str) -> Result<Vec<Text>>) -> Result<Vec<Text>> {
         self.words.tags.get(id, || self.word(id, |r| read(r.get_ref(0)?.as_str()?)))
     }
 
@@ -88,7 +88,7 @@ impl Db<'_> {
     /// takes longer than all else about a row.
     pub(super) fn read_ahead(&self) -> Result<()> {
         let mut words = self.conn.prepare("SELECT id, word FROM words ORDER BY id DESC LIMIT ?")?;
-        let found = words.query_map([READ_AHEAD], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let found = words.query_map([READ_AHEAD], |r| Ok((r.get(0)?, text(r, 1)?)))?;
         self.words.texts.fill(found)?;
         let mut names = self.conn.prepare("SELECT id, ref, type, name FROM named ORDER BY id DESC LIMIT ?")?;
         self.words.named.fill(names.query_map([READ_AHEAD], numbered)?)
@@ -105,7 +105,12 @@ impl Db<'_> {
 
 /// A policy or resource with its number, from the columns id, ref, type, name.
 fn numbered(row: &Row<'_>) -> Result<(i64, Named)> {
-    Ok((row.get(0)?, Named { id: row.get(1)?, kind: row.get(2)?, name: row.get(3)? }))
+    Ok((row.get(0)?, Named { id: text(row, 1)?, kind: text(row, 2)?, name: text(row, 3)? }))
+}
+
+/// The text in a column.
+pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Text> {
+    Ok(row.get_ref(column)?.as_str()?.into())
 }
 
 /// What numbers of one sort stand for.
@@ -168,8 +173,8 @@ mod tests {
         db.read_ahead()?;
         conn.execute_batch("ROLLBACK")?;
         for n in 1..=count {
-            let named = Named { id: format!("r{n}"), kind: "host".to_owned(), name: format!("n{n}") };
-            assert_eq!((db.text(n)?, db.named(n)?), (format!("word {n}"), named));
+            let named = Named { id: format!("r{n}").into(), kind: "host".into(), name: format!("n{n}").into() };
+            assert_eq!((db.text(n)?, db.named(n)?), (format!("word {n}").into(), named));
         }
         assert!(db.text(count + 1).is_err(), "it was never there");
         Ok(())

@@ -82,7 +82,7 @@ impl AgentIdentity {
     }
 
     fn executor(&self) -> Executor {
-        Executor { id: self.id.to_string(), cluster_id: self.cluster_id.clone() }
+        Executor { id: self.id.to_string().into(), cluster_id: self.cluster_id.as_str().into() }
     }
 
     /// A lease that tells whose it is, so that a void one finds its way to the agent after the task has left it.

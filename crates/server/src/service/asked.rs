@@ -24,7 +24,7 @@ impl Asked {
     /// Writes it into the task.
     pub(super) fn write_into(self, spec: &mut TaskSpec) {
         if !self.issuer.is_empty() {
-            spec.issuer.id = self.issuer;
+            spec.issuer.id = self.issuer.into();
         }
         if let (Value::Object(argument), false) = (&mut *spec.argument, self.request.is_null()) {
             argument.insert(REQUEST.to_owned(), self.request);

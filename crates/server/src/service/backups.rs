@@ -187,11 +187,11 @@ impl Service {
         spec.resource = Some(named_resource(resource));
         if let Some(id) = policy {
             let name = self.ledger.get::<Policy>(scope, id).await.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
+            spec.policy = Some(Named::ours(id, MAINTENANCE, &name));
         }
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.started_by = Some(caller.name.as_str().into());
+        spec.issuer.id = caller.issuer_id().into();
+        spec.affinity = Affinity::to(resource.agent);
         spec.rules = own_rules();
         let committed = self.ledger.commit(scope, self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
         self.deliver(&committed);

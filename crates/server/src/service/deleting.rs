@@ -127,10 +127,9 @@ impl Service {
         spec.context = json!({ "title": title, "run_mode": "manual" }).into();
         spec.priority = Priority::BelowNormal;
         spec.rules = own_rules();
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        spec.resource =
-            Some(Named { id: one.resource.to_string(), kind: String::new(), name: one.resource_name.clone() });
+        spec.started_by = Some(caller.name.as_str().into());
+        spec.issuer.id = caller.issuer_id().into();
+        spec.resource = Some(Named::ours(one.resource, "", &one.resource_name));
         let resource = if_found(self.ledger.get::<Resource>(&Scope::everything(), one.resource).await)?;
         if let Some(resource) = &resource {
             spec.resource = Some(super::runs::named_resource(&resource.value));
@@ -138,11 +137,11 @@ impl Service {
         if let Some(policy) = one.policy {
             let found = if_found(self.ledger.get::<domain::policy::Policy>(&Scope::everything(), policy).await)?;
             let name = found.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: policy.to_string(), kind: MAINTENANCE.to_owned(), name });
+            spec.policy = Some(Named::ours(policy, MAINTENANCE, &name));
         }
         // The machine's own agent where it is there, since it certainly reaches the repository; else whoever does.
         let agent = resource.and_then(|r| r.value.agent).filter(|agent| self.hub.online(*agent));
-        spec.affinity = Affinity { agent: agent.map(|a| a.to_string()), cluster: None };
+        spec.affinity = Affinity::to(agent);
         Ok(spec)
     }
 

@@ -42,7 +42,7 @@ impl Service {
             self.notices.hear(task.spec.tenant);
             let resource = task.spec.resource.as_ref().map_or("", |resource| &resource.name);
             let result = result.code.name();
-            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, resource, result, "a task ended");
+            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind.as_str(), resource, result, "a task ended");
         }
         let ours = committed.ended.iter().filter(|task| is_agent_queue(&task.spec.queue));
         let ours: Vec<TaskId> = ours.map(|task| task.id).collect();

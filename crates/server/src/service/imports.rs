@@ -111,9 +111,9 @@ impl Service {
             })
             .into(),
             resource: Some(named_resource(&resource)),
-            issuer: Issuer { id: caller.issuer_id(), ..Issuer::default() },
-            started_by: Some(caller.name.clone()),
-            affinity: Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None },
+            issuer: Issuer { id: caller.issuer_id().into(), ..Issuer::default() },
+            started_by: Some(caller.name.as_str().into()),
+            affinity: Affinity::to(resource.agent),
             rules: own_rules(),
             ..TaskSpec::new(Uuid::now_v7(), kind::IMPORT, AGENT_QUEUE, caller.tenant())
         };

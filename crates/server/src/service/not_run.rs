@@ -42,7 +42,7 @@ impl Service {
             reason: reason(left_out, former.as_ref(), made_up_for, planning),
             context: context(left_out, former.as_ref()),
         };
-        spec.tags = vec![kind_of(left_out.why).name().to_owned()];
+        spec.tags = vec![kind_of(left_out.why).name().into()];
         let task = TaskRef::Uuid(spec.uuid);
         Ok(vec![Write::CreateTask(Box::new(spec)), Write::Task(task, skip)])
     }

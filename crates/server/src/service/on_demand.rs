@@ -84,11 +84,11 @@ impl Service {
         spec.argument[OwnTerms::MEMBER] = json!(OwnTerms { keep: wish.keep, apart: by_hand });
         spec.context = json!({ "title": format!("Backing up '{}'", resource.name), "run_mode": "manual" }).into();
         spec.seeding = self.has_no_backup(resource.id).await?;
-        spec.policy = policy.map(|p| Named { id: p.id.to_string(), kind: p.kind.clone(), name: p.name.clone() });
+        spec.policy = policy.map(|p| Named::ours(p.id, &p.kind, &p.name));
         spec.resource = Some(named_resource(&resource));
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
+        spec.affinity = Affinity::to(resource.agent);
+        spec.started_by = Some(caller.name.as_str().into());
+        spec.issuer.id = caller.issuer_id().into();
         spec.rules = own_rules();
         asked.write_into(&mut spec);
         let entry = self.audit_entry(caller, "backup.run", resource.tenant, resource.id.to_string(), resource.name);
@@ -194,10 +194,10 @@ impl Service {
             let title = format!("Removing backups of '{}' whose time is over", one.resource_name);
             spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
             spec.priority = Priority::BelowNormal;
-            let named = || Named { id: one.resource.to_string(), kind: String::new(), name: one.resource_name.clone() };
+            let named = || Named::ours(one.resource, "", &one.resource_name);
             spec.resource = Some(resource.map_or_else(named, named_resource));
             let agent = resource.and_then(|r| r.agent);
-            spec.affinity = Affinity { agent: agent.map(|a| a.to_string()), cluster: None };
+            spec.affinity = Affinity::to(agent);
             spec.rules = own_rules();
             self.carry_out(self.moment(), vec![Write::CreateTask(Box::new(spec))]).await?;
         }

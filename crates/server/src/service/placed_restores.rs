@@ -60,12 +60,11 @@ impl Service {
         spec.argument = json!(RecoveryWork { place, ..work_on(&backup) }).into();
         let title = format!("Restoring everything of '{}' to '{name}' on '{}'", backup.resource_name, agent.name);
         spec.context = json!({ "title": title, "run_mode": "manual" }).into();
-        let of_backup =
-            || Named { id: backup.resource.to_string(), kind: String::new(), name: backup.resource_name.clone() };
+        let of_backup = || Named::ours(backup.resource, "", &backup.resource_name);
         spec.resource = Some(resource.as_ref().map_or_else(of_backup, named_resource));
-        spec.affinity = Affinity { agent: Some(agent.id.to_string()), cluster: None };
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
+        spec.affinity = Affinity::to(Some(agent.id));
+        spec.started_by = Some(caller.name.as_str().into());
+        spec.issuer.id = caller.issuer_id().into();
         spec.rules = own_rules();
         asked.write_into(&mut spec);
         let (id, named) = (backup.id.to_string(), backup.resource_name.clone());

@@ -78,7 +78,7 @@ impl Service {
         spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
         spec.priority = Priority::Low;
         let agent = Some(agent).filter(|agent| self.hub.online(*agent));
-        spec.affinity = Affinity { agent: agent.map(|agent| agent.to_string()), cluster: None };
+        spec.affinity = Affinity::to(agent);
         spec.rules = Rules { queue_timeout: Some(AGAIN), ..own_rules() };
         Ok(spec)
     }

@@ -42,7 +42,7 @@ impl Queues {
                 && task.state() == State::Enqueued
             {
                 // Nobody waits, and that is fine.
-                let _ = self.0.send(task.spec.queue.clone());
+                let _ = self.0.send(task.spec.queue.to_string());
             }
         }
     }
@@ -88,8 +88,8 @@ impl Service {
             }
         };
         spec.tenant = owner.unwrap_or(caller.tenant());
-        spec.issuer.id = caller.issuer_id();
-        spec.started_by.get_or_insert_with(|| caller.name.clone());
+        spec.issuer.id = caller.issuer_id().into();
+        spec.started_by.get_or_insert_with(|| caller.name.as_str().into());
         // The same wish again means the same things, also if they have other names by now.
         if (spec.resource.is_some() || spec.policy.is_some())
             && let Some(before) = self.task_of(scope, spec.uuid).await?
@@ -382,10 +382,10 @@ fn fill_from(named: &mut Option<Named>, before: Option<&Named>) {
 
 fn fill(named: &mut Named, kind: &str, name: &str) {
     if named.kind.is_empty() {
-        kind.clone_into(&mut named.kind);
+        named.kind = kind.into();
     }
     if named.name.is_empty() {
-        name.clone_into(&mut named.name);
+        named.name = name.into();
     }
 }
 

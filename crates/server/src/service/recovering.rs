@@ -154,11 +154,11 @@ impl Service {
         if let Some(id) = backup.policy {
             let found = if_found(self.ledger.get::<domain::policy::Policy>(&Scope::everything(), id).await)?;
             let name = found.map(|p| p.value.name).unwrap_or_default();
-            spec.policy = Some(Named { id: id.to_string(), kind: MAINTENANCE.to_owned(), name });
+            spec.policy = Some(Named::ours(id, MAINTENANCE, &name));
         }
-        spec.started_by = Some(caller.name.clone());
-        spec.issuer.id = caller.issuer_id();
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.started_by = Some(caller.name.as_str().into());
+        spec.issuer.id = caller.issuer_id().into();
+        spec.affinity = Affinity::to(resource.agent);
         spec.rules = own_rules();
         let about = About {
             backup: Some(backup.id),

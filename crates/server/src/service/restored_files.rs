@@ -108,16 +108,14 @@ impl Service {
             "run_mode": "manual",
         })
         .into();
-        let of_backup =
-            || Named { id: backup.resource.to_string(), kind: String::new(), name: backup.resource_name.clone() };
+        let of_backup = || Named::ours(backup.resource, "", &backup.resource_name);
         spec.resource = Some(resource.as_ref().map_or_else(of_backup, named_resource));
         // What it is about beside the resource.
-        spec.parent_entity =
-            Some(Entity { id: file.id.to_string(), kind: entity::RESTORED_FILE.to_owned(), value: file.name.clone() });
+        spec.parent_entity = Some(Entity::ours(file.id, entity::RESTORED_FILE, &file.name));
         // Any agent will do where there is none of its own any more.
         let agent = resource.as_ref().and_then(|r| r.agent);
-        spec.affinity = Affinity { agent: agent.map(|a| a.to_string()), cluster: None };
-        spec.started_by = Some(caller.name.clone());
+        spec.affinity = Affinity::to(agent);
+        spec.started_by = Some(caller.name.as_str().into());
         spec.rules = own_rules();
         asked.write_into(&mut spec);
         let entry = self.audit(caller, "create", &file.clone().into());
@@ -189,8 +187,8 @@ impl Service {
         let lost = || Error::new(Code::LeaseLost, format!("task {task} is not this agent's any more"));
         let found = if_found(self.ledger.task(&Scope::everything(), TaskRef::Id(task)).await)?.ok_or_else(lost)?;
         let agent = self.ledger.find::<Agent>(&Scope::everything(), &token.id.to_string()).await?.ok_or_else(lost)?;
-        let holder = found.executor().map(|e| e.id.clone());
-        if found.lease() != Some(&lease) || holder != Some(agent.value.id.to_string()) {
+        let holder = found.executor().map(|e| &*e.id);
+        if found.lease() != Some(&lease) || holder != Some(&*agent.value.id.to_string()) {
             return Err(lost());
         }
         let Ok(Work::Download(work)) = Work::of(&found.spec) else {

@@ -76,7 +76,7 @@ impl Service {
         let owner = Owner {
             tenant: app.tenant,
             resource: super::runs::named_resource(resource),
-            affinity: Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None },
+            affinity: Affinity::to(resource.agent),
         };
         self.retention(policy, &owner, app.archive_id(), None, zone, moment).await
     }
@@ -254,7 +254,7 @@ fn removal(title: String, work: &ForgetWork, policy: &Policy, owner: &Owner) -> 
     spec.context = json!({ "title": title, "run_mode": "scheduled" }).into();
     spec.priority = Priority::BelowNormal;
     let type_ = policy_type(policy, kind::RETENTION).to_owned();
-    spec.policy = Some(Named { id: policy.id.to_string(), kind: type_, name: policy.name.clone() });
+    spec.policy = Some(Named::ours(policy.id, &type_, &policy.name));
     spec.resource = Some(owner.resource.clone());
     spec.affinity = owner.affinity.clone();
     spec.rules = own_rules();

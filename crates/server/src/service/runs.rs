@@ -12,7 +12,7 @@ use domain::query::{Filter, RecordField, Test, Value};
 use domain::resource::{Registration, Resource};
 use domain::task::{Affinity, Issuer, Named, Priority, Rules, State, Task, TaskRef, TaskSpec, kind};
 use domain::work::BackupWork;
-use domain::{Caller, Code, Document, Error, Moment, Result, Right, Scope, SignedDuration, Uuid, if_found};
+use domain::{Caller, Code, Document, Error, Moment, Result, Right, Scope, SignedDuration, Text, Uuid, if_found};
 use ledger::{Expect, Stored, Write, Written};
 use serde_json::json;
 
@@ -64,7 +64,7 @@ pub(super) enum By {
     /// A person or an issuer.
     Asker {
         /// Who, as shown.
-        started_by: Option<String>,
+        started_by: Option<Text>,
         /// What else is wished.
         wish: Option<Box<Wish>>,
     },
@@ -75,7 +75,7 @@ pub(super) enum By {
 pub(super) struct Wish {
     pub(super) uuid: Uuid,
     pub(super) priority: Priority,
-    pub(super) tags: Vec<String>,
+    pub(super) tags: Vec<Text>,
     pub(super) context: Document,
     pub(super) workflow_id: Option<i64>,
     pub(super) issuer: Issuer,
@@ -91,7 +91,7 @@ impl Wish {
             tags: Vec::new(),
             context: Document::default(),
             workflow_id: None,
-            issuer: Issuer { id: caller.issuer_id(), ..Issuer::default() },
+            issuer: Issuer { id: caller.issuer_id().into(), ..Issuer::default() },
             rules: Rules::default(),
         }
     }
@@ -116,7 +116,7 @@ impl Service {
         }
         let mut tasks = Vec::new();
         for app in apps {
-            let made = self.run_for(scope, app.value.id, Some(caller.name.clone()), Wish::plain(caller)).await;
+            let made = self.run_for(scope, app.value.id, Some(caller.name.as_str().into()), Wish::plain(caller)).await;
             match made {
                 // One that is under way, or that was taken away meanwhile, keeps no other one back.
                 Err(e) if resource.is_none() && matches!(e.code, Code::StateConflict | Code::NotFound) => {}
@@ -131,13 +131,7 @@ impl Service {
     ///
     /// # Errors
     /// `not_found` when it is applied no more, `state_conflict` while the former run is not done, and those of the ledger.
-    pub(super) async fn run_for(
-        &self,
-        scope: &Scope,
-        app: Uuid,
-        started_by: Option<String>,
-        wish: Wish,
-    ) -> Result<Task> {
+    pub(super) async fn run_for(&self, scope: &Scope, app: Uuid, started_by: Option<Text>, wish: Wish) -> Result<Task> {
         let mut attempts = 0..ATTEMPTS_TO_BEGIN;
         loop {
             let app = self.ledger.get::<Application>(scope, app).await?;
@@ -162,7 +156,7 @@ impl Service {
         scope: &Scope,
         app: Stored<Application>,
         policy: &Policy,
-        started_by: Option<String>,
+        started_by: Option<Text>,
         wish: Option<Box<Wish>>,
     ) -> Result<Task> {
         let resource = self.ledger.get::<Resource>(scope, app.value.resource).await?.value;
@@ -204,7 +198,7 @@ impl Service {
             let run = plan::asked(&app.value, &policy, &planning.around());
             let wish = Wish::plain(caller);
             change.task = Some(wish.uuid);
-            let by = By::Asker { started_by: Some(caller.name.clone()), wish: Some(Box::new(wish)) };
+            let by = By::Asker { started_by: Some(caller.name.as_str().into()), wish: Some(Box::new(wish)) };
             change.writes = self.run_writes(app, &policy, &resource, &run, by, &planning).await?;
             Ok(change)
         });
@@ -317,7 +311,7 @@ impl Service {
             retention.context[BEFORE] = json!(spec.uuid);
         }
         if !before.is_empty() {
-            spec.queue = GATED_QUEUE.to_owned();
+            spec.queue = GATED_QUEUE.into();
             spec.context[AFTER] = before.iter().map(|task| json!(task.uuid)).collect();
         }
         plan::begin(&mut app, policy, run, spec.uuid, scheduled, &planning.around());
@@ -351,14 +345,14 @@ impl Service {
         };
         if of_sets || planning.open {
             // There may be a limit, and there may be a run before this one.
-            spec.queue = GATED_QUEUE.to_owned();
+            spec.queue = GATED_QUEUE.into();
         }
         spec.argument = json!(work).into();
         // An archive may begin though there are backups in others.
         spec.seeding = self.has_no_backup(resource.id).await?;
-        spec.policy = Some(Named { id: policy.id.to_string(), kind: policy.kind.clone(), name: policy.name.clone() });
+        spec.policy = Some(Named::ours(policy.id, &policy.kind, &policy.name));
         spec.resource = Some(named_resource(resource));
-        spec.affinity = Affinity { agent: resource.agent.map(|a| a.to_string()), cluster: None };
+        spec.affinity = Affinity::to(resource.agent);
         spec.rules = Rules { queue_timeout: run.queue_timeout, ..own_rules() };
         let title = format!("Running backup of '{}' by plan '{}'", resource.name, policy.name);
         let mut context = serde_json::Map::from_iter([(TITLE.to_owned(), title.into())]);
@@ -486,5 +480,5 @@ pub(super) fn own_rules() -> Rules {
 }
 
 pub(super) fn named_resource(resource: &Resource) -> Named {
-    Named { id: resource.id.to_string(), kind: resource.kind.name().to_owned(), name: resource.name.clone() }
+    Named::ours(resource.id, resource.kind.name(), &resource.name)
 }

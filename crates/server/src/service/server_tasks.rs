@@ -20,14 +20,14 @@ const SERVER: &str = "server";
 pub(super) fn server_task(caller: &Caller, kind: &str, tenant: Uuid, title: &str) -> TaskSpec {
     let mut spec = TaskSpec::new(Uuid::now_v7(), kind, SERVER_QUEUE, tenant);
     spec.context = json!({ "title": title, "run_mode": "manual" }).into();
-    spec.started_by = Some(caller.name.clone());
-    spec.issuer.id = caller.issuer_id();
+    spec.started_by = Some(caller.name.as_str().into());
+    spec.issuer.id = caller.issuer_id().into();
     spec
 }
 
 /// A policy as it stands on tasks about it, which are no runs of it.
 pub(super) fn named_policy(policy: &Policy) -> Named {
-    Named { id: policy.id.to_string(), kind: MAINTENANCE.to_owned(), name: policy.name.clone() }
+    Named::ours(policy.id, MAINTENANCE, &policy.name)
 }
 
 /// Such a task that a vendor's API asks for, done with the commit that makes it.
@@ -47,7 +47,7 @@ pub(super) fn done(spec: TaskSpec) -> impl Iterator<Item = Write> {
 pub(super) fn carried_out(task: Uuid, outcome: Outcome) -> [Write; 3] {
     let task = TaskRef::Uuid(task);
     let lease = LeaseToken(format!("{SERVER}.{}", Uuid::now_v7()));
-    let executor = Executor { id: SERVER.to_owned(), cluster_id: String::new() };
+    let executor = Executor { id: SERVER.into(), ..Executor::default() };
     [
         Write::Task(task, Event::Claim { executor, lease: lease.clone() }),
         Write::Task(task, Event::Start { lease: lease.clone() }),

@@ -133,7 +133,7 @@ impl Service {
         let scope = caller.may(Right::Issue)?;
         let found = self.ledger.task(scope, task).await?;
         let name = found.spec.resource.as_ref().map(|r| r.name.clone()).unwrap_or_default();
-        let entry = self.audit_entry(caller, action, found.spec.tenant, found.id.to_string(), name);
+        let entry = self.audit_entry(caller, action, found.spec.tenant, found.id.to_string(), name.into());
         let undone = match event {
             Event::Cancel { .. } => self.undone_with(&found).await?,
             _ => None,

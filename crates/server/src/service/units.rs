@@ -293,9 +293,8 @@ impl Service {
         };
         let lies_in = above.map_or(tenant.id, |t| t.id);
         let mut spec = server_task(caller, kind, lies_in, &format!("{doing} '{}'", tenant.name));
-        spec.parent_entity =
-            Some(Entity { id: tenant.id.to_string(), kind: UNIT.to_owned(), value: tenant.name.clone() });
-        spec.tags = vec![tag(tenant.id)];
+        spec.parent_entity = Some(Entity::ours(tenant.id, UNIT, &tenant.name));
+        spec.tags = vec![tag(tenant.id).into()];
         Ok(told_by(spec, asked))
     }
 

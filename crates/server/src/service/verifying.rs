@@ -70,7 +70,7 @@ impl Service {
 
     /// Whether a verification of all data of the policy and resource of a task is not done.
     async fn reads_all(&self, task: &Task) -> Result<bool> {
-        let id = |named: &Option<Named>| Value::Text(named.as_ref().map(|n| n.id.clone()).unwrap_or_default());
+        let id = |named: &Option<Named>| Value::Text(named.as_ref().map(|n| n.id.clone()).unwrap_or_default().into());
         let filter = Filter::all()
             .is(TaskField::Type, Value::Text(kind::VERIFICATION.to_owned()))?
             .is(TaskField::PolicyId, id(&task.spec.policy))?

@@ -45,7 +45,7 @@ impl Made {
             writes.push(Write::Claim(Claim {
                 queues: vec![queue.into()],
                 types: Vec::new(),
-                executor: Executor { id: "e-1".into(), cluster_id: String::new() },
+                executor: Executor { id: "e-1".into(), ..Executor::default() },
                 leases: vec![LeaseToken(format!("the lease of {queue}"))],
             }));
         }

@@ -8,7 +8,7 @@ use domain::task::{
     Progress, Rules, Task, TaskError, TaskRef, TaskSpec,
 };
 use domain::tenant::Tenant;
-use domain::{Moment, Scope, SignedDuration, Uuid};
+use domain::{Moment, Scope, SignedDuration, Text, Uuid};
 use ledger::Write;
 use serde_json::{Value, json};
 
@@ -111,10 +111,10 @@ fn wish(world: &World, i: usize) -> TaskSpec {
     let mut spec = TaskSpec::new(Uuid::now_v7(), kind, pick(&["q-a", "q-b", "agents"], i, 1), tenant);
     spec.priority = pick(Priority::ALL, i, 3);
     let tags: [&[&str]; 4] = [&[], &["nightly"], &["nightly", "a+b"], &["caf\u{e9}", "a b"]];
-    spec.tags = pick(&tags, i, 1).iter().map(|t| (*t).to_owned()).collect();
+    spec.tags = pick(&tags, i, 1).iter().map(|t| (*t).into()).collect();
     spec.workflow_id = pick(&[None, Some(7), Some(8)], i, 2);
     let people = [None, Some("cinema"), Some("Night 100%"), Some("client x (1)"), Some("\u{c9}quipe")];
-    spec.started_by = pick(&people, i, 2).map(str::to_owned);
+    spec.started_by = pick(&people, i, 2).map(Text::from);
     spec.policy = pick(
         &[
             None,
@@ -137,8 +137,8 @@ fn wish(world: &World, i: usize) -> TaskSpec {
         1,
     );
     spec.affinity = Affinity {
-        agent: pick(&[None, Some("e-1".to_owned()), None], i, 2),
-        cluster: pick(&[None, None, Some("c-1".to_owned()), None], i, 1),
+        agent: pick(&[None, Some("e-1".into()), None], i, 2),
+        cluster: pick(&[None, None, Some("c-1".into()), None], i, 1),
     };
     spec.context = pick(
         &[Value::Null.into(), json!({ "suite": "o365", "n": i }).into(), json!({ "title": "as sent" }).into()],
@@ -179,7 +179,7 @@ async fn live(world: &World, clock: &mut Moment, i: usize) {
     let fate = FATES[i % FATES.len()];
     let lease = LeaseToken(format!("lease {i}"));
     let executor = Executor {
-        id: spec.affinity.agent.clone().unwrap_or_else(|| format!("E-{}", i % 4)),
+        id: spec.affinity.agent.clone().unwrap_or_else(|| format!("E-{}", i % 4).into()),
         cluster_id: spec.affinity.cluster.clone().unwrap_or_default(),
     };
     // What happens at once is still stamped one after the other.
@@ -214,7 +214,7 @@ async fn live(world: &World, clock: &mut Moment, i: usize) {
     }
     if i.is_multiple_of(3) {
         let mut scan = ActivitySpec::new(Uuid::now_v7(), "scan");
-        scan.tags = vec![format!("step {}", i % 2)];
+        scan.tags = vec![format!("step {}", i % 2).into()];
         scan.context = json!({ "HasChildren": true }).into();
         let step = ActivityRef::Uuid(scan.uuid);
         let create = |spec: ActivitySpec, start| Write::CreateActivity {

@@ -98,7 +98,7 @@ impl Writer {
             Act::Claim => Some(Write::Claim(Claim {
                 queues: vec!["q".into()],
                 types: Vec::new(),
-                executor: Executor { id: self.name.clone(), cluster_id: String::new() },
+                executor: Executor { id: self.name.as_str().into(), ..Executor::default() },
                 leases: (0..which % 3 + 1).map(|_| LeaseToken(Uuid::now_v7().to_string())).collect(),
             })),
             Act::Start => held(|lease| Event::Start { lease }),

@@ -305,7 +305,7 @@ async fn a_page_has_a_thousand_rows_unless_it_is_told_otherwise() {
     let specs = (0..1003).map(|i| {
         let mut spec = TaskSpec::new(Uuid::now_v7(), "index", "q", world.acme);
         let id = format!("r-{i:04}");
-        spec.resource = Some(domain::task::Named { id, kind: String::new(), name: String::new() });
+        spec.resource = Some(domain::task::Named { id: id.into(), kind: "".into(), name: "".into() });
         Write::CreateTask(Box::new(spec))
     });
     world.commit(specs.collect()).await;

@@ -188,7 +188,7 @@ impl World {
             settings: Settings { excludes: vec!["*.tmp".into()], ..Settings::default() },
         })
         .into();
-        spec.resource = Some(Named { id: Uuid::from_u128(2).to_string(), kind: String::new(), name: "host".into() });
+        spec.resource = Some(Named::ours(Uuid::from_u128(2), "", "host"));
         spec.rules = Rules {
             cancellable: true,
             max_assign_count: 3,

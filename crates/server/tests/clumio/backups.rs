@@ -251,7 +251,7 @@ async fn a_restore_goes_to_a_folder_of_its_own() {
         assert_eq!((json!(job.assigned.task.id.to_string()), spec.kind.as_str()), (task, "recovery"));
         assert_eq!(job.assigned.argument["place"], place, "{target}");
         assert_eq!(job.assigned.argument["request"], wish(target));
-        assert_eq!(spec.resource.as_ref().map(|r| r.id.clone()), Some(estate.machine.to_string()));
+        assert_eq!(spec.resource.as_ref().map(|r| r.id.clone()), Some(estate.machine.to_string().into()));
         assert_eq!(job.assigned.repository.url, "/remote", "read from where the backup is");
         estate.done(&job, json!({ "files": 1, "bytes": 1 })).await;
     }

@@ -48,14 +48,15 @@ fn random(dice: &mut Dice, tenant: Uuid, queue: &str) -> TaskSpec {
         n => Uuid::from_u128(n as u128 * 0xabcd_ef01 + dice.roll(2) as u128).to_string(),
     };
     if dice.roll(4) > 0 {
-        spec.resource = Some(Named { id: id(dice), kind: dice.pick(RESOURCES).into(), name: dice.pick(NAMES).into() });
+        spec.resource =
+            Some(Named { id: id(dice).into(), kind: dice.pick(RESOURCES).into(), name: dice.pick(NAMES).into() });
     }
     if dice.roll(2) > 0 {
-        spec.policy = Some(Named { id: id(dice), kind: "backup".into(), name: dice.pick(NAMES).into() });
+        spec.policy = Some(Named { id: id(dice).into(), kind: "backup".into(), name: dice.pick(NAMES).into() });
     }
     if dice.roll(2) > 0 {
         let value = dice.pick(NAMES).to_owned();
-        spec.parent_entity = Some(Entity { id: id(dice), kind: dice.pick(PARENTS).into(), value });
+        spec.parent_entity = Some(Entity { id: id(dice).into(), kind: dice.pick(PARENTS).into(), value: value.into() });
     }
     spec
 }
@@ -72,7 +73,7 @@ pub(crate) async fn hand_out(world: &World, now: Timestamp, queue: &str) -> (Tas
     let claim = Claim {
         queues: vec![queue.to_owned()],
         types: Vec::new(),
-        executor: Executor { id: "agent-1".into(), cluster_id: String::new() },
+        executor: Executor { id: "agent-1".into(), ..Executor::default() },
         leases: vec![lease.clone()],
     };
     let written = at(world, now, vec![Write::Claim(claim)]).await.written;

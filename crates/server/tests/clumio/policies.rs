@@ -156,7 +156,7 @@ async fn while_a_task_is_about_a_policy_it_is_locked() {
     let policy = place.policy("gold", "aws_ebs_volume_backup").await;
     let path = format!("{POLICIES}/{policy}");
     let mut spec = TaskSpec::new(Uuid::now_v7(), kind::POLICY_UPDATE, "server", place.world.acme);
-    spec.policy = Some(Named { id: policy.clone(), ..Named::default() });
+    spec.policy = Some(Named { id: policy.as_str().into(), ..Named::default() });
     place.world.commit(vec![Write::CreateTask(Box::new(spec))]).await;
     let shown = place.get(&path).await.ok();
     assert_eq!(shown["lock_status"], "updating");

@@ -16,7 +16,7 @@ use crate::world::{Answer, World, request};
 fn backup(world: &World, queue: &str) -> domain::task::TaskSpec {
     let mut spec = wish(world.acme, "backup", queue);
     let id = Uuid::from_u128(7).to_string();
-    spec.resource = Some(Named { id, kind: "volume".into(), name: "db01 data".into() });
+    spec.resource = Some(Named { id: id.into(), kind: "volume".into(), name: "db01 data".into() });
     spec
 }
 

@@ -14,8 +14,8 @@ async fn ten_tasks(world: &World) -> Talk {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind, "agents", world.acme);
         spec.priority = if n % 4 == 0 { Priority::High } else { Priority::Normal };
         let name = if n % 2 == 0 { "web" } else { "Web, old" };
-        spec.resource = Some(Named { id: Uuid::from_u128(n % 2).to_string(), kind: String::new(), name: name.into() });
-        spec.tags = vec![format!("n{}", n % 5), "all".into()];
+        spec.resource = Some(Named::ours(Uuid::from_u128(n % 2), "", name));
+        spec.tags = vec![format!("n{}", n % 5).into(), "all".into()];
         spec.affinity = Affinity { agent: Some("nobody".into()), cluster: None };
         world.create_task(spec).await;
     }

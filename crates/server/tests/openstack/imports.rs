@@ -128,7 +128,7 @@ async fn an_import_that_brought_no_image_leaves_none() {
     let claim = Claim {
         queues: vec![AGENT_QUEUE.into()],
         types: Vec::new(),
-        executor: Executor { id: "e-1".into(), cluster_id: String::new() },
+        executor: Executor { id: "e-1".into(), ..Executor::default() },
         leases: vec![lease.clone()],
     };
     world.commit(vec![Write::Claim(claim)]).await;

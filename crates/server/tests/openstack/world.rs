@@ -181,7 +181,7 @@ impl World {
         let claim = Claim {
             queues: vec!["others".into()],
             types: vec![kind.into()],
-            executor: Executor { id: "e-1".into(), cluster_id: String::new() },
+            executor: Executor { id: "e-1".into(), ..Executor::default() },
             leases: vec![LeaseToken(Uuid::now_v7().to_string())],
         };
         let committed = self.commit(vec![Write::Claim(claim)]).await;

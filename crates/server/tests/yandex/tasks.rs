@@ -16,8 +16,8 @@ impl World {
 
     async fn tagged_task(&self, resource: Uuid, kind: &str, tags: &[&str]) -> Task {
         let mut spec = TaskSpec::new(Uuid::now_v7(), kind, "elsewhere", self.acme);
-        spec.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        spec.resource = Some(Named { id: resource.to_string(), kind: "compute_vm".into(), name: "db".into() });
+        spec.tags = tags.iter().map(|tag| (*tag).into()).collect();
+        spec.resource = Some(Named::ours(resource, "compute_vm", "db"));
         let write = Write::CreateTask(Box::new(spec));
         let committed = self.ledger.commit(&Scope::everything(), self.service.moment(), vec![write]).await;
         committed.expect("a commit").task().expect("a task").clone()

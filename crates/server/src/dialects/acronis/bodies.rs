@@ -13,7 +13,7 @@ use domain::task::{
     TaskSpec, limits,
 };
 use domain::tenant::{MAX_NAME, TenantRef};
-use domain::{Error, SignedDuration, Uuid};
+use domain::{Error, SignedDuration, Text, Uuid};
 use serde_json::{Map, Value};
 
 use self::members::{Members, Shape};
@@ -97,12 +97,12 @@ impl NewTask {
         let mut spec = TaskSpec::new(Uuid::nil(), names::type_from_wire(&kind), &queue, Uuid::nil());
         spec.priority = priority(&mut body)?;
         if let Some(mut affinity) = body.object("affinity", &Shape::of(&["agentId", "clusterId"]))? {
-            spec.affinity.agent = affinity.text("agentId")?;
-            spec.affinity.cluster = affinity.text("clusterId")?;
+            spec.affinity.agent = affinity.text("agentId")?.map(Text::from);
+            spec.affinity.cluster = affinity.text("clusterId")?.map(Text::from);
         }
         spec.policy = named(&mut body, "policy")?;
         spec.resource = named(&mut body, "resource")?;
-        spec.started_by = body.text("startedByUser")?;
+        spec.started_by = body.text("startedByUser")?.map(Text::from);
         spec.workflow_id = body.id("workflowId")?;
         spec.tags = body.texts("tags")?.unwrap_or_default();
         spec.context = body.any("context").into();
@@ -167,7 +167,7 @@ impl Assign {
         if wait > MAX_WAIT {
             return Err(body.invalid("wait", "must be from 0s to 60s").into());
         }
-        Ok(Assign { queues, consumer: Executor { id, cluster_id }, types, max, wait })
+        Ok(Assign { queues, consumer: Executor { id: id.into(), cluster_id: cluster_id.into() }, types, max, wait })
     }
 }
 
@@ -346,7 +346,7 @@ fn named(body: &mut Members, name: &str) -> Result<Option<Named>, Failure> {
     named.at_most("type", &kind, limits::WORD)?;
     let shown = named.text("name")?.unwrap_or_default();
     named.at_most("name", &shown, MAX_NAME)?;
-    Ok(Some(Named { id, kind, name: shown }))
+    Ok(Some(Named { id: id.into(), kind: kind.into(), name: shown.into() }))
 }
 
 /// A list of queues or types, each a word; none where it is left out.
@@ -362,7 +362,7 @@ fn words(body: &mut Members, name: &str) -> Result<Option<Vec<String>>, Failure>
         }
         body.at_most(&name, word, limits::WORD)?;
     }
-    Ok(Some(words))
+    Ok(Some(words.into_iter().map(String::from).collect()))
 }
 
 fn word(mut word: Members) -> Result<Message, Failure> {

@@ -212,13 +212,13 @@ async fn handle(call: &Call, task: &Task) -> Result<op::Operation, Failure> {
 /// Who began a task: the program that issued it, or else a person or credential, known by name; else the scheduler.
 fn began(task: &Task) -> String {
     let issuer = Some(&task.spec.issuer.id).filter(|id| !id.is_empty());
-    issuer.or(task.spec.started_by.as_ref()).map_or("scheduler", String::as_str).to_owned()
+    issuer.or(task.spec.started_by.as_ref()).map_or("scheduler", |who| who.as_str()).to_owned()
 }
 
 fn task_metadata(call: &Call, task: &Task, resource: Option<&Resource>) -> Any {
-    let named = task.spec.resource.as_ref().map(|r| r.id.clone()).unwrap_or_default();
+    let named = task.spec.resource.as_ref().map(|r| r.id.to_string()).unwrap_or_default();
     let compute_instance_id = resource.map_or(named, instance_id);
-    let policy_id = task.spec.policy.as_ref().map(|p| p.id.clone()).unwrap_or_default();
+    let policy_id = task.spec.policy.as_ref().map(|p| p.id.to_string()).unwrap_or_default();
     let percent = call.service().percent_of(task);
     let mut about = About { instance_id: compute_instance_id.clone(), ..About::default() };
     if let Ok(Work::Recovery(work)) = Work::of(&task.spec) {

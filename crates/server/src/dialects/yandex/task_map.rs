@@ -15,7 +15,7 @@ pub(super) fn task(task: &Task, instance_id: &str) -> wire::Task {
     wire::Task {
         id: task.id.0,
         cancellable: cancellable(task),
-        policy_id: task.spec.policy.as_ref().map(|p| p.id.clone()).unwrap_or_default(),
+        policy_id: task.spec.policy.as_ref().map(|p| p.id.clone()).unwrap_or_default().into(),
         r#type: kind_of(&task.spec.kind) as i32,
         progress: task
             .status

@@ -35,7 +35,7 @@ impl Service {
         }
         self.claim_in_order(agent, kind::ALL, slots, &mut assigned).await?;
         for Assigned { task, .. } in &assigned {
-            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind, agent_id = %agent.id, "a task is handed out");
+            tracing::info!(task = %task.id, uuid = %task.spec.uuid, kind = task.spec.kind.as_str(), agent_id = %agent.id, "a task is handed out");
         }
         Ok(assigned)
     }
@@ -136,7 +136,7 @@ impl Service {
         let Some(policy) = &task.spec.policy else { return Ok(true) };
         let under_way = under_way(&policy.id)?;
         if let Some(resource) = &task.spec.resource {
-            let same = under_way.clone().is(TaskField::ResourceId, Value::Text(resource.id.clone()))?;
+            let same = under_way.clone().is(TaskField::ResourceId, Value::Text(resource.id.to_string()))?;
             if self.count(&everything, &same).await? > 0 {
                 return Ok(false);
             }

@@ -180,7 +180,7 @@ impl Service {
             // The resource may have moved to another one meanwhile.
             tenant: known.as_ref().map_or(task.spec.tenant, |resource| resource.tenant),
             resource: resource_id,
-            resource_name: resource.name,
+            resource_name: resource.name.into(),
             resource_kind,
             external,
             policy: task.spec.policy.as_ref().and_then(|p| Uuid::parse_str(&p.id).ok()),
@@ -261,7 +261,7 @@ fn follow_up(
         policy: made_by.spec.policy.clone(),
         resource: made_by.spec.resource.clone(),
         workflow_id: made_by.spec.workflow_id,
-        affinity: Affinity { agent: Some(agent.id.to_string()), cluster: None },
+        affinity: Affinity::to(Some(agent.id)),
         rules: own_rules(),
         ..TaskSpec::new(Uuid::now_v7(), kind, AGENT_QUEUE, backup.tenant)
     }

@@ -98,7 +98,7 @@ impl World {
             settings: Settings::default(),
         })
         .into();
-        spec.resource = Some(Named { id: self.resource.to_string(), kind: "bare_metal".into(), name: "host".into() });
+        spec.resource = Some(Named::ours(self.resource, "bare_metal", "host"));
         spec.rules = Rules {
             cancellable: true,
             max_assign_count: 3,
@@ -305,7 +305,7 @@ async fn what_cannot_be_carried_out_ends_and_leaves_its_slot() {
     broken.argument = json!("nonsense").into();
     let broken = world.create(broken).await;
     let mut gone = world.backup();
-    gone.kind = kind::RECOVERY.to_owned();
+    gone.kind = kind::RECOVERY.into();
     gone.argument = json!(RecoveryWork {
         backup: Uuid::from_u128(98),
         repository: world.repository,

@@ -253,9 +253,9 @@ impl Service {
         let results = BAD.iter().chain(&GOOD).map(|code| Pattern::Is(Value::Enum(code.ordinal()))).collect();
         let before = Test::Range { from: Bound::Unbounded, to: Bound::Excluded(Value::Time(at)) };
         let filter = Filter::all()
-            .is(TaskField::ResourceId, Value::Text(resource.id.clone()))?
-            .is(TaskField::PolicyId, Value::Text(policy.id.clone()))?
-            .is(TaskField::Type, Value::Text(task.spec.kind.clone()))?
+            .is(TaskField::ResourceId, Value::Text(resource.id.to_string()))?
+            .is(TaskField::PolicyId, Value::Text(policy.id.to_string()))?
+            .is(TaskField::Type, Value::Text(task.spec.kind.to_string()))?
             .is(TaskField::Tenant, Value::Uuid(task.spec.tenant))?
             .and(TaskField::Result, Test::AnyOf(results))?
             .and(TaskField::CompletedAt, before)?;

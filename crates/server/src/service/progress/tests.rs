@@ -29,7 +29,7 @@ impl World {
         let claim = Claim {
             queues: vec!["q".into()],
             types: Vec::new(),
-            executor: Executor { id: "w".into(), cluster_id: String::new() },
+            executor: Executor { id: "w".into(), ..Executor::default() },
             leases: vec![lease.clone()],
         };
         let writes = vec![

@@ -302,8 +302,8 @@ async fn a_run_over_a_first_is_skipped_and_the_history_says_so_once() {
         );
         assert!(error.message.contains(&format!("task {}, the run before", first.id)), "{}", error.message);
         assert_eq!(error.context, json!({"count": 1, "first": at, "last": at, "task": first.id.0}));
-        assert_eq!(skipped.spec.policy.as_ref().map(|p| p.id.clone()), Some(POLICY.to_string()));
-        assert_eq!(skipped.spec.resource.as_ref().map(|r| r.id.clone()), Some(machine(0).to_string()));
+        assert_eq!(skipped.spec.policy.as_ref().map(|p| p.id.clone()), Some(POLICY.to_string().into()));
+        assert_eq!(skipped.spec.resource.as_ref().map(|r| r.id.clone()), Some(machine(0).to_string().into()));
         assert_eq!((world.app(0).await.agenda.skipped, world.last(0).await.id), (1, first.id));
         assert!(world.next().await > at);
         // Nobody is given it, and the run that goes on decides how the machine stands.

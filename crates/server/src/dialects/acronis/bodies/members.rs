@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use domain::{Code, Error, SignedDuration, Uuid};
+use domain::{Code, Error, SignedDuration, Text, Uuid};
 use serde_json::{Map, Value};
 
 use crate::dialects::acronis::error::Failure;
@@ -198,10 +198,10 @@ impl Members {
     }
 
     /// Texts in an array; none where it is left out.
-    pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Failure> {
+    pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<Text>>, Failure> {
         let Some(items) = self.array(name, "an array of strings")? else { return Ok(None) };
         let text = |(i, item)| match item {
-            Value::String(text) => Ok(text),
+            Value::String(text) => Ok(text.into()),
             other => Err(self.wrong(&format!("{name}[{i}]"), "a string", &other)),
         };
         items.into_iter().enumerate().map(text).collect::<Result<_, _>>().map(Some)

@@ -249,7 +249,7 @@ fn a_consumer_says_who_it_is_and_what_it_takes() {
     };
     let least = Assign {
         queues: vec!["q1".into(), "q2".into()],
-        consumer: Executor { id: "a".into(), cluster_id: String::new() },
+        consumer: Executor { id: "a".into(), ..Executor::default() },
         types: vec![],
         max: 1,
         wait: SignedDuration::ZERO,

@@ -60,7 +60,7 @@ fn task(id: i64, change: impl FnOnce(&mut TaskSpec)) -> Task {
 fn completed(mut task: Task, at: Timestamp, code: ResultCode) -> Task {
     let result = TaskResult { code, error: None, warnings: Vec::new(), payload: Json::Null.into() };
     task.status.phase = Phase::Completed(Box::new(Completion {
-        executor: Some(Executor { id: "agent".to_owned(), cluster_id: String::new() }),
+        executor: Some(Executor { id: "agent".into(), ..Executor::default() }),
         assigned_at: None,
         started_at: None,
         lease: None,
@@ -71,7 +71,7 @@ fn completed(mut task: Task, at: Timestamp, code: ResultCode) -> Task {
 }
 
 fn named(id: &str, kind: &str, name: &str) -> Option<Named> {
-    Some(Named { id: id.to_owned(), kind: kind.to_owned(), name: name.to_owned() })
+    Some(Named { id: id.into(), kind: kind.into(), name: name.into() })
 }
 
 /// Names and types of the table in 4.2, and whether rows can be without: T = tasks, A = activities.
@@ -222,8 +222,7 @@ fn the_argument_of_or_is_cut_at_every_comma() {
 fn parts_of_names_are_found_in_any_case_and_nothing_in_them_is_special() {
     // D21
     let names = ["Сервер-01", "100% full", "a_b", "axb", "srv"];
-    let tasks: Vec<Task> =
-        (1..).zip(names).map(|(id, name)| task(id, |s| s.started_by = Some(name.to_owned()))).collect();
+    let tasks: Vec<Task> = (1..).zip(names).map(|(id, name)| task(id, |s| s.started_by = Some(name.into()))).collect();
     assert_eq!(found(&tasks, "startedBy=like(СЕРВЕР)"), [1]);
     assert_eq!(found(&tasks, "startedBy=hlike(сЕР)"), [1]);
     assert_eq!(found(&tasks, "startedBy=hlike(вер)"), [0; 0]);
@@ -247,18 +246,18 @@ fn guids_are_equal_in_any_case_on_every_text() {
     let rows = [upper, lower, "3b91", "other"];
     let make = |change: Set| -> Vec<Task> { (1..).zip(rows).map(|(id, text)| task(id, |s| change(s, text))).collect() };
     let fields: [(&str, Set); 12] = [
-        ("type", |s, v| s.kind = v.to_owned()),
+        ("type", |s, v| s.kind = v.into()),
         ("policyId", |s, v| s.policy = named(v, "t", "n")),
         ("policyType", |s, v| s.policy = named("i", v, "n")),
         ("policyName", |s, v| s.policy = named("i", "t", v)),
         ("resourceId", |s, v| s.resource = named(v, "t", "n")),
         ("resourceType", |s, v| s.resource = named("i", v, "n")),
         ("resourceName", |s, v| s.resource = named("i", "t", v)),
-        ("startedBy", |s, v| s.started_by = Some(v.to_owned())),
-        ("tag", |s, v| s.tags = vec!["x".to_owned(), v.to_owned()]),
-        ("queue", |s, v| s.queue = v.to_owned()),
-        ("affinityAgentId", |s, v| s.affinity = Affinity { agent: Some(v.to_owned()), cluster: None }),
-        ("affinityClusterId", |s, v| s.affinity = Affinity { agent: None, cluster: Some(v.to_owned()) }),
+        ("startedBy", |s, v| s.started_by = Some(v.into())),
+        ("tag", |s, v| s.tags = vec!["x".into(), v.into()]),
+        ("queue", |s, v| s.queue = v.into()),
+        ("affinityAgentId", |s, v| s.affinity = Affinity { agent: Some(v.into()), cluster: None }),
+        ("affinityClusterId", |s, v| s.affinity = Affinity { agent: None, cluster: Some(v.into()) }),
     ];
     for (name, change) in fields {
         let tasks = make(change);
@@ -273,7 +272,7 @@ fn guids_are_equal_in_any_case_on_every_text() {
     let executor = |id: i64, executor: &str| {
         let mut task = completed(task(id, |_| {}), at("5"), ResultCode::Ok);
         if let Phase::Completed(end) = &mut task.status.phase {
-            end.executor = Some(Executor { id: executor.to_owned(), cluster_id: String::new() });
+            end.executor = Some(Executor { id: executor.into(), ..Executor::default() });
         }
         task
     };
@@ -299,7 +298,7 @@ fn a_value_has_at_most_256_bytes() {
 #[test]
 fn a_tag_is_one_of_many() {
     // D22
-    let tags = |tags: &[&str]| tags.iter().map(|t| (*t).to_owned()).collect();
+    let tags = |tags: &[&str]| tags.iter().map(|t| (*t).into()).collect();
     let tasks = [
         task(1, |s| s.tags = tags(&["a", "b"])),
         task(2, |s| s.tags = tags(&["b"])),

@@ -2,8 +2,8 @@
 //! where the issuer left them out. They are worked out when shown, from what was copied into the task when it was made,
 //! so they never change; nothing that was given is overwritten.
 
-use domain::Uuid;
 use domain::task::{Named, State, Task, kind};
+use domain::{Text, Uuid};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -75,7 +75,7 @@ impl Serialize for Context<'_> {
 /// Every key that the server knows a value for, whether it was given or not.
 fn left_out(task: &Task, run_mode: Option<&Value>, bytes: Option<Bytes>) -> Vec<(&'static str, Value)> {
     let spec = &task.spec;
-    let part = |named: &Option<Named>, get: fn(&Named) -> &String| {
+    let part = |named: &Option<Named>, get: fn(&Named) -> &Text| {
         named.as_ref().map(get).filter(|text| !text.is_empty()).map(|text| json!(text))
     };
     let machine = part(&spec.resource, |n| &n.name);
@@ -130,6 +130,6 @@ fn archive(resource: Option<&Named>, policy: Option<&Named>) -> Option<String> {
     let name = |named: Option<&Named>| named.map(|n| n.name.clone()).filter(|name| !name.is_empty());
     match (name(resource)?, name(policy)) {
         (resource, Some(policy)) => Some(format!("{resource} - {policy}")),
-        (resource, None) => Some(resource),
+        (resource, None) => Some(resource.into()),
     }
 }

@@ -82,7 +82,7 @@ fn lease() -> LeaseToken {
 }
 
 fn assigned_task(spec: TaskSpec) -> Task {
-    let executor = Executor { id: AGENT.into(), cluster_id: String::new() };
+    let executor = Executor { id: AGENT.into(), ..Executor::default() };
     then(&enqueued(spec), "2026-11-21T01:00:00.2Z", Event::Claim { executor, lease: lease() })
 }
 
@@ -214,7 +214,7 @@ fn a_running_task_shows_what_it_has_at_each_level() {
     spec.workflow_id = Some(7);
     spec.issuer = Issuer { id: "client-1".into(), cluster_id: "c".into() };
     spec.affinity = Affinity { agent: Some(AGENT.into()), cluster: None };
-    spec.parent_entity = Some(Entity { id: "e".into(), kind: "group".into(), value: String::new() });
+    spec.parent_entity = Some(Entity { id: "e".into(), kind: "group".into(), value: "".into() });
     spec.seeding = true;
     spec.rules.exec_timeout = Some(SignedDuration::from_secs(5143));
     spec.rules.life_time = Some(SignedDuration::from_hours(48));

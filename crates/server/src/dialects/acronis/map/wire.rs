@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use domain::{Document, Uuid};
+use domain::{Document, Text, Uuid};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -153,8 +153,8 @@ pub(super) struct ActivityShort {
 pub(super) struct Long<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) context: Option<Context<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub(super) tags: &'a [String],
+    #[serde(skip_serializing_if = "<[Text]>::is_empty")]
+    pub(super) tags: &'a [Text],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workflow_id: Option<i64>,
 }

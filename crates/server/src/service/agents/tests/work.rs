@@ -32,7 +32,7 @@ impl World {
 
     fn forget(&self, kind: &str, points: Vec<Point>) -> TaskSpec {
         let argument = json!(ForgetWork { repository: self.repository, archive: ARCHIVE, points, reasons: Vec::new() });
-        TaskSpec { argument: argument.into(), kind: kind.to_owned(), ..self.backup() }
+        TaskSpec { argument: argument.into(), kind: kind.into(), ..self.backup() }
     }
 
     async fn put(&self, record: impl Into<domain::record::Record>) {
@@ -104,7 +104,7 @@ async fn a_backup_that_shall_be_verified_is_followed_by_a_verification() {
         let on = world.claim_one(&agent).await;
         let spec = &on.task.spec;
         assert_eq!((spec.kind.as_str(), spec.priority), (kind::VERIFICATION, Priority::BelowNormal));
-        assert_eq!(spec.affinity.agent, Some(agent.id().to_string()));
+        assert_eq!(spec.affinity.agent, Some(agent.id().to_string().into()));
         let argument: VerificationWork = serde_json::from_value(on.argument.clone()).expect("readable");
         assert_eq!((argument.backup, argument.snapshot.as_str()), (made.id, "a"));
 

@@ -58,7 +58,7 @@ async fn a_run_that_waited_too_long_is_counted_though_a_claim_ended_it() {
     let claim = ledger::Claim {
         queues: vec![GATED_QUEUE.to_owned()],
         types: Vec::new(),
-        executor: Executor { id: world.agents[0].id().to_string(), cluster_id: String::new() },
+        executor: Executor { id: world.agents[0].id().to_string().into(), ..Executor::default() },
         leases: vec![LeaseToken("lease".to_owned())],
     };
     let done = world.ledger.commit(&Scope::everything(), late, vec![Write::Claim(claim)]).await.expect("a claim");

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use domain::Text;
 
 /// A value as it is sent, and its part in the rule.
 #[derive(Debug, Clone)]
@@ -86,9 +87,9 @@ type Get = fn(&Task) -> Has;
 const FIELDS: [(&str, Get); 7] = [
     ("id", |t| Has::Number(Some(t.id.0))),
     ("workflowId", |t| Has::Number(t.spec.workflow_id)),
-    ("queue", |t| Has::Texts(vec![t.spec.queue.clone()])),
-    ("startedBy", |t| Has::Texts(t.spec.started_by.iter().cloned().collect())),
-    ("tag", |t| Has::Texts(t.spec.tags.clone())),
+    ("queue", |t| Has::Texts(vec![t.spec.queue.to_string()])),
+    ("startedBy", |t| Has::Texts(t.spec.started_by.iter().map(Text::to_string).collect())),
+    ("tag", |t| Has::Texts(t.spec.tags.iter().map(Text::to_string).collect())),
     ("priority", |t| Has::Number(Some(t.spec.priority.ordinal()))),
     ("completedAt", |t| Has::Number(t.completed_at().map(|c| c.as_second()))),
 ];
@@ -104,21 +105,21 @@ fn tasks() -> impl Strategy<Value = Vec<Task>> {
         "[ab]{1,2}",
     );
     prop::collection::vec(row, 1..12).prop_map(|rows| {
-        let make =
-            |(id, (started_by, tags, workflow, priority, end, queue)): (i64, (_, _, _, usize, Option<i64>, _))| {
-                let task = task(id, |s| {
-                    s.started_by = started_by;
-                    s.tags = tags;
-                    s.workflow_id = workflow;
-                    s.priority = Priority::ALL[priority];
-                    s.queue = queue;
-                });
-                match end {
-                    Some(second) => completed(task, at(&second.to_string()), ResultCode::Ok),
-                    None => task,
-                }
-            };
-        (0..).zip(rows).map(make).collect()
+        let mut tasks = Vec::new();
+        for (id, (started_by, tags, workflow, priority, end, queue)) in (0..).zip(rows) {
+            let task = task(id, |s| {
+                s.started_by = started_by.map(Text::from);
+                s.tags = tags.into_iter().map(Text::from).collect();
+                s.workflow_id = workflow;
+                s.priority = Priority::ALL[priority];
+                s.queue = queue.into();
+            });
+            tasks.push(match end {
+                Some(second) => completed(task, at(&second.to_string()), ResultCode::Ok),
+                None => task,
+            });
+        }
+        tasks
     })
 }
 
