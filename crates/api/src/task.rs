@@ -455,7 +455,8 @@ pub struct TaskCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskCount {
     /// The value of each field, in the text form in which the filter takes it; a field without a value is absent.
-    pub values: BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub values: BTreeMap<Text, Text>,
     /// How many tasks.
     pub count: u64,
 }

@@ -203,19 +203,59 @@ impl<F: Field> Index<F> {
     }
 
     fn grouped_by_two(&self, rows: &Rows<'_, F>, a: usize, b: usize) -> Vec<Group> {
-        let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
+        let (of_a, of_b) = (&self.dictionaries[a], &self.dictionaries[b]);
+        let mut pairs = Pairs::of(of_a.last() as usize + 1, of_b.last() as usize + 1);
         for number in 0..rows.blocks() {
-            let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) else { continue };
-            let mut count = |a, b, count| *counts.entry((a, b)).or_default() += count;
-            block.codes[a].count_with(&block.codes[b], found, &mut count);
+            if let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) {
+                block.codes[a].count_with(&block.codes[b], found, &mut |x, y, count| pairs.add(x, y, count));
+            }
         }
-        let (a, b) = (&self.dictionaries[a], &self.dictionaries[b]);
-        let mut groups: Vec<_> = counts
-            .into_iter()
-            .map(|((x, y), count)| (Reverse(count), (a.sorted_by(x), x), (b.sorted_by(y), y)))
-            .collect();
+        let (a, b) = (of_a, of_b);
+        let mut groups = Vec::new();
+        pairs.each(|x, y, count| groups.push((Reverse(count), (a.sorted_by(x), x), (b.sorted_by(y), y))));
         groups.sort_unstable();
         let group = |(Reverse(count), (_, x), (_, y))| Group { values: vec![a.value(x), b.value(y)], count };
         groups.into_iter().map(group).collect()
+    }
+}
+
+/// So many pairs at most have a place each.
+const PLACES: usize = if cfg!(test) { 64 } else { 1 << 18 };
+
+/// Counts of pairs of numbers.
+enum Pairs {
+    /// A place for each pair that there may be, those of one first number side by side.
+    Places(Vec<u64>, usize),
+    /// Those that occurred.
+    Found(HashMap<(u32, u32), u64>),
+}
+
+impl Pairs {
+    /// Nothing counted yet, of so many first and second numbers.
+    fn of(firsts: usize, seconds: usize) -> Pairs {
+        match firsts.checked_mul(seconds) {
+            Some(all) if all <= PLACES => Pairs::Places(vec![0; all], seconds),
+            _ => Pairs::Found(HashMap::new()),
+        }
+    }
+
+    fn add(&mut self, first: u32, second: u32, count: u64) {
+        match self {
+            Pairs::Places(counts, seconds) => counts[first as usize * *seconds + second as usize] += count,
+            Pairs::Found(counts) => *counts.entry((first, second)).or_default() += count,
+        }
+    }
+
+    /// Shows each pair that occurred.
+    fn each(self, mut f: impl FnMut(u32, u32, u64)) {
+        match self {
+            Pairs::Places(counts, seconds) => {
+                for (first, counts) in (0..).zip(counts.chunks(seconds)) {
+                    let some = (0..).zip(counts).filter(|(_, count)| **count > 0);
+                    some.for_each(|(second, count)| f(first, second, *count));
+                }
+            }
+            Pairs::Found(counts) => counts.into_iter().for_each(|((first, second), count)| f(first, second, count)),
+        }
     }
 }

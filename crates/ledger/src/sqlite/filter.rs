@@ -285,7 +285,9 @@ impl<F: Field> Builder<F> {
     pub(super) fn sorted(&self, order: &Order<F>) -> String {
         let term = |(field, direction): &(F, Direction)| {
             let direction = if *direction == Direction::Desc { "DESC" } else { "ASC" };
-            format!("{} {direction} NULLS LAST", self.column(*field))
+            // An index that ends with the id gives the order as it is; where absent ids would come asks SQLite to sort.
+            let absent = if *field == F::ID { "" } else { " NULLS LAST" };
+            format!("{} {direction}{absent}", self.column(*field))
         };
         // Behind the id nothing differs any more.
         let until_id = order.terms().iter().position(|(f, _)| *f == F::ID).map_or(order.terms().len(), |i| i + 1);

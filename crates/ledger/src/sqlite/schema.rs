@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_parent_entities.sql"),
     include_str!("migrations/0011_tenants.sql"),
     include_str!("migrations/0012_channels.sql"),
+    include_str!("migrations/0013_resource_lists.sql"),
 ];
 
 /// Kibibytes of pages that the writer keeps: what changes lies near the end of every table, and fits.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::archive::Archive;
 use domain::backup::Backup;
 use domain::identity::User;
-use domain::query::{Filter, Order, Page, Query, TaskField};
+use domain::query::{Direction, Filter, Order, Page, Pattern, Query, RecordField, TaskField, Test, Value};
 use domain::record::{Record, RecordKind};
 use domain::task::{Event, TaskRef, TaskSpec};
 use domain::tenant::Tenant;
@@ -16,8 +16,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use super::filter::{self, Builder, Reach};
 use super::writer::Job;
-use super::{SqliteLedger, queue};
+use super::{SqliteLedger, queue, rows, schema};
 use crate::contract::one_of_each;
 use crate::contract::world::{World, everything, refusal, seconds};
 use crate::{Expect, Ledger, Write};
@@ -452,19 +453,40 @@ async fn backups_of_an_older_file_are_archives_by_policy_and_resource() -> Resul
     Ok(())
 }
 
+/// How SQLite carries a statement out.
+fn plan(conn: &Connection, sql: &str) -> String {
+    let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it can be planned");
+    let count = statement.parameter_count();
+    let rows = statement
+        .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; count]), |r| r.get::<_, String>(3))
+        .expect("it can be planned");
+    rows.collect::<rusqlite::Result<Vec<_>>>().expect("it can be read").join("\n")
+}
+
+#[tokio::test]
+async fn a_page_of_machines_is_read_without_the_others() -> Result<()> {
+    let (_dir, path) = folder();
+    let (w, _ledger) = world(&path).await;
+    let conn = schema::open_reader(&path)?;
+    let kinds = ["bare_metal", "compute_vm"].map(|kind| Pattern::Is(Value::Text(kind.to_owned())));
+    let filter =
+        Filter::all().and(RecordField::Kind, Test::AnyOf(kinds.into()))?.and(RecordField::EndedAt, Test::Absent)?;
+    let tenant = rows::uuid(w.acme.id);
+    let builder = Builder::by(Reach::One(tenant), filter::records(RecordKind::Resource)).matching(&filter);
+    let count = plan(&conn, &format!("SELECT count(*) {}", builder.rows()));
+    assert!(count.contains("COVERING INDEX resources_of_tenant"), "{count}");
+    let order = Order::by(vec![(RecordField::CreatedAt, Direction::Asc)])?;
+    let page = plan(&conn, &format!("SELECT r.body {} {} LIMIT 100", builder.rows(), builder.sorted(&order)));
+    assert!(page.contains("INDEX resources_of_tenant") && !page.contains("TEMP B-TREE"), "{page}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_long_queue_is_not_read_to_its_end() {
     let (_dir, path) = folder();
     let (_w, _ledger) = world(&path).await;
-    let conn = Connection::open(&path).expect("it can be opened");
-    let plan = |sql: &str| -> String {
-        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it can be planned");
-        let count = statement.parameter_count();
-        let rows = statement
-            .query_map(rusqlite::params_from_iter(vec![rusqlite::types::Null; count]), |r| r.get::<_, String>(3))
-            .expect("it can be planned");
-        rows.collect::<rusqlite::Result<Vec<_>>>().expect("it can be read").join("\n")
-    };
+    let conn = schema::open_reader(&path).expect("it can be opened");
+    let plan = |sql: &str| plan(&conn, sql);
     for (sql, index) in [
         (queue::IN_ORDER, "USING PRIMARY KEY (lane=? AND type=?)"),
         (queue::OF_TENANT, "waiting_of_tenant (lane=? AND tenant=?)"),

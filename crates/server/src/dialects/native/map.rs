@@ -1,12 +1,11 @@
 //! From what the services answer to the bodies of the API, where a plain `From` in the crate `api` cannot see both.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use domain::backup::Backup;
 use domain::foresee::Foreseen;
 use domain::policy::retention::Verdict;
 use domain::query::{Field, FieldKind, Group, Page, Query, Slice, TaskField, Value};
+use domain::{Text, Uuid};
 use jiff::tz::TimeZone;
 
 use super::Answer;
@@ -73,25 +72,26 @@ pub(super) fn counts(by: &[TaskField], groups: Vec<Group>) -> api::TaskCounts {
     let total = groups.iter().map(|g| g.count).sum();
     let groups = groups.into_iter().map(|group| {
         let values = by.iter().zip(group.values);
-        let values = values.filter_map(|(f, v)| Some((f.name().to_owned(), text(*f, v?)))).collect::<BTreeMap<_, _>>();
+        let values = values.filter_map(|(f, v)| Some((Text::new_static(f.name()), text(*f, v?)))).collect();
         api::TaskCount { values, count: group.count }
     });
     api::TaskCounts { by: by.iter().map(|f| f.name().to_owned()).collect(), groups: groups.collect(), total }
 }
 
 /// A value as the filter takes it.
-fn text(field: TaskField, value: Value) -> String {
+fn text(field: TaskField, value: Value) -> Text {
     match value {
-        Value::Int(n) => n.to_string(),
-        Value::Text(s) => s,
-        Value::Uuid(u) => u.to_string(),
-        Value::Time(t) => t.to_string(),
-        Value::Bool(b) => b.to_string(),
+        Value::Int(n) => n.to_string().into(),
+        Value::Text(s) => s.into(),
+        Value::Uuid(u) => Text::from(&*u.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        Value::Time(t) => t.to_string().into(),
+        Value::Bool(b) => b.to_string().into(),
         Value::Enum(n) => match field.kind() {
             FieldKind::Enum(names) => {
-                usize::try_from(n).ok().and_then(|n| names.get(n)).map_or_else(|| n.to_string(), |s| (*s).to_owned())
+                let name = usize::try_from(n).ok().and_then(|n| names.get(n));
+                name.map_or_else(|| n.to_string().into(), |name| Text::new_static(name))
             }
-            _ => n.to_string(),
+            _ => n.to_string().into(),
         },
     }
 }
