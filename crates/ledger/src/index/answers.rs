@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::dictionary::Numbers;
 use super::page::page;
 use super::question::ByUuid;
-use super::rows::{Rows, id as id_of};
+use super::rows::{FEW_ASKED, Rows, id as id_of};
 use super::{Index, Place};
 
 /// How many questions' counts are kept.
@@ -184,8 +184,16 @@ impl<F: Field> Index<F> {
     pub(super) fn count_codes(&self, rows: &Rows<'_, F>, column: usize) -> Vec<u64> {
         let mut counts = vec![0; self.dictionaries[column].last() as usize + 1];
         for number in 0..rows.blocks() {
-            if let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) {
-                block.codes[column].count(found, &mut counts);
+            let Some(block) = rows.block(number) else { continue };
+            let codes = &block.codes[column];
+            if let Some((most, few)) = codes.all_but_few(block.len).filter(|(_, few)| few.len() <= FEW_ASKED) {
+                // Nearly all have one number, so the others tell how many of the rows have it.
+                let all = rows.count(number);
+                let others = few.into_iter().map(usize::from).filter(|row| all > 0 && rows.has(number, *row));
+                let others = others.map(|row| counts[codes.get(row) as usize] += 1).count() as u64;
+                counts[most as usize] += all - others;
+            } else if let Some(found) = rows.set(number) {
+                codes.count(found, &mut counts);
             }
         }
         counts

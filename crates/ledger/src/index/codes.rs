@@ -14,6 +14,8 @@ const MOST_SETS: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 64 };
 /// Up to so many values are looked up one by one in an order: as many machines as a page shows, and then some. That costs
 /// less than looking at all rows.
 const MOST_LOOKUPS: usize = 256;
+/// To count what a set has in common with others takes as long as to ask so many rows for their number.
+const EACH_SET: usize = if cfg!(all(test, debug_assertions)) { 2 } else { 256 };
 /// Up to so many rows are looked at one by one where many values are wanted; to find the rows of these takes as long.
 const MOST_ASKED: usize = if cfg!(all(test, debug_assertions)) { 20 } else { 8192 };
 
@@ -170,6 +172,53 @@ impl Codes {
         }
     }
 
+    /// The rows whose number is not among these, if they are few and found without looking at others.
+    pub(super) fn few_others(&self, len: usize, wanted: &Numbers) -> Option<Vec<u16>> {
+        let Finder::Sets(sets) = &self.finder else { return None };
+        let with_one: usize = sets.iter().map(|(_, set)| set.len()).sum();
+        if with_one < len && !wanted.has(ABSENT) {
+            return None;
+        }
+        few_of(sets.iter().filter(|(n, _)| !wanted.has(*n)))
+    }
+
+    /// The number of nearly all rows, and the rows that have another one; none where there is no such number.
+    pub(super) fn all_but_few(&self, len: usize) -> Option<(u32, Vec<u16>)> {
+        let Finder::Sets(sets) = &self.finder else { return None };
+        let with_one: usize = sets.iter().map(|(_, set)| set.len()).sum();
+        let most = sets.iter().max_by_key(|(_, set)| set.len()).filter(|_| with_one == len);
+        let most = most.map_or(ABSENT, |(most, _)| *most);
+        few_of(sets.iter().filter(|(n, _)| *n != most)).map(|few| (most, few))
+    }
+
+    /// How many rows have a number among these, those counted that were taken away, if that is known without looking.
+    pub(super) fn count_of(&self, len: usize, wanted: &Numbers, tree: &[u32]) -> Option<usize> {
+        match &self.finder {
+            Finder::Sets(sets) => {
+                let sum = |wants: bool| -> usize {
+                    let some = sets.iter().filter(|(n, _)| wanted.has(*n) == wants);
+                    some.map(|(_, set)| set.len()).sum()
+                };
+                Some(if wanted.has(ABSENT) { len - sum(false) } else { sum(true) })
+            }
+            Finder::Order(sorted, runs) if sorted.is_whole(len) && wanted.list().len() <= MOST_LOOKUPS => {
+                Some(self.found(runs, wanted, tree).into_iter().map(|(from, to)| to - from).sum())
+            }
+            Finder::Order(..) | Finder::Nothing => None,
+        }
+    }
+
+    /// How many rows have a tenant in this part of the tree, as [`Codes::count_of`] counts.
+    pub(super) fn count_of_part(&self, len: usize, part: &Range<u32>, tree: &[u32]) -> Option<usize> {
+        match &self.finder {
+            Finder::Order(sorted, runs) if sorted.is_whole(len) => {
+                let (from, to) = run_of(runs, part, tree);
+                Some(to - from)
+            }
+            _ => None,
+        }
+    }
+
     /// The rows whose tenant lies in this part of the tree, if they are few.
     pub(super) fn find_few_of(&self, len: usize, part: &Range<u32>, tree: &[u32]) -> Option<Vec<u16>> {
         match &self.finder {
@@ -205,7 +254,8 @@ impl Codes {
     /// How many of the rows have each number, added to what is there.
     pub(super) fn count(&self, rows: &Set, counts: &mut [u64]) {
         match (&self.finder, rows) {
-            (Finder::Sets(sets), Set::Bits(bits, len)) => {
+            // Few rows among many sets are asked one by one.
+            (Finder::Sets(sets), Set::Bits(bits, len)) if *len > sets.len() * EACH_SET => {
                 let mut rest = *len;
                 for (number, set) in sets {
                     let common = set.common(bits);
@@ -474,5 +524,57 @@ mod tests {
             assert!((0..model.len()).all(|row| stored.get(row) == model[row]));
         }
         assert_eq!(codes.get(model.len()), ABSENT);
+    }
+
+    #[test]
+    fn who_does_not_pass_and_how_many_do_is_as_each_row_says() {
+        const LEN: usize = 100;
+        // Ranks as in a tree, the other way round.
+        let tree: Vec<u32> = (0..200).map(|number| if number == 0 { u32::MAX } else { 300 - number }).collect();
+        let columns: [fn(u32) -> u32; 5] = [
+            |row| if row % 30 == 4 { 2 } else { 1 },
+            |row| if row % 30 == 4 { 2 } else { ABSENT },
+            |row| row % 3,
+            |row| row % 90 + 1,
+            |row| row % 80,
+        ];
+        let wishes = [vec![], vec![ABSENT], vec![1], vec![2], vec![1, 2], vec![ABSENT, 1, 2], vec![3, 17, 29]];
+        let mut told = [0; 4];
+        for (number, ranking) in columns.iter().flat_map(|f| [(f, Ranking::Number), (f, Ranking::Tree)]) {
+            let mut codes = Codes::new(ranking);
+            (0..LEN).for_each(|row| codes.set(row, number(row as u32)));
+            for tidy in [false, true] {
+                if tidy {
+                    codes.put_in(LEN, &tree);
+                }
+                for wanted in wishes.clone().map(Numbers::of) {
+                    let others: Vec<u16> =
+                        (0..LEN as u16).filter(|r| !wanted.has(codes.get(usize::from(*r)))).collect();
+                    if let Some(mut found) = codes.few_others(LEN, &wanted) {
+                        found.sort_unstable();
+                        assert_eq!(found, others, "{wanted:?}");
+                        told[0] += 1;
+                    }
+                    if let Some(count) = codes.count_of(LEN, &wanted, &tree) {
+                        assert_eq!(count, LEN - others.len(), "{wanted:?}");
+                        told[1] += 1;
+                    }
+                }
+                for part in [280..290, 0..1000, 299..300, 5..6].into_iter().filter(|_| ranking == Ranking::Tree) {
+                    let inside = (0..LEN).filter(|row| codes.lies_in(*row, &part, &tree)).count();
+                    if let Some(count) = codes.count_of_part(LEN, &part, &tree) {
+                        assert_eq!(count, inside);
+                        told[2] += 1;
+                    }
+                }
+                if let Some((most, mut few)) = codes.all_but_few(LEN) {
+                    few.sort_unstable();
+                    let others = (0..LEN as u16).filter(|row| codes.get(usize::from(*row)) != most);
+                    assert_eq!(few, others.collect::<Vec<_>>());
+                    told[3] += 1;
+                }
+            }
+        }
+        assert!(told.iter().all(|told| *told > 0), "{told:?}");
     }
 }

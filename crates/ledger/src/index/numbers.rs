@@ -180,6 +180,42 @@ impl Numeric {
         }
     }
 
+    /// The rows whose value is not wanted, if they are few and found without looking at others.
+    pub(super) fn few_others(&self, len: usize, wanted: &Ranges, base: Base<'_>) -> Option<Vec<u16>> {
+        let get = |row: usize| self.values.get(row, base);
+        let together = |a: i64, b: i64| wanted.ranges.iter().any(|(from, to)| (*from..=*to).contains(&a) && b <= *to);
+        match (&self.values, &self.order) {
+            (Values::Few(rows), _) if wanted.absent && rows.len() <= FEW => {
+                Some(rows.iter().filter(|(_, value)| !wanted.has(**value)).map(|(row, _)| *row).collect())
+            }
+            (Values::Few(_), _) => None,
+            (_, Order::Natural) => (len == 0 || together(get(0), get(len - 1))).then(Vec::new),
+            (_, Order::Sorted(sorted)) if sorted.is_whole(len) => {
+                let rows = sorted.rows();
+                // Rows without a value come first.
+                let without = rows.iter().take(FEW + 1).take_while(|row| get(usize::from(**row)) == ABSENT).count();
+                let (first, last) = (rows.get(without)?, rows.last()?);
+                let rest_is_wanted = without <= FEW && together(get(usize::from(*first)), get(usize::from(*last)));
+                rest_is_wanted.then(|| if wanted.absent { Vec::new() } else { rows[..without].to_vec() })
+            }
+            (_, Order::Sorted(_)) => None,
+        }
+    }
+
+    /// How many rows have a wanted value, those counted that were taken away, if that is known without looking at them.
+    pub(super) fn count_of(&self, len: usize, wanted: &Ranges, base: Base<'_>) -> Option<usize> {
+        match (&self.values, &self.order) {
+            (Values::Few(rows), _) => {
+                let some = rows.values().filter(|value| wanted.has(**value)).count();
+                Some(if wanted.absent { len - rows.len() + some } else { some })
+            }
+            (_, Order::Sorted(sorted)) if wanted.ranges.len() <= MOST_RANGES && sorted.is_whole(len) => {
+                Some(self.runs(sorted, wanted, base).into_iter().map(|(from, to)| to - from).sum())
+            }
+            (_, Order::Natural | Order::Sorted(_)) => None,
+        }
+    }
+
     /// The rows with a value in their order, for those who walk along it.
     pub(super) fn lane(&self, len: usize, base: Base<'_>) -> Lane<'_> {
         match (&self.values, &self.order) {
@@ -410,5 +446,46 @@ mod tests {
             }
         }
         assert_eq!(seen, [true; 5]);
+    }
+
+    #[test]
+    fn who_does_not_pass_and_how_many_do_is_as_each_row_says() {
+        const LEN: usize = 100;
+        let base: Vec<i64> = (0..LEN as i64).map(|row| 1_700_000_000_000_000_000 + row * 1_000_000_007).collect();
+        let few_have_none = |row, base| if row % 30 == 4 { ABSENT } else { base + 9 };
+        let few_have_one = |row, base| if row % 30 == 4 { base + 9 } else { ABSENT };
+        let mut told = [0; 4];
+        for value in COLUMNS.into_iter().chain([few_have_none, few_have_one]) {
+            let mut column = Numeric::new();
+            for (row, base_of_row) in base.iter().enumerate() {
+                column.set(row, value(row, *base_of_row), row, &base);
+            }
+            for tidy in [false, true] {
+                if tidy {
+                    column.put_in(LEN, &base);
+                }
+                let mut values: Vec<i64> = (0..LEN).map(|row| column.get(row, &base)).collect();
+                let get = values.clone();
+                values.retain(|value| *value != ABSENT);
+                values.sort_unstable();
+                let ends =
+                    [0, 1, values.len() / 2, values.len() - 1].map(|n| values.get(n).copied().unwrap_or_default());
+                let ranges = ends.iter().flat_map(|from| ends.map(|to| vec![(*from, to)])).chain([Vec::new()]);
+                for (ranges, absent) in ranges.flat_map(|ranges| [(ranges.clone(), false), (ranges, true)]) {
+                    let wanted = Ranges { ranges, absent };
+                    let others: Vec<u16> = (0..LEN as u16).filter(|row| !wanted.has(get[usize::from(*row)])).collect();
+                    if let Some(mut found) = column.few_others(LEN, &wanted, &base) {
+                        found.sort_unstable();
+                        assert_eq!(found, others, "{wanted:?} of {column:?}");
+                        told[usize::from(found.is_empty())] += 1;
+                    }
+                    if let Some(count) = column.count_of(LEN, &wanted, &base) {
+                        assert_eq!(count, LEN - others.len(), "{wanted:?} of {column:?}");
+                        told[2 + usize::from(tidy)] += 1;
+                    }
+                }
+            }
+        }
+        assert!(told.iter().all(|told| *told > 0), "{told:?}");
     }
 }

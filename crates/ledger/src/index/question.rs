@@ -206,6 +206,34 @@ impl Sieve {
         }
     }
 
+    /// The rows of a block that do not pass, if they are few and found without looking at others. Rows that were taken away
+    /// may be among them.
+    pub(super) fn few_others(&self, number: usize, block: &Block) -> Option<Vec<u16>> {
+        match self {
+            Sieve::Codes(column, wanted) => block.codes[*column].few_others(block.len, wanted),
+            Sieve::Numbers(column, wanted) => {
+                block.numbers[*column].few_others(block.len, wanted, block.numbers[BASE].wide())
+            }
+            Sieve::RowRanges(ranges) => {
+                let (first, last) = ends(number);
+                ranges.iter().any(|(from, to)| *from <= first && last <= *to).then(Vec::new)
+            }
+            Sieve::Tenants(..) | Sieve::Rows(..) | Sieve::Ways(..) | Sieve::Nothing => None,
+        }
+    }
+
+    /// How many rows of a block pass, those counted that were taken away, if that is known without looking at them.
+    pub(super) fn count(&self, block: &Block, tree: &[u32]) -> Option<usize> {
+        match self {
+            Sieve::Codes(column, wanted) => block.codes[*column].count_of(block.len, wanted, tree),
+            Sieve::Numbers(column, wanted) => {
+                block.numbers[*column].count_of(block.len, wanted, block.numbers[BASE].wide())
+            }
+            Sieve::Tenants(column, part) => block.codes[*column].count_of_part(block.len, part, tree),
+            Sieve::Rows(..) | Sieve::RowRanges(_) | Sieve::Ways(..) | Sieve::Nothing => None,
+        }
+    }
+
     /// Whether a row of a block passes.
     pub(super) fn passes(&self, row: usize, number: usize, block: &Block, tree: &[u32]) -> bool {
         let all = (number * ROWS + row) as u64;
@@ -225,8 +253,7 @@ impl Sieve {
 
     /// Keeps the rows of a block that pass. `block` is which one, for rows are numbered through all of them.
     pub(super) fn keep(&self, bits: &mut Bits, number: usize, block: &Block, tree: &[u32]) {
-        let first = (number * ROWS) as u64;
-        let last = first + ROWS as u64 - 1;
+        let (first, last) = ends(number);
         match self {
             Sieve::Codes(column, wanted) => block.codes[*column].keep(bits, block.len, wanted, tree),
             Sieve::Numbers(column, wanted) => {
@@ -263,4 +290,10 @@ impl Sieve {
             Sieve::Nothing => *bits = Bits::none(),
         }
     }
+}
+
+/// The numbers of the first and the last row of a block, among all.
+fn ends(number: usize) -> (u64, u64) {
+    let first = (number * ROWS) as u64;
+    (first, first + ROWS as u64 - 1)
 }

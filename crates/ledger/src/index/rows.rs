@@ -1,6 +1,7 @@
 //! The rows that pass some tests, found block by block as they are asked for.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use domain::query::Field;
 
@@ -10,11 +11,16 @@ use super::block::Block;
 use super::question::Sieve;
 use super::set::Set;
 
+/// Up to so many rows of a block are asked by themselves whether they pass, where that saves looking for all that do: each may
+/// wait for memory as long as it takes to read a thousand rows of a set.
+pub(super) const FEW_ASKED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 48 };
+
 /// The rows of the index, or of others, that pass some tests.
 pub(super) struct Rows<'a, F: Field> {
     pub(super) index: &'a Index<F>,
     among: Option<&'a Rows<'a, F>>,
-    sieves: Vec<Sieve>,
+    /// All tests, those of the rows that these are among first.
+    sieves: Vec<Rc<Sieve>>,
     found: Vec<OnceCell<Option<Set>>>,
     /// How many there are in a block, where that is known without looking.
     known: Vec<Option<u32>>,
@@ -23,25 +29,18 @@ pub(super) struct Rows<'a, F: Field> {
 impl<'a, F: Field> Rows<'a, F> {
     /// All rows that pass.
     pub(super) fn of(index: &'a Index<F>, sieves: Vec<Sieve>) -> Rows<'a, F> {
-        let known = if sieves.is_empty() {
-            index.blocks.iter().map(|b| Some(b.as_ref().map_or(0, |b| b.count as u32))).collect()
-        } else {
-            vec![None; index.blocks.len()]
-        };
-        Rows { index, among: None, sieves, found: vec![OnceCell::new(); index.blocks.len()], known }
+        Rows::new(index, None, sieves.into_iter().map(Rc::new).collect())
     }
 
     /// Those of these rows that pass one more test.
     pub(super) fn also(&'a self, sieve: Sieve) -> Rows<'a, F> {
-        let blocks = self.found.len();
-        let index = self.index;
-        Rows {
-            index,
-            among: Some(self),
-            sieves: vec![sieve],
-            found: vec![OnceCell::new(); blocks],
-            known: vec![None; blocks],
-        }
+        let sieves = self.sieves.iter().cloned().chain([Rc::new(sieve)]).collect();
+        Rows::new(self.index, Some(self), sieves)
+    }
+
+    fn new(index: &'a Index<F>, among: Option<&'a Rows<'a, F>>, sieves: Vec<Rc<Sieve>>) -> Rows<'a, F> {
+        let blocks = index.blocks.len();
+        Rows { index, among, sieves, found: vec![OnceCell::new(); blocks], known: vec![None; blocks] }
     }
 
     /// Takes over how many there are in some blocks.
@@ -67,40 +66,99 @@ impl<'a, F: Field> Rows<'a, F> {
             return None;
         }
         let block = self.block(number)?;
-        let among = match self.among {
-            Some(rows) => Some(rows.set(number)?),
-            None => None,
-        };
         let tree = self.index.tree.ranks();
-        let few = match among {
-            Some(Set::List(rows)) => Some(rows.clone()),
-            _ => self.sieves.iter().find_map(|sieve| sieve.find_few(block, tree)),
+        let few = match self.seen_among(number) {
+            Some(set) => match set? {
+                Set::List(rows) => Some(rows.clone()),
+                Set::Bits(..) => self.own().iter().find_map(|sieve| sieve.find_few(block, tree)),
+            },
+            None => self.sieves.iter().rev().find_map(|sieve| sieve.find_few(block, tree)),
         };
         if let Some(mut few) = few {
-            let is_there = |row| among.map_or_else(|| block.live.has(row), |set| set.has(row));
-            few.retain(|row| {
-                let row = usize::from(*row);
-                is_there(row) && self.sieves.iter().all(|sieve| sieve.passes(row, number, block, tree))
-            });
+            few.retain(|row| self.passes(number, block, usize::from(*row)));
             few.sort_unstable();
             return (!few.is_empty()).then_some(Set::List(few));
         }
-        let mut bits = match among {
-            Some(Set::Bits(bits, _)) => bits.clone(),
-            _ => block.live.clone(),
+        let mut bits = match self.among {
+            Some(rows) => match rows.set(number)? {
+                Set::Bits(bits, _) => bits.clone(),
+                // Those that it is among were looked at for the first time.
+                Set::List(_) => return self.look(number),
+            },
+            None => block.live.clone(),
         };
-        for sieve in &self.sieves {
-            sieve.keep(&mut bits, number, block, tree);
+        for sieve in self.own() {
+            match sieve.few_others(number, block) {
+                Some(few) => few.into_iter().for_each(|row| bits.remove(usize::from(row))),
+                None => sieve.keep(&mut bits, number, block, tree),
+            }
         }
         Set::some(bits)
     }
 
+    /// The tests that the rows pass besides those of the rows that they are among.
+    fn own(&self) -> &[Rc<Sieve>] {
+        &self.sieves[self.among.map_or(0, |rows| rows.sieves.len())..]
+    }
+
+    /// What there is in a block of the rows that these are among, if that was looked for.
+    fn seen_among(&self, number: usize) -> Option<Option<&Set>> {
+        self.among?.found[number].get().map(Option::as_ref)
+    }
+
+    /// Whether a row of a block is one of them, which is asked of the row alone.
+    fn passes(&self, number: usize, block: &Block, row: usize) -> bool {
+        let tree = self.index.tree.ranks();
+        let all = |sieves: &[Rc<Sieve>]| sieves.iter().all(|sieve| sieve.passes(row, number, block, tree));
+        match self.seen_among(number) {
+            Some(set) => set.is_some_and(|set| set.has(row)) && all(self.own()),
+            None => block.live.has(row) && all(&self.sieves),
+        }
+    }
+
+    /// Whether a row of a block is one of them.
+    pub(super) fn has(&self, number: usize, row: usize) -> bool {
+        match self.found[number].get() {
+            Some(set) => set.as_ref().is_some_and(|set| set.has(row)),
+            None => self.block(number).is_some_and(|block| self.passes(number, block, row)),
+        }
+    }
+
     /// How many there are in a block.
     pub(super) fn count(&self, number: usize) -> u64 {
-        match self.known[number] {
-            Some(count) => u64::from(count),
-            None => self.set(number).map_or(0, Set::len) as u64,
+        let known = self.known[number].map(u64::from).or_else(|| match self.found[number].get() {
+            Some(set) => Some(set.as_ref().map_or(0, Set::len) as u64),
+            None => self.block(number).map_or(Some(0), |block| self.count_unseen(number, block)),
+        });
+        known.unwrap_or_else(|| self.set(number).map_or(0, Set::len) as u64)
+    }
+
+    /// How many there are in a block, where no test but one keeps more than a few rows out, and that one can count.
+    fn count_unseen(&self, number: usize, block: &Block) -> Option<u64> {
+        let (mut out, mut open) = (Vec::new(), None);
+        for sieve in &self.sieves {
+            match sieve.few_others(number, block) {
+                Some(few) => out.extend(few),
+                None if open.is_some() => return None,
+                None => open = Some(sieve),
+            }
         }
+        let tree = self.index.tree.ranks();
+        let all = match open {
+            None => block.count,
+            Some(_) if block.count < block.len => return None,
+            Some(sieve) => sieve.count(block, tree)?,
+        };
+        if open.is_some() && out.len() > FEW_ASKED {
+            return None;
+        }
+        out.sort_unstable();
+        out.dedup();
+        let counted = |row: &u16| {
+            let row = usize::from(*row);
+            block.live.has(row) && open.is_none_or(|sieve| sieve.passes(row, number, block, tree))
+        };
+        Some((all - out.iter().filter(|row| counted(row)).count()) as u64)
     }
 
     /// How many there are.

@@ -78,6 +78,11 @@ impl Sorted {
         self.moved.len() + len - self.upto.min(len)
     }
 
+    /// Whether it holds all rows of a block of this length as they are.
+    pub(super) fn is_whole(&self, len: usize) -> bool {
+        self.loose_len(len) == 0 && self.upto == len
+    }
+
     /// The rows outside the order.
     pub(super) fn loose(&self, len: usize) -> impl Iterator<Item = usize> + '_ {
         self.moved.iter().map(|r| usize::from(*r)).chain(self.upto..len)

@@ -13,7 +13,7 @@ use super::block::{BASE, Block};
 use super::numbers::{self, Lane};
 use super::page::{Term, along, compare_rows, compare_to_key};
 use super::question::number;
-use super::rows::{Rows, id};
+use super::rows::{FEW_ASKED, Rows, id};
 use super::set::Set;
 use super::sorted::Sorted;
 
@@ -379,8 +379,10 @@ impl<'r, 'i, F: Field> Run<'r, 'i, F> {
                 let mut outside: Vec<usize> = sorted.rows()[..begin].iter().map(|row| usize::from(*row)).collect();
                 outside.retain(|row| !sorted.has_moved(*row));
                 outside.extend(sorted.loose(self.block.len));
-                let wanted = if outside.is_empty() { None } else { self.wanted() };
-                let outside = wanted.map_or(0, |wanted| outside.iter().filter(|row| wanted.has(**row)).count());
+                // Many of them are worth looking for the wanted rows of the whole block.
+                let wanted = if outside.len() > FEW_ASKED { self.wanted() } else { None };
+                let is_wanted = |row: usize| wanted.map_or_else(|| self.rows.has(self.number, row), |w| w.has(row));
+                let outside = outside.into_iter().filter(|row| is_wanted(*row)).count();
                 self.rows.count(self.number) - outside as u64
             }
         }
