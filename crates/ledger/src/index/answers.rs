@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use super::dictionary::Numbers;
 use super::page::page;
 use super::question::ByUuid;
-use super::rows::{FEW_ASKED, Rows, id as id_of};
+use super::rows::{Rows, id as id_of};
+use super::sorted::FEW_ASKED;
 use super::{Index, Place};
 
 /// How many questions' counts are kept.

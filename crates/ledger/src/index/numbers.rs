@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bits::Bits;
-use super::sorted::{FEW, Sorted};
+use super::sorted::{FEW, FEW_ASKED, Sorted};
 
 /// What stands for "no value". No ledger holds so early a time.
 pub(super) const ABSENT: i64 = i64::MIN;
@@ -193,9 +193,11 @@ impl Numeric {
             (_, Order::Sorted(sorted)) if sorted.is_whole(len) => {
                 let rows = sorted.rows();
                 // Rows without a value come first.
-                let without = rows.iter().take(FEW + 1).take_while(|row| get(usize::from(**row)) == ABSENT).count();
+                let without =
+                    rows.iter().take(FEW_ASKED + 1).take_while(|row| get(usize::from(**row)) == ABSENT).count();
                 let (first, last) = (rows.get(without)?, rows.last()?);
-                let rest_is_wanted = without <= FEW && together(get(usize::from(*first)), get(usize::from(*last)));
+                let rest_is_wanted =
+                    without <= FEW_ASKED && together(get(usize::from(*first)), get(usize::from(*last)));
                 rest_is_wanted.then(|| if wanted.absent { Vec::new() } else { rows[..without].to_vec() })
             }
             (_, Order::Sorted(_)) => None,

@@ -10,10 +10,7 @@ use super::bits::ROWS;
 use super::block::Block;
 use super::question::Sieve;
 use super::set::Set;
-
-/// Up to so many rows of a block are asked by themselves whether they pass, where that saves looking for all that do: each may
-/// wait for memory as long as it takes to read a thousand rows of a set.
-pub(super) const FEW_ASKED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 48 };
+use super::sorted::FEW_ASKED;
 
 /// The rows of the index, or of others, that pass some tests.
 pub(super) struct Rows<'a, F: Field> {
@@ -72,7 +69,10 @@ impl<'a, F: Field> Rows<'a, F> {
                 Set::List(rows) => Some(rows.clone()),
                 Set::Bits(..) => self.own().iter().find_map(|sieve| sieve.find_few(block, tree)),
             },
-            None => self.sieves.iter().rev().find_map(|sieve| sieve.find_few(block, tree)),
+            None => {
+                let of_others = &self.sieves[..self.sieves.len() - self.own().len()];
+                self.own().iter().chain(of_others).find_map(|sieve| sieve.find_few(block, tree))
+            }
         };
         if let Some(mut few) = few {
             few.retain(|row| self.passes(number, block, usize::from(*row)));

@@ -9,6 +9,10 @@ pub(super) const MOST_LOOSE: usize = if cfg!(all(test, debug_assertions)) { 12 }
 /// Up to so many rows of a block are looked at one by one; more are held as bits.
 pub(super) const FEW: usize = if cfg!(all(test, debug_assertions)) { 10 } else { 512 };
 
+/// Up to so many rows of a block are asked by themselves whether they pass, where that saves looking for all that do: each may
+/// wait for memory as long as it takes to read a thousand rows of a set.
+pub(super) const FEW_ASKED: usize = if cfg!(all(test, debug_assertions)) { 8 } else { 48 };
+
 /// Rows in order, and those that are outside it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sorted {

@@ -13,9 +13,9 @@ use super::block::{BASE, Block};
 use super::numbers::{self, Lane};
 use super::page::{Term, along, compare_rows, compare_to_key};
 use super::question::number;
-use super::rows::{FEW_ASKED, Rows, id};
+use super::rows::{Rows, id};
 use super::set::Set;
-use super::sorted::Sorted;
+use super::sorted::{FEW_ASKED, Sorted};
 
 /// When so few rows may still be at a place, they are looked at one by one.
 const NARROW: usize = if cfg!(all(test, debug_assertions)) { 6 } else { 2048 };
