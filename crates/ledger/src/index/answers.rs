@@ -212,18 +212,17 @@ impl<F: Field> Index<F> {
     }
 
     fn grouped_by_two(&self, rows: &Rows<'_, F>, a: usize, b: usize) -> Vec<Group> {
-        let (of_a, of_b) = (&self.dictionaries[a], &self.dictionaries[b]);
-        let mut pairs = Pairs::of(of_a.last() as usize + 1, of_b.last() as usize + 1);
+        let (first, second) = (&self.dictionaries[a], &self.dictionaries[b]);
+        let mut pairs = Pairs::of(first.last() as usize + 1, second.last() as usize + 1);
         for number in 0..rows.blocks() {
             if let (Some(block), Some(found)) = (rows.block(number), rows.set(number)) {
                 block.codes[a].count_with(&block.codes[b], found, &mut |x, y, count| pairs.add(x, y, count));
             }
         }
-        let (a, b) = (of_a, of_b);
         let mut groups = Vec::new();
-        pairs.each(|x, y, count| groups.push((Reverse(count), (a.sorted_by(x), x), (b.sorted_by(y), y))));
+        pairs.each(|x, y, count| groups.push((Reverse(count), (first.sorted_by(x), x), (second.sorted_by(y), y))));
         groups.sort_unstable();
-        let group = |(Reverse(count), (_, x), (_, y))| Group { values: vec![a.value(x), b.value(y)], count };
+        let group = |(Reverse(count), (_, x), (_, y))| Group { values: vec![first.value(x), second.value(y)], count };
         groups.into_iter().map(group).collect()
     }
 }

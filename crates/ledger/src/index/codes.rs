@@ -175,8 +175,7 @@ impl Codes {
     /// The rows whose number is not among these, if they are few and found without looking at others.
     pub(super) fn few_others(&self, len: usize, wanted: &Numbers) -> Option<Vec<u16>> {
         let Finder::Sets(sets) = &self.finder else { return None };
-        let with_one: usize = sets.iter().map(|(_, set)| set.len()).sum();
-        if with_one < len && !wanted.has(ABSENT) {
+        if with_a_number(sets) < len && !wanted.has(ABSENT) {
             return None;
         }
         few_of(sets.iter().filter(|(n, _)| !wanted.has(*n)))
@@ -185,8 +184,7 @@ impl Codes {
     /// The number of nearly all rows, and the rows that have another one; none where there is no such number.
     pub(super) fn all_but_few(&self, len: usize) -> Option<(u32, Vec<u16>)> {
         let Finder::Sets(sets) = &self.finder else { return None };
-        let with_one: usize = sets.iter().map(|(_, set)| set.len()).sum();
-        let most = sets.iter().max_by_key(|(_, set)| set.len()).filter(|_| with_one == len);
+        let most = sets.iter().max_by_key(|(_, set)| set.len()).filter(|_| with_a_number(sets) == len);
         let most = most.map_or(ABSENT, |(most, _)| *most);
         few_of(sets.iter().filter(|(n, _)| *n != most)).map(|few| (most, few))
     }
@@ -367,6 +365,11 @@ fn run_of(runs: &Runs, part: &Range<u32>, tree: &[u32]) -> (usize, usize) {
 /// The place of a tenant in the tree; "no tenant" lies behind all.
 fn rank(tree: &[u32], number: u32) -> u32 {
     tree.get(number as usize).copied().unwrap_or(u32::MAX)
+}
+
+/// How many rows have a number.
+fn with_a_number(sets: &[(u32, Set)]) -> usize {
+    sets.iter().map(|(_, set)| set.len()).sum()
 }
 
 /// The rows of these sets, if they are few.

@@ -253,6 +253,9 @@ impl Sieve {
 
     /// Keeps the rows of a block that pass. `block` is which one, for rows are numbered through all of them.
     pub(super) fn keep(&self, bits: &mut Bits, number: usize, block: &Block, tree: &[u32]) {
+        if let Some(few) = self.few_others(number, block) {
+            return few.into_iter().for_each(|row| bits.remove(usize::from(row)));
+        }
         let (first, last) = ends(number);
         match self {
             Sieve::Codes(column, wanted) => block.codes[*column].keep(bits, block.len, wanted, tree),

@@ -64,15 +64,13 @@ impl<'a, F: Field> Rows<'a, F> {
         }
         let block = self.block(number)?;
         let tree = self.index.tree.ranks();
+        let (of_others, own) = self.tests();
         let few = match self.seen_among(number) {
             Some(set) => match set? {
                 Set::List(rows) => Some(rows.clone()),
-                Set::Bits(..) => self.own().iter().find_map(|sieve| sieve.find_few(block, tree)),
+                Set::Bits(..) => own.iter().find_map(|sieve| sieve.find_few(block, tree)),
             },
-            None => {
-                let of_others = &self.sieves[..self.sieves.len() - self.own().len()];
-                self.own().iter().chain(of_others).find_map(|sieve| sieve.find_few(block, tree))
-            }
+            None => own.iter().chain(of_others).find_map(|sieve| sieve.find_few(block, tree)),
         };
         if let Some(mut few) = few {
             few.retain(|row| self.passes(number, block, usize::from(*row)));
@@ -87,18 +85,13 @@ impl<'a, F: Field> Rows<'a, F> {
             },
             None => block.live.clone(),
         };
-        for sieve in self.own() {
-            match sieve.few_others(number, block) {
-                Some(few) => few.into_iter().for_each(|row| bits.remove(usize::from(row))),
-                None => sieve.keep(&mut bits, number, block, tree),
-            }
-        }
+        own.iter().for_each(|sieve| sieve.keep(&mut bits, number, block, tree));
         Set::some(bits)
     }
 
-    /// The tests that the rows pass besides those of the rows that they are among.
-    fn own(&self) -> &[Rc<Sieve>] {
-        &self.sieves[self.among.map_or(0, |rows| rows.sieves.len())..]
+    /// The tests of the rows that these are among, and those that these pass besides.
+    fn tests(&self) -> (&[Rc<Sieve>], &[Rc<Sieve>]) {
+        self.sieves.split_at(self.among.map_or(0, |rows| rows.sieves.len()))
     }
 
     /// What there is in a block of the rows that these are among, if that was looked for.
@@ -111,7 +104,7 @@ impl<'a, F: Field> Rows<'a, F> {
         let tree = self.index.tree.ranks();
         let all = |sieves: &[Rc<Sieve>]| sieves.iter().all(|sieve| sieve.passes(row, number, block, tree));
         match self.seen_among(number) {
-            Some(set) => set.is_some_and(|set| set.has(row)) && all(self.own()),
+            Some(set) => set.is_some_and(|set| set.has(row)) && all(self.tests().1),
             None => block.live.has(row) && all(&self.sieves),
         }
     }
@@ -146,12 +139,9 @@ impl<'a, F: Field> Rows<'a, F> {
         let tree = self.index.tree.ranks();
         let all = match open {
             None => block.count,
-            Some(_) if block.count < block.len => return None,
+            Some(_) if block.count < block.len || out.len() > FEW_ASKED => return None,
             Some(sieve) => sieve.count(block, tree)?,
         };
-        if open.is_some() && out.len() > FEW_ASKED {
-            return None;
-        }
         out.sort_unstable();
         out.dedup();
         let counted = |row: &u16| {

@@ -42,7 +42,8 @@ impl Record for Feed {
 
     fn scan(&self, after: i64, limit: usize, f: &mut dyn FnMut(i64, Rev, Shown<'_>)) -> Result<Option<i64>> {
         // One scan at a time, as the connection.
-        self.scanner.borrow_mut().scan(&self.conn, after, limit, f)
+        let db = Db { conn: &self.conn, words: &self.words };
+        self.scanner.borrow_mut().scan(db, after, limit, f)
     }
 
     fn since(&self, rev: Rev, f: &mut dyn FnMut(Change)) -> Result<Rev> {

@@ -51,10 +51,11 @@ fn a_scan_shows_what_reading_shows() -> Result<()> {
     let (_dir, path) = folder();
     older(&path);
     let conn = schema::open_writer(&path)?;
+    let words = Words::default();
     let mut scanner = Scanner::default();
     let (mut after, mut seen) = (0, 0);
     // In parts, so that what was learned in one is used in the next.
-    while let Some(last) = scanner.scan(&conn, after, 7, &mut |id, rev, shown| {
+    while let Some(last) = scanner.scan(Db { conn: &conn, words: &words }, after, 7, &mut |id, rev, shown| {
         let db = Db { conn: &conn, words: &Words::default() };
         let task = read::task(db, TaskRef::Id(TaskId(id))).expect("it can be read").expect("it is there");
         for field in TaskField::ALL {

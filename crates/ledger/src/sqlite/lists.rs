@@ -123,7 +123,7 @@ pub(super) fn differences(readers: &Readers, index: &Follower) -> Result<Vec<Str
         let last = index.ask(|index| {
             readers.read(|db| {
                 let mut there = Vec::new();
-                let last = scanner.scan(&db, after, COMPARED, &mut |id, _, shown| {
+                let last = scanner.scan(db, after, COMPARED, &mut |id, _, shown| {
                     there.push(id);
                     if let Some(field) = index.difference(id, shown) {
                         found.push(format!("the index shows another '{field}' of task {id} than the record"));

@@ -2,7 +2,6 @@
 //! its own order, documents are passed over, and words are read once and kept.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
 
 use domain::query::{self, Read, TaskField};
 use domain::task::{ResultCode, Standing, State};
@@ -11,6 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Sql, damaged};
+use super::words::Db;
 use crate::Rev;
 use crate::index::Shown;
 
@@ -45,13 +45,12 @@ impl Scanner {
     /// Those of the file.
     pub(super) fn scan(
         &mut self,
-        conn: &Connection,
+        db: Db<'_>,
         after: i64,
         limit: usize,
         f: &mut dyn FnMut(i64, Rev, Shown<'_>),
     ) -> Result<Option<i64>> {
-        // Tenants can be removed, so what is known of them is known for this part alone.
-        let mut tenants = HashMap::new();
+        let conn = db.conn;
         let (mut tasks, mut statuses) = (conn.prepare_cached(TASKS).sql()?, conn.prepare_cached(STATUS).sql()?);
         let (mut tasks, mut statuses) =
             (tasks.query(params![after, limit as i64]).sql()?, statuses.query([after]).sql()?);
@@ -73,10 +72,8 @@ impl Scanner {
             for id in [wish.policy, wish.resource, wish.parent].into_iter().flatten() {
                 self.learn_named(conn, id)?;
             }
-            let tenant = match tenants.get(&wish.tenant) {
-                Some(tenant) => *tenant,
-                None => *tenants.entry(wish.tenant).or_insert(tenant(conn, wish.tenant)?),
-            };
+            let tenant = db.tenant(wish.tenant).optional().sql()?;
+            let tenant = tenant.ok_or_else(|| damaged(format!("the tenant {} does not exist", wish.tenant)))?;
             // A word that is no list of tags is found while the row is shown.
             let wrong = Cell::new(false);
             let shown = Task { wish, status, tenant, scanner: self, wrong: &wrong };
@@ -143,13 +140,6 @@ fn place(id: i64) -> Result<usize> {
         .ok()
         .filter(|place| *place < 1 << 32)
         .ok_or_else(|| damaged(format!("{id} is no number of a word")))
-}
-
-fn tenant(conn: &Connection, number: i64) -> Result<Uuid> {
-    let mut statement = conn.prepare_cached("SELECT id FROM tenants WHERE number = ?").sql()?;
-    let id: Option<String> = statement.query_row([number], |r| r.get(0)).optional().sql()?;
-    let id = id.ok_or_else(|| damaged(format!("the tenant {number} does not exist")))?;
-    Uuid::parse_str(&id).map_err(damaged)
 }
 
 /// A task while it is shown.
